@@ -1,0 +1,1 @@
+//! The actix actors that run a shared store.

@@ -1,0 +1,3 @@
+//! The `shared-store` program.
+
+fn main() {}

@@ -1,0 +1,204 @@
+//! Everything one store can be told, with its defaults and where they come from.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::backend::Backend;
+use crate::backend::memory::MemoryBackend;
+use crate::prefix::Prefix;
+
+/// Configuration of a store: Cilium's `Configuration`, and what it lacks.
+///
+/// ```
+/// use std::time::Duration;
+/// use shared_store::{Config, Prefix};
+///
+/// let config = Config::new(Prefix::new("cilium/state/nodes/v1")?).sync_interval(Duration::from_secs(60));
+/// assert!(config.check().is_ok());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Config {
+    /// The common prefix of all keys. Required.
+    pub prefix: Prefix,
+    /// The kvstore. Default: a new [`MemoryBackend`], which nobody else sees until it is cloned.
+    pub backend: Arc<dyn Backend>,
+    /// How often own keys are compared with what the kvstore holds (Cilium's `SynchronizationInterval`; its default of
+    /// 5 minutes). Jittered, and stretched when there are more than 128 owners, as Consul does.
+    pub sync_interval: Duration,
+    /// How long own keys outlive their owner (Cilium's default of 15 minutes).
+    pub lease_ttl: Duration,
+    /// How long the initial list may take before joining fails (Cilium's default of 3 minutes).
+    pub list_timeout: Duration,
+    /// How long a deletion is held back in case the key returns (Cilium delays node deletions by 30 s). Default 0.
+    pub delete_delay: Duration,
+    /// What to do when a second live owner writes one of our names. Default: [`ConflictPolicy::Overwrite`], as Cilium.
+    pub conflict: ConflictPolicy,
+    /// What happens to a key whose new value cannot be decoded. Default: [`OnUndecodable::KeepLast`].
+    pub on_undecodable: OnUndecodable,
+    /// How long a watch may be silent before it is opened anew. Default 20 minutes: twice etcd's progress interval.
+    pub watch_timeout: Duration,
+    /// How long Close may take to flush pending writes and delete own keys. Default 10 s.
+    pub close_timeout: Duration,
+    /// How long a synchronous write may take before it fails. Default 30 s.
+    pub write_timeout: Duration,
+    /// Write requests a second once joined; 0 for no limit (Cilium's `qps`, whose default is 20). Default 0: one
+    /// request here carries up to 128 keys. Keep-alives are never held back.
+    pub qps: u32,
+    /// As `qps`, until all keys given so far have been written once (Cilium's `bootstrapQps`). Default 0.
+    pub bootstrap_qps: u32,
+    /// Write requests under way at once (Cilium's `maxInflight`). Default 4.
+    pub max_inflight: usize,
+    /// Seed of everything random (jitter). Default: from the system.
+    pub seed: u64,
+}
+
+/// What an owner does when another live owner writes its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ConflictPolicy {
+    /// Write it again, at most once per back-off step (as Cilium, which does so at every interval).
+    #[default]
+    Overwrite,
+    /// Leave it to the other, and take it back when it is free.
+    Yield,
+    /// Leave it to the other and stop owning it.
+    Fail,
+}
+
+/// What happens to a key whose new value cannot be decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnUndecodable {
+    /// The last good value stays until the key heals or is deleted (as Cilium).
+    #[default]
+    KeepLast,
+    /// The key goes, as if deleted, until it heals.
+    Remove,
+}
+
+/// A [`Config`] that cannot work.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A duration or count that must be greater than zero is zero.
+    #[error("{0} must be greater than zero")]
+    Zero(&'static str),
+    /// Leases are counted in whole seconds.
+    #[error("lease_ttl must be at least 1 s")]
+    LeaseTtlTooShort,
+}
+
+macro_rules! setters {
+    ($($field:ident: $type:ty),+ $(,)?) => {
+        $(
+            #[doc = concat!("Sets [`", stringify!($field), "`](Self#structfield.", stringify!($field), ").")]
+            #[must_use]
+            pub fn $field(mut self, $field: $type) -> Self {
+                self.$field = $field;
+                self
+            }
+        )+
+    };
+}
+
+impl Config {
+    /// The defaults for `prefix`.
+    #[must_use]
+    pub fn new(prefix: Prefix) -> Self {
+        Self {
+            prefix,
+            backend: Arc::new(MemoryBackend::new()),
+            sync_interval: Duration::from_secs(5 * 60),
+            lease_ttl: Duration::from_secs(15 * 60),
+            list_timeout: Duration::from_secs(3 * 60),
+            delete_delay: Duration::ZERO,
+            conflict: ConflictPolicy::default(),
+            on_undecodable: OnUndecodable::default(),
+            watch_timeout: Duration::from_secs(20 * 60),
+            close_timeout: Duration::from_secs(10),
+            write_timeout: Duration::from_secs(30),
+            qps: 0,
+            bootstrap_qps: 0,
+            max_inflight: 4,
+            seed: fastrand::u64(..),
+        }
+    }
+
+    /// Sets the kvstore.
+    #[must_use]
+    pub fn backend(mut self, backend: impl Backend) -> Self {
+        self.backend = Arc::new(backend);
+        self
+    }
+
+    /// Sets a kvstore that others hold too.
+    #[must_use]
+    pub fn shared_backend(mut self, backend: Arc<dyn Backend>) -> Self {
+        self.backend = backend;
+        self
+    }
+
+    setters! {
+        sync_interval: Duration,
+        lease_ttl: Duration,
+        list_timeout: Duration,
+        delete_delay: Duration,
+        conflict: ConflictPolicy,
+        on_undecodable: OnUndecodable,
+        watch_timeout: Duration,
+        close_timeout: Duration,
+        write_timeout: Duration,
+        qps: u32,
+        bootstrap_qps: u32,
+        max_inflight: usize,
+        seed: u64,
+    }
+
+    /// Whether this can work; joining checks it once.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the first value that cannot.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        for (name, duration) in [
+            ("sync_interval", self.sync_interval),
+            ("list_timeout", self.list_timeout),
+            ("watch_timeout", self.watch_timeout),
+            ("close_timeout", self.close_timeout),
+            ("write_timeout", self.write_timeout),
+        ] {
+            if duration.is_zero() {
+                return Err(ConfigError::Zero(name));
+            }
+        }
+        if self.max_inflight == 0 {
+            return Err(ConfigError::Zero("max_inflight"));
+        }
+        if self.lease_ttl < Duration::from_secs(1) {
+            return Err(ConfigError::LeaseTtlTooShort);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_value_that_cannot_work_is_named() {
+        let config = || Config::new(Prefix::new("p").unwrap());
+        assert_eq!(config().check(), Ok(()));
+        let zero = Duration::ZERO;
+        for (bad, name) in [
+            (config().sync_interval(zero), "sync_interval"),
+            (config().list_timeout(zero), "list_timeout"),
+            (config().watch_timeout(zero), "watch_timeout"),
+            (config().close_timeout(zero), "close_timeout"),
+            (config().write_timeout(zero), "write_timeout"),
+            (config().max_inflight(0), "max_inflight"),
+        ] {
+            assert_eq!(bad.check(), Err(ConfigError::Zero(name)));
+        }
+        assert_eq!(config().lease_ttl(Duration::from_millis(999)).check(), Err(ConfigError::LeaseTtlTooShort));
+    }
+}
