@@ -1,0 +1,23 @@
+.PHONY: help tools build test verify fix clean-tools
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/'
+
+tools: ## installs protoc if it is missing (the etcd feature needs it)
+	scripts/install-tools.sh
+
+build: ## the library, without etcd and without protoc
+	cargo build
+
+test: tools ## installs what is missing and runs all tests
+	scripts/test.sh
+
+verify: tools ## format, lints, docs and guards; never writes
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --all-features -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --all-features --no-deps
+	scripts/guards.sh
+
+fix: ## formats and applies what clippy can
+	cargo clippy --workspace --all-targets --all-features --fix --allow-dirty --allow-staged
+	cargo fmt --all

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# What no lint checks: the layout and the habits of the project. Never writes.
+set -u
+failed=0
+refuse() { # refuse REASON FOUND
+  if [ -n "$2" ]; then printf '%s:\n%s\n' "$1" "$2" >&2; failed=1; fi
+}
+refuse "mod.rs files" "$(git ls-files | grep -E '(^|/)mod\.rs$')"
+refuse "#[path] in use" "$(git grep -nE '#\[path' -- '*.rs')"
+refuse "unfinished code or ignored tests" "$(git grep -nE '\b(todo|unimplemented)!\(|#\[ignore' -- '*.rs')"
+refuse "etcd_client named outside its backend" "$(git grep -lE 'etcd_client' -- '*.rs' ':!src/backend/etcd*')"
+refuse "actix named in the core" "$(git grep -lE '\bactix' -- 'src/*.rs')"
+refuse "files over 450 lines" "$(git ls-files '*.rs' | xargs wc -l | awk '$2 != "total" && $1 > 450')"
+msrv=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+grep -q "Rust $msrv" README.md || refuse "README.md does not name the MSRV" "Rust $msrv"
+exit $failed

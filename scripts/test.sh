@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Runs all tests and ends with their totals.
+set -euo pipefail
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+status=0
+cargo test --workspace --all-features 2>&1 | tee "$log" || status=$?
+awk '/^test result:/ { p += $4; f += $6 } END { printf "%d passed, %d failed\n", p, f }' "$log"
+exit "$status"

@@ -1,0 +1,340 @@
+//! List, watch, resume, relist: which revision to go on from after which answer.
+
+mod listing;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use crate::backend::{BackendError, Events, ListPage, ListRequest, WatchRequest, WatchResponse};
+use crate::backoff::Backoff;
+use crate::kv::{ClusterId, Event, Header, KeyRange, KeyValue, Revision};
+
+use self::listing::Listing;
+
+/// How long a resumed watch may say nothing before a relist proves that nothing was missed.
+const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(1);
+/// Missing more revisions than this, a relist is faster than etcd's catch-up (about 1000 revisions per 100 ms).
+const REPLAY_LIMIT: u64 = 5000;
+
+/// Keeps a consumer in step with a range of keys. A pure machine: no I/O, no clock.
+///
+/// The shell performs [`action`](Self::action), feeds what came of it to [`handle`](Self::handle), passes on the
+/// [`Delivery`] that comes back, and asks again. Exactly one action is outstanding at any time.
+///
+/// # Invariants
+/// 1. The cursor moves past a revision only when its last event was delivered: it resumes at the last *event's*
+///    revision + 1, never at the header's, which a cut catch-up batch runs ahead of.
+/// 2. A revision is delivered whole: fragments are held back until complete, and dropped if the stream breaks.
+/// 3. Nothing is delivered twice: events before the cursor are dropped.
+/// 4. All pages of one list show one revision; if that cannot be, the list starts anew with `first`.
+/// 5. History that was compacted, went backwards or belongs to another cluster means a relist, never a resume.
+/// 6. [`Delivery::Live`] is said only when everything up to a revision the kvstore named after the last break has been
+///    delivered: by an event, by a progress notification or by a relist.
+/// 7. Every failure waits (with jitter) before the next request, and is told as [`Delivery::Broken`].
+#[derive(Debug)]
+pub struct Watch {
+    range: KeyRange,
+    silence: Duration,
+    backoff: Backoff,
+    /// What we are in step with, once a list was complete.
+    history: Option<History>,
+    state: State,
+}
+
+/// The kvstore history everything delivered so far belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct History {
+    cluster: ClusterId,
+    /// All changes up to and including this revision are delivered.
+    revision: Revision,
+}
+
+#[derive(Debug)]
+enum State {
+    Listing(Listing),
+    Opening,
+    Reading(Reading),
+    Waiting { delay: Duration, then: Then },
+}
+
+#[derive(Debug)]
+struct Reading {
+    /// The kvstore's revision when the watch opened: caught up once it is reached. `None` when caught up.
+    target: Option<Revision>,
+    /// Events of a revision whose last fragment has not come.
+    partial: Vec<Event>,
+}
+
+#[derive(Debug)]
+enum Then {
+    List(Listing),
+    Open,
+}
+
+/// What the shell is to do next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Ask for a page; answer [`Outcome::Listed`].
+    List(ListRequest),
+    /// Open the watch; answer [`Outcome::Opened`].
+    Open(WatchRequest),
+    /// Read one response of the open watch; answer [`Outcome::Read`], or [`Outcome::Silent`] after so long.
+    Read(Duration),
+    /// Wait; answer [`Outcome::Waited`].
+    Wait(Duration),
+}
+
+/// What came of an [`Action`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The page asked for.
+    Listed(ListPage),
+    /// The watch is open; the header of the answer that said so.
+    Opened(Header),
+    /// One response.
+    Read(WatchResponse),
+    /// No response within the time given: the watch may be dead. The shell drops it.
+    Silent,
+    /// The time has passed.
+    Waited,
+    /// It failed. The shell drops the watch if it was reading.
+    Failed(BackendError),
+}
+
+/// What the consumer is told, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Delivery {
+    /// A part of a list.
+    Page(Page),
+    /// Changes since the last delivery, whole revisions, in order, never empty.
+    Events(Vec<Event>),
+    /// Nothing else changed up to and including this revision.
+    Progress(Revision),
+    /// The watch is open and nothing is missing.
+    Live,
+    /// The connection is lost: what was delivered may be out of date from now on.
+    Broken(BackendError),
+}
+
+/// A part of a list, all of whose parts show one revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// The first part: parts of an earlier, unfinished list are void.
+    pub first: bool,
+    /// The last part: the list is complete, and what it did not name does not exist.
+    pub last: bool,
+    /// The revision the list shows.
+    pub revision: Revision,
+    /// Whether revisions seen before this list still mean something: same cluster, and history did not go backwards.
+    pub same_history: bool,
+    /// The keys.
+    pub keys: PageKeys,
+}
+
+/// The keys of a [`Page`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PageKeys {
+    /// Keys with their values.
+    Full(Vec<KeyValue>),
+    /// Keys without values: those whose `mod_revision` is not what the consumer has came in a [`Full`](Self::Full)
+    /// part before, or the consumer lost something and must ask for a [`relist`](Watch::relist).
+    Names(Vec<KeyValue>),
+}
+
+impl Watch {
+    /// A watch that has seen nothing. `silence` is how long an open watch may say nothing.
+    #[must_use]
+    pub fn new(range: KeyRange, silence: Duration, seed: u64) -> Self {
+        Self {
+            state: State::Listing(Listing::full(&range)),
+            range,
+            silence,
+            backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(5), seed),
+            history: None,
+        }
+    }
+
+    /// What to do now. Asking twice gives the same answer.
+    #[must_use]
+    pub fn action(&self) -> Action {
+        match &self.state {
+            State::Listing(listing) => Action::List(listing.request(&self.range)),
+            State::Opening => Action::Open(WatchRequest { range: self.range.clone(), start: self.cursor() }),
+            State::Reading(Reading { target: Some(_), .. }) => Action::Read(CATCH_UP_TIMEOUT.min(self.silence)),
+            State::Reading(_) => Action::Read(self.silence),
+            State::Waiting { delay, .. } => Action::Wait(*delay),
+        }
+    }
+
+    /// Starts a full list: the consumer found that something is missing. Drop what is open and ask for the action.
+    pub fn relist(&mut self) {
+        self.state = State::Listing(Listing::full(&self.range));
+    }
+
+    /// Takes what came of the last action.
+    #[must_use]
+    pub fn handle(&mut self, outcome: Outcome) -> Option<Delivery> {
+        let state = std::mem::replace(&mut self.state, State::Opening);
+        match (state, outcome) {
+            (State::Listing(listing), Outcome::Listed(page)) => self.listed(listing, page),
+            (State::Listing(listing), Outcome::Failed(error)) => self.list_failed(listing, error),
+            (State::Opening, Outcome::Opened(header)) => self.opened(header),
+            (State::Reading(reading), Outcome::Read(WatchResponse::Events(events))) => self.events(reading, events),
+            (State::Reading(reading), Outcome::Read(WatchResponse::Progress(header))) => self.progress(reading, header),
+            (State::Reading(Reading { target: Some(_), .. }), Outcome::Silent) => {
+                self.relist_changes();
+                None
+            }
+            (State::Reading(_), Outcome::Silent) => self.watch_failed(BackendError::unavailable(format_args!(
+                "watch said nothing for {} s",
+                self.silence.as_secs()
+            ))),
+            (State::Opening | State::Reading(_), Outcome::Failed(error)) => self.watch_failed(error),
+            (State::Waiting { then: Then::List(listing), .. }, Outcome::Waited) => {
+                self.state = State::Listing(listing);
+                None
+            }
+            (State::Waiting { then: Then::Open, .. }, Outcome::Waited) => None,
+            (state, outcome) => {
+                debug_assert!(false, "{outcome:?} does not answer {state:?}");
+                self.relist();
+                None
+            }
+        }
+    }
+
+    /// The first revision not yet delivered.
+    fn cursor(&self) -> Revision {
+        self.history.map_or(Revision::ZERO, |history| history.revision).next()
+    }
+
+    fn listed(&mut self, mut listing: Listing, page: ListPage) -> Option<Delivery> {
+        self.backoff.reset();
+        let Some(mut page) = listing.take(page) else {
+            // Another cluster answered in the middle of the list.
+            self.relist();
+            return None;
+        };
+        let cluster = listing.cluster();
+        page.same_history = self
+            .history
+            .is_none_or(|history| history.cluster == cluster && history.revision <= page.revision);
+        if !page.same_history && listing.is_partial() {
+            self.relist();
+            return None;
+        }
+        if page.last {
+            self.history = Some(History { cluster, revision: page.revision });
+            self.state = State::Opening;
+        } else {
+            self.state = State::Listing(listing);
+        }
+        Some(Delivery::Page(page))
+    }
+
+    fn list_failed(&mut self, listing: Listing, error: BackendError) -> Option<Delivery> {
+        let then = match error {
+            // The pinned revision is gone: begin again at a new one.
+            BackendError::Compacted { .. } | BackendError::FutureRevision => Listing::full(&self.range),
+            BackendError::LeaseNotFound { .. }
+            | BackendError::Unavailable { .. }
+            | BackendError::Rejected { .. }
+            | BackendError::Misconfigured { .. } => listing,
+        };
+        self.wait(Then::List(then), error)
+    }
+
+    fn opened(&mut self, header: Header) -> Option<Delivery> {
+        let delivered = self.history.map_or(Revision::ZERO, |history| history.revision);
+        if self.history.is_none_or(|history| history.cluster != header.cluster) || header.revision < delivered {
+            self.relist();
+            return None;
+        }
+        if header.revision.0 - delivered.0 > REPLAY_LIMIT {
+            self.relist_changes();
+            return None;
+        }
+        let target = (header.revision > delivered).then_some(header.revision);
+        self.state = State::Reading(Reading { target, partial: Vec::new() });
+        target.is_none().then_some(Delivery::Live)
+    }
+
+    fn events(&mut self, mut reading: Reading, response: Events) -> Option<Delivery> {
+        self.backoff.reset();
+        if self.foreign(response.header) {
+            self.relist();
+            return None;
+        }
+        let cursor = self.cursor();
+        let mut events = std::mem::take(&mut reading.partial);
+        events.extend(response.events.into_iter().filter(|event| event.revision() >= cursor));
+        if !response.complete {
+            let last = events.last().map(Event::revision);
+            let whole = events.iter().position(|event| Some(event.revision()) == last).unwrap_or(events.len());
+            reading.partial = events.split_off(whole);
+        }
+        if let (Some(last), Some(history)) = (events.last(), &mut self.history) {
+            history.revision = last.revision();
+        }
+        self.state = State::Reading(reading);
+        (!events.is_empty()).then_some(Delivery::Events(events))
+    }
+
+    fn progress(&mut self, mut reading: Reading, header: Header) -> Option<Delivery> {
+        self.backoff.reset();
+        let delivered = self.history.map_or(Revision::ZERO, |history| history.revision);
+        if self.foreign(header) || header.revision < delivered {
+            self.relist();
+            return None;
+        }
+        if !reading.partial.is_empty() {
+            debug_assert!(false, "progress inside a revision");
+            return self.watch_failed(BackendError::unavailable("watch reported progress inside a revision"));
+        }
+        reading.target = reading.target.filter(|target| *target > header.revision);
+        self.state = State::Reading(reading);
+        if let Some(history) = &mut self.history {
+            history.revision = header.revision;
+        }
+        Some(Delivery::Progress(header.revision))
+    }
+
+    /// Whether the resumed watch has just caught up: asked by the shell after each delivery, said once.
+    #[must_use]
+    pub fn caught_up(&mut self) -> Option<Delivery> {
+        let delivered = self.history.map_or(Revision::ZERO, |history| history.revision);
+        match &mut self.state {
+            State::Reading(reading) if reading.target.is_some_and(|target| delivered >= target) => {
+                reading.target = None;
+                Some(Delivery::Live)
+            }
+            State::Reading(_) | State::Listing(_) | State::Opening | State::Waiting { .. } => None,
+        }
+    }
+
+    fn watch_failed(&mut self, error: BackendError) -> Option<Delivery> {
+        if matches!(error, BackendError::Compacted { .. } | BackendError::FutureRevision) {
+            self.relist_changes();
+            return Some(Delivery::Broken(error));
+        }
+        self.wait(Then::Open, error)
+    }
+
+    fn wait(&mut self, then: Then, error: BackendError) -> Option<Delivery> {
+        self.state = State::Waiting { delay: self.backoff.fail(), then };
+        Some(Delivery::Broken(error))
+    }
+
+    /// Lists what changed since the last delivery, if there was one: values only of keys written since.
+    fn relist_changes(&mut self) {
+        self.state = State::Listing(match self.history {
+            Some(history) => Listing::changes(&self.range, history.revision),
+            None => Listing::full(&self.range),
+        });
+    }
+
+    fn foreign(&self, header: Header) -> bool {
+        self.history.is_some_and(|history| history.cluster != header.cluster)
+    }
+}

@@ -1,0 +1,105 @@
+//! One list in pages, all at the revision of the first.
+
+use bytes::Bytes;
+
+use super::{Page, PageKeys};
+use crate::backend::{ListPage, ListRequest};
+use crate::kv::{ClusterId, KeyRange, KeyValue, Revision};
+
+/// The first page is small: it tells how many keys there are and how large they are.
+const FIRST_PAGE: usize = 500;
+/// etcd walks the rest of the range for every page, so a list has few pages: this many, within the bounds below.
+const PAGES: usize = 10;
+const MAX_PAGE_KEYS: usize = 20_000;
+const MAX_PAGE_BYTES: usize = 16 << 20;
+
+/// Where a list in pages has got to.
+#[derive(Debug, Clone)]
+pub(super) struct Listing {
+    phase: Phase,
+    /// First path of the next page.
+    start: Bytes,
+    limit: usize,
+    /// Revision and cluster of the first page.
+    pinned: Option<(Revision, ClusterId)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Every key with its value.
+    Full,
+    /// The keys written after this revision, then the names of all.
+    Changes { since: Revision },
+    Names,
+}
+
+impl Listing {
+    pub(super) fn full(range: &KeyRange) -> Self {
+        Self { phase: Phase::Full, start: range.start.clone(), limit: FIRST_PAGE, pinned: None }
+    }
+
+    /// Only what changed after `since`, and the names of all keys: enough to know what was deleted.
+    pub(super) fn changes(range: &KeyRange, since: Revision) -> Self {
+        Self { phase: Phase::Changes { since }, ..Self::full(range) }
+    }
+
+    /// Whether it leaves out values the consumer is thought to have.
+    pub(super) fn is_partial(&self) -> bool {
+        self.phase != Phase::Full
+    }
+
+    pub(super) fn cluster(&self) -> ClusterId {
+        self.pinned.map(|(_, cluster)| cluster).unwrap_or_default()
+    }
+
+    /// The next page.
+    pub(super) fn request(&self, range: &KeyRange) -> ListRequest {
+        let mut request = ListRequest::new(KeyRange { start: self.start.clone(), end: range.end.clone() });
+        request.revision = self.pinned.map(|(revision, _)| revision);
+        request.limit = self.limit;
+        match self.phase {
+            Phase::Full => {}
+            Phase::Changes { since } => request.min_mod_revision = Some(since.next()),
+            Phase::Names => request.keys_only = true,
+        }
+        request
+    }
+
+    /// Takes a page and moves on; `None` if another cluster answered.
+    pub(super) fn take(&mut self, page: ListPage) -> Option<Page> {
+        let first = self.pinned.is_none();
+        let (revision, cluster) = *self.pinned.get_or_insert((page.header.revision, page.header.cluster));
+        if cluster != page.header.cluster {
+            return None;
+        }
+        let range_start = self.start.clone();
+        if let Some(last) = page.kvs.last() {
+            self.start = KeyRange::one(&last.path).end;
+        }
+        self.limit = next_limit(&page);
+        // A page that is empty but promises more would repeat for ever.
+        let more = page.more && !page.kvs.is_empty();
+        let keys = if self.phase == Phase::Names { PageKeys::Names(page.kvs) } else { PageKeys::Full(page.kvs) };
+        let last = match (self.phase, more) {
+            (_, true) => false,
+            (Phase::Changes { .. }, false) => {
+                self.phase = Phase::Names;
+                self.start = Bytes::new();
+                false
+            }
+            (Phase::Full | Phase::Names, false) => true,
+        };
+        if self.start.is_empty() {
+            self.start = range_start;
+        }
+        Some(Page { first, last, revision, same_history: true, keys })
+    }
+}
+
+/// A tenth of all keys, but no more than fit into the bounds at the size of this page's.
+fn next_limit(page: &ListPage) -> usize {
+    let bytes = |kv: &KeyValue| kv.path.len() + kv.value.len() + 64;
+    let size = (page.kvs.iter().map(bytes).sum::<usize>() / page.kvs.len().max(1)).max(1);
+    let total = usize::try_from(page.count).unwrap_or(usize::MAX);
+    (total / PAGES).clamp(FIRST_PAGE, MAX_PAGE_KEYS).min((MAX_PAGE_BYTES / size).max(1))
+}
