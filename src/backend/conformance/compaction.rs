@@ -2,7 +2,7 @@
 #![allow(clippy::missing_panics_doc, reason = "every case asserts")]
 
 use super::Harness;
-use super::space::Space;
+use super::space::{Follower, Space};
 use crate::backend::{BackendError, ListRequest, WatchRequest};
 use crate::kv::{Event, Revision};
 
@@ -17,16 +17,17 @@ async fn compacted(harness: &dyn Harness) -> (Space, Vec<Revision>) {
     (space, written)
 }
 
-fn says_so<T: std::fmt::Debug>(answer: Result<T, BackendError>, oldest: Revision) {
+fn says_so<T: std::fmt::Debug>(answer: &Result<T, BackendError>, oldest: Revision) {
     let Err(BackendError::Compacted { oldest: said }) = answer else { panic!("not compacted: {answer:?}") };
-    assert!(said == oldest || said == Revision::ZERO, "{said} instead of {oldest}");
+    assert!(*said == oldest || *said == Revision::ZERO, "{said} instead of {oldest}");
 }
 
 /// A pinned list before the compacted revision fails; the caller learns to list anew.
 pub async fn a_list_at_a_compacted_revision_says_so(harness: &dyn Harness) {
     let (space, written) = compacted(harness).await;
     for gone in [written[0], written[2]] {
-        says_so(space.backend.list(ListRequest { revision: Some(gone), ..space.all() }).await, written[3]);
+        let answer = space.backend.list(ListRequest { revision: Some(gone), ..space.all() }).await;
+        says_so(&answer, written[3]);
     }
 }
 
@@ -44,8 +45,8 @@ pub async fn a_watch_from_a_compacted_revision_says_so(harness: &dyn Harness) {
     let (space, written) = compacted(harness).await;
     for start in [written[0], written[2]] {
         match space.backend.watch(WatchRequest { range: space.range(), start }).await {
-            Ok(stream) => says_so(super::Follower { stream, events: Vec::new() }.next().await, written[3]),
-            Err(error) => says_so::<()>(Err(error), written[3]),
+            Ok(stream) => says_so(&Follower { stream, events: Vec::new() }.next().await, written[3]),
+            Err(error) => says_so::<()>(&Err(error), written[3]),
         }
     }
     let mut follower = space.follow(written[4]).await;

@@ -94,7 +94,7 @@ pub async fn pages_at_a_pinned_revision_show_one_state_while_others_write(harnes
         other.write([noise.into(), vec![added, delete(space.path("k7"))]].concat()).await.expect("written");
         let page = space.page(request.clone()).await;
         assert!(page.header.revision > pinned, "the header tells the newest revision");
-        assert_eq!(page.count as usize, names.len() - listed.len(), "the count starts where the request does");
+        assert_eq!(page.count, (names.len() - listed.len()) as u64, "the count starts where the request does");
         listed.extend(page.kvs);
         if !page.more {
             break;

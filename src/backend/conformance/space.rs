@@ -21,7 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Space {
     /// The collaborator.
     pub backend: Arc<dyn Backend>,
-    pub(super) prefix: String,
+    /// The prefix, without a trailing slash.
+    pub prefix: String,
 }
 
 /// The methods panic where the backend breaks its contract: they are assertions.
