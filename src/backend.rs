@@ -1,5 +1,9 @@
 //! What the store asks of a kvstore, and the contract every backend keeps.
 
+#[cfg(feature = "test-kit")]
+pub mod conformance;
+#[cfg(feature = "test-kit")]
+pub mod faulty;
 pub mod memory;
 
 use std::fmt;
@@ -14,7 +18,7 @@ use crate::kv::{Event, Header, KeyRange, KeyValue, LeaseId, Revision};
 /// A kvstore with etcd's semantics.
 ///
 /// # Contract
-/// Every backend passes the cases of [`conformance`](crate::backend) (feature `test-kit`), each its own test.
+/// Every backend passes the cases of `backend::conformance` (feature `test-kit`), each its own test.
 ///
 /// 1. **Revisions.** Each committed [`write`](Self::write) that changes something has one revision, one more than the
 ///    last. All its changes carry it. A lease that expires or is revoked deletes all its keys at one revision.
@@ -119,7 +123,7 @@ pub struct ListPage {
     pub kvs: Vec<KeyValue>,
     /// Whether the range holds more keys after the last one here.
     pub more: bool,
-    /// How many keys the whole range holds from this request's start on, whatever the limit.
+    /// How many keys the whole range holds from this request's start on, whatever the limit and `min_mod_revision`.
     pub count: u64,
 }
 
@@ -170,7 +174,7 @@ pub enum Expect {
     Any,
     /// That the key does not exist.
     Absent,
-    /// That the key was last written at this revision.
+    /// That the key was last written at this revision; 0 for one that does not exist.
     Revision(Revision),
 }
 

@@ -1,42 +1,152 @@
-//! A kvstore in memory.
+//! A kvstore in memory, for tests, examples and single processes.
 
-use std::time::Duration;
+mod history;
+mod lease;
+mod mvcc;
+mod stream;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 
+pub use mvcc::Mvcc;
+
+use self::stream::MemoryWatch;
 use super::{Backend, BackendError, LeaseGrant, ListPage, ListRequest, WatchRequest, WatchStream, Write, WriteOutcome};
-use crate::kv::LeaseId;
+use crate::kv::{LeaseId, Revision};
 
-/// A kvstore in memory.
-#[derive(Debug, Clone, Default)]
-pub struct MemoryBackend {}
+/// A kvstore in memory. A clone is another collaborator on the same kvstore.
+///
+/// Time is tokio's, so it obeys a paused clock. Leases expire without any task: every call and every waiting watch first
+/// ends what is due. How much history it keeps is the [`Mvcc`]'s to say.
+#[derive(Clone)]
+pub struct MemoryBackend {
+    shared: Arc<Shared>,
+    progress_interval: Duration,
+}
 
 impl MemoryBackend {
     /// An empty kvstore.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        Mvcc::new().into()
+    }
+
+    /// Sets after how long without a change the watches of this collaborator say that they are alive (10 minutes, as
+    /// etcd).
+    #[must_use]
+    pub fn progress_interval(mut self, interval: Duration) -> Self {
+        self.progress_interval = interval;
+        self
+    }
+
+    /// The newest revision.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.shared.with(|mvcc, _| mvcc.header().revision)
+    }
+
+    /// Forgets the history before `revision`, as an operator would.
+    ///
+    /// # Errors
+    /// As [`Mvcc::compact`].
+    pub fn compact(&self, revision: Revision) -> Result<(), BackendError> {
+        self.shared.with(|mvcc, _| mvcc.compact(revision))
+    }
+
+    /// A backup of the whole kvstore.
+    #[must_use]
+    pub fn backup(&self) -> Mvcc {
+        self.shared.with(|mvcc, _| mvcc.clone())
+    }
+
+    /// Goes back to a backup. Watches that have seen more stay silent until the revisions are there again, as in etcd.
+    pub fn restore(&self, backup: &Mvcc) {
+        self.shared.with(|mvcc, now| mvcc.restore(backup, now));
+    }
+}
+
+impl From<Mvcc> for MemoryBackend {
+    fn from(mvcc: Mvcc) -> Self {
+        let shared = Shared { mvcc: Mutex::new(mvcc), changed: watch::Sender::new(()) };
+        Self { shared: Arc::new(shared), progress_interval: Duration::from_secs(600) }
+    }
+}
+
+impl Default for MemoryBackend {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for MemoryBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("MemoryBackend").field(&*self.shared.lock()).finish()
+    }
+}
+
+/// What all collaborators share.
+struct Shared {
+    mvcc: Mutex<Mvcc>,
+    /// Wakes the waiting watches: there is a new revision, or a lease that ends sooner than they know.
+    changed: watch::Sender<()>,
+}
+
+impl Shared {
+    /// The kvstore. No call of it panics half-way, so a panic elsewhere that held the lock has left it whole.
+    fn lock(&self) -> MutexGuard<'_, Mvcc> {
+        self.mvcc.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does something at the current time, after what is due, and wakes whom it concerns.
+    fn with<T>(&self, action: impl FnOnce(&mut Mvcc, Instant) -> T) -> T {
+        let now = tokio::time::Instant::now().into_std();
+        let mut mvcc = self.lock();
+        let (revision, expiry) = (mvcc.header().revision, mvcc.next_expiry());
+        mvcc.expire(now);
+        let answer = action(&mut mvcc, now);
+        let sooner = mvcc.next_expiry().is_some_and(|next| expiry.is_none_or(|known| next < known));
+        let wake = sooner || mvcc.header().revision != revision;
+        drop(mvcc);
+        if wake {
+            self.changed.send_replace(());
+        }
+        answer
     }
 }
 
 #[async_trait]
 impl Backend for MemoryBackend {
-    async fn list(&self, _request: ListRequest) -> Result<ListPage, BackendError> {
-        Err(BackendError::unreachable("not built"))
+    async fn list(&self, request: ListRequest) -> Result<ListPage, BackendError> {
+        self.shared.with(|mvcc, _| mvcc.list(&request))
     }
-    async fn watch(&self, _request: WatchRequest) -> Result<Box<dyn WatchStream>, BackendError> {
-        Err(BackendError::unreachable("not built"))
+
+    async fn watch(&self, request: WatchRequest) -> Result<Box<dyn WatchStream>, BackendError> {
+        self.shared.with(|mvcc, _| mvcc.can_watch(request.start))?;
+        Ok(Box::new(MemoryWatch::new(self.shared.clone(), request, self.progress_interval)))
     }
-    async fn write(&self, _writes: Vec<Write>) -> Result<WriteOutcome, BackendError> {
-        Err(BackendError::unreachable("not built"))
+
+    async fn write(&self, writes: Vec<Write>) -> Result<WriteOutcome, BackendError> {
+        self.shared.with(|mvcc, _| mvcc.write(writes))
     }
-    async fn grant(&self, _ttl: Duration) -> Result<LeaseGrant, BackendError> {
-        Err(BackendError::unreachable("not built"))
+
+    fn max_writes(&self) -> usize {
+        mvcc::MAX_WRITES
     }
-    async fn keep_alive(&self, _lease: LeaseId) -> Result<Duration, BackendError> {
-        Err(BackendError::unreachable("not built"))
+
+    async fn grant(&self, ttl: Duration) -> Result<LeaseGrant, BackendError> {
+        self.shared.with(|mvcc, now| mvcc.grant(ttl, now))
     }
-    async fn revoke(&self, _lease: LeaseId) -> Result<(), BackendError> {
-        Err(BackendError::unreachable("not built"))
+
+    async fn keep_alive(&self, lease: LeaseId) -> Result<Duration, BackendError> {
+        self.shared.with(|mvcc, now| mvcc.keep_alive(lease, now))
+    }
+
+    async fn revoke(&self, lease: LeaseId) -> Result<(), BackendError> {
+        self.shared.with(|mvcc, _| mvcc.revoke(lease));
+        Ok(())
     }
 }

@@ -1,0 +1,137 @@
+//! Leases: keys that live and die with one.
+#![allow(clippy::missing_panics_doc, reason = "every case asserts")]
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::Harness;
+use super::space::{Space, put};
+use crate::backend::{BackendError, Expect, Write, WriteAction};
+use crate::kv::{Event, LeaseId};
+
+const TTL: Duration = Duration::from_secs(60);
+/// No kvstore grants this one to anybody.
+const UNKNOWN: LeaseId = LeaseId(0x0123_4567_89ab_cdef);
+
+async fn grant(space: &Space) -> LeaseId {
+    let grant = space.backend.grant(TTL).await.expect("the lease is granted");
+    assert!(grant.ttl >= TTL && grant.lease != LeaseId::NONE, "{grant:?}");
+    grant.lease
+}
+
+fn leased(space: &Space, name: &str, lease: LeaseId) -> Write {
+    let action = WriteAction::Put { value: Bytes::copy_from_slice(name.as_bytes()), lease };
+    Write { path: space.path(name), expect: Expect::Any, action }
+}
+
+async fn names(space: &Space) -> Vec<String> {
+    space.state().await.into_iter().map(|(name, _)| name).collect()
+}
+
+async fn revoke(space: &Space, lease: LeaseId) {
+    space.backend.revoke(lease).await.expect("the lease is revoked");
+}
+
+/// A key says its lease, in lists and in events.
+pub async fn a_key_under_a_lease_says_so(harness: &dyn Harness) {
+    let space = Space::new(harness);
+    let lease = grant(&space).await;
+    let at = space.commit(vec![leased(&space, "a", lease)]).await;
+    let kv = space.page(space.all()).await.kvs.remove(0);
+    assert_eq!(kv.lease, lease);
+    assert_eq!(space.follow(at).await.until(at).await, [Event::Put(kv)]);
+    revoke(&space, lease).await;
+}
+
+/// All keys of a lease vanish at one revision; other keys stay.
+pub async fn revoking_a_lease_deletes_its_keys_at_one_revision(harness: &dyn Harness) {
+    let space = Space::new(harness);
+    let (lease, other) = (grant(&space).await, grant(&space).await);
+    let mine: Vec<_> = (0..200).map(|n| format!("mine{n:03}")).collect();
+    for part in mine.chunks(100) {
+        space.commit(part.iter().map(|name| leased(&space, name, lease)).collect()).await;
+    }
+    let before = space.commit(vec![leased(&space, "other", other), put(space.path("own"), "")]).await;
+    revoke(&space, lease).await;
+    assert_eq!(names(&space).await, ["other", "own"]);
+    let last = space.put("own", "").await;
+    let mut follower = space.follow(before.next()).await;
+    let mut told = follower.until(last).await.to_vec();
+    told.pop();
+    assert!(told.iter().all(|event| event.revision() == told[0].revision()), "at several revisions");
+    let mut deleted: Vec<_> = told
+        .iter()
+        .map(|event| match event {
+            Event::Delete { path, .. } => space.name(path),
+            Event::Put(kv) => panic!("not a deletion: {kv:?}"),
+        })
+        .collect();
+    deleted.sort();
+    assert_eq!(deleted, mine);
+    revoke(&space, other).await;
+}
+
+/// A lease that is gone can be revoked: that is what was wanted.
+pub async fn revoking_an_unknown_lease_is_no_error(harness: &dyn Harness) {
+    let space = Space::new(harness);
+    assert_eq!(space.backend.revoke(UNKNOWN).await, Ok(()));
+    let lease = grant(&space).await;
+    revoke(&space, lease).await;
+    revoke(&space, lease).await;
+}
+
+/// A transaction that names a lease that is gone fails as a whole.
+pub async fn a_put_on_an_unknown_lease_fails_and_applies_nothing(harness: &dyn Harness) {
+    let space = Space::new(harness);
+    let lease = grant(&space).await;
+    revoke(&space, lease).await;
+    for gone in [UNKNOWN, lease] {
+        let outcome = space.backend.write(vec![put(space.path("a"), ""), leased(&space, "b", gone)]).await;
+        assert!(matches!(outcome, Err(BackendError::LeaseNotFound { .. })), "{outcome:?}");
+    }
+    assert_eq!(space.state().await, []);
+}
+
+/// A keep-alive answers the time the lease lives from now.
+pub async fn a_keep_alive_answers_the_ttl(harness: &dyn Harness) {
+    let space = Space::new(harness);
+    let grant = space.backend.grant(TTL).await.expect("the lease is granted");
+    for _ in 0..3 {
+        assert_eq!(space.backend.keep_alive(grant.lease).await, Ok(grant.ttl));
+    }
+    revoke(&space, grant.lease).await;
+}
+
+/// A lease that is gone cannot be kept alive.
+pub async fn a_keep_alive_of_a_gone_lease_says_so(harness: &dyn Harness) {
+    let space = Space::new(harness);
+    let lease = grant(&space).await;
+    revoke(&space, lease).await;
+    for gone in [lease, UNKNOWN] {
+        assert_eq!(space.backend.keep_alive(gone).await, Err(BackendError::LeaseNotFound { lease: gone }));
+    }
+}
+
+/// A key belongs to the lease of its last put only.
+pub async fn a_put_under_another_lease_detaches_the_key_from_the_first(harness: &dyn Harness) {
+    let space = Space::new(harness);
+    let (first, second) = (grant(&space).await, grant(&space).await);
+    space.commit(vec![leased(&space, "a", first), leased(&space, "b", first)]).await;
+    space.commit(vec![leased(&space, "a", second)]).await;
+    revoke(&space, first).await;
+    assert_eq!(names(&space).await, ["a"]);
+    revoke(&space, second).await;
+    assert_eq!(space.state().await, []);
+}
+
+/// A key put without a lease outlives the one it had.
+pub async fn a_put_without_a_lease_detaches_the_key(harness: &dyn Harness) {
+    let space = Space::new(harness);
+    let lease = grant(&space).await;
+    space.commit(vec![leased(&space, "a", lease)]).await;
+    space.put("a", "").await;
+    revoke(&space, lease).await;
+    assert_eq!(names(&space).await, ["a"]);
+    assert_eq!(space.page(space.all()).await.kvs[0].lease, LeaseId::NONE);
+}

@@ -1,0 +1,96 @@
+//! The leases of a kvstore: their deadlines and the keys attached to them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::kv::LeaseId;
+
+/// The shortest time a lease lives.
+const MIN_TTL: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Clone)]
+struct Lease {
+    ttl: Duration,
+    deadline: Instant,
+    /// In path order, the order in which they are deleted.
+    keys: BTreeSet<Bytes>,
+}
+
+/// All leases that live.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Leases {
+    live: BTreeMap<LeaseId, Lease>,
+    /// One entry per live lease, by its deadline.
+    deadlines: BTreeSet<(Instant, LeaseId)>,
+    last: LeaseId,
+}
+
+impl Leases {
+    /// A new lease and its TTL, or `None` if the TTL is beyond what the clock can tell.
+    pub(super) fn grant(&mut self, ttl: Duration, now: Instant) -> Option<(LeaseId, Duration)> {
+        let ttl = ttl.max(MIN_TTL);
+        let deadline = now.checked_add(ttl)?;
+        let lease = LeaseId(self.last.0.checked_add(1)?);
+        self.last = lease;
+        self.live.insert(lease, Lease { ttl, deadline, keys: BTreeSet::new() });
+        self.deadlines.insert((deadline, lease));
+        Some((lease, ttl))
+    }
+
+    /// The TTL the lease has again from `now` on, or `None` if it is gone or due.
+    pub(super) fn keep_alive(&mut self, id: LeaseId, now: Instant) -> Option<Duration> {
+        let ttl = self.live.get(&id).filter(|lease| lease.deadline > now)?.ttl;
+        self.prolong(id, now);
+        Some(ttl)
+    }
+
+    fn prolong(&mut self, id: LeaseId, now: Instant) {
+        let Some(lease) = self.live.get_mut(&id) else { return };
+        self.deadlines.remove(&(lease.deadline, id));
+        lease.deadline = now.checked_add(lease.ttl).unwrap_or(lease.deadline);
+        self.deadlines.insert((lease.deadline, id));
+    }
+
+    pub(super) fn contains(&self, lease: LeaseId) -> bool {
+        self.live.contains_key(&lease)
+    }
+
+    pub(super) fn attach(&mut self, lease: LeaseId, path: &Bytes) {
+        if let Some(lease) = self.live.get_mut(&lease) {
+            lease.keys.insert(path.clone());
+        }
+    }
+
+    pub(super) fn detach(&mut self, lease: LeaseId, path: &Bytes) {
+        if let Some(lease) = self.live.get_mut(&lease) {
+            lease.keys.remove(path);
+        }
+    }
+
+    /// Ends a lease and says which keys go with it.
+    pub(super) fn remove(&mut self, id: LeaseId) -> BTreeSet<Bytes> {
+        let Some(lease) = self.live.remove(&id) else { return BTreeSet::new() };
+        self.deadlines.remove(&(lease.deadline, id));
+        lease.keys
+    }
+
+    /// The first lease whose time is over.
+    pub(super) fn due(&self, now: Instant) -> Option<LeaseId> {
+        self.deadlines.first().filter(|(deadline, _)| *deadline <= now).map(|(_, lease)| *lease)
+    }
+
+    pub(super) fn next_expiry(&self) -> Option<Instant> {
+        self.deadlines.first().map(|(deadline, _)| *deadline)
+    }
+
+    /// As after a restart: every lease has its full TTL again, and no id granted after `self` was saved comes back.
+    pub(super) fn restarted(mut self, newest: &Self, now: Instant) -> Self {
+        self.last = self.last.max(newest.last);
+        for id in self.live.keys().copied().collect::<Vec<_>>() {
+            self.prolong(id, now);
+        }
+        self
+    }
+}

@@ -1,0 +1,80 @@
+//! A watch on a kvstore in memory.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use super::Shared;
+use crate::backend::{BackendError, Events, WatchRequest, WatchResponse, WatchStream};
+use crate::kv::{KeyRange, Revision};
+
+/// As etcd, so that clients meet a catch-up cut in pieces here, too.
+const MAX_REVISIONS: usize = 1000;
+
+/// A cursor into the history. It holds nothing back: a slow one is overtaken by compaction.
+pub(super) struct MemoryWatch {
+    shared: Arc<Shared>,
+    changed: watch::Receiver<()>,
+    range: KeyRange,
+    next: Revision,
+    progress_interval: Duration,
+    last_answer: Instant,
+}
+
+impl MemoryWatch {
+    pub(super) fn new(shared: Arc<Shared>, request: WatchRequest, progress_interval: Duration) -> Self {
+        let WatchRequest { range, start } = request;
+        let changed = shared.changed.subscribe();
+        Self { shared, changed, range, next: start, progress_interval, last_answer: Instant::now() }
+    }
+}
+
+#[async_trait]
+impl WatchStream for MemoryWatch {
+    async fn next(&mut self) -> Result<WatchResponse, BackendError> {
+        loop {
+            self.changed.mark_unchanged();
+            let (found, header, expiry) = self.shared.with(|mvcc, _| {
+                (mvcc.events_since(&self.range, self.next, MAX_REVISIONS), mvcc.header(), mvcc.next_expiry())
+            });
+            let (events, next) = found?;
+            // Cancel-safe: from here to the return nothing waits.
+            self.next = next;
+            let now = Instant::now();
+            let progress_due = self.last_answer.checked_add(self.progress_interval);
+            let progress = progress_due.is_some_and(|due| due <= now);
+            if progress || !events.is_empty() {
+                self.last_answer = now;
+            }
+            if !events.is_empty() {
+                return Ok(WatchResponse::Events(Events { header, events, complete: true }));
+            }
+            if progress {
+                return Ok(WatchResponse::Progress(header));
+            }
+            tokio::select! {
+                // Never ends in an error: the sender lives as long as `shared`.
+                _ = self.changed.changed() => {}
+                () = until(expiry.map(Instant::from_std)) => {}
+                () = until(progress_due) => {}
+            }
+        }
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+impl fmt::Debug for MemoryWatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryWatch").field("range", &self.range).field("next", &self.next).finish_non_exhaustive()
+    }
+}

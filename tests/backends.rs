@@ -1,0 +1,32 @@
+//! Every backend passes every case of the contract.
+
+mod memory {
+    shared_store::conformance!(shared_store::MemoryBackend::new());
+}
+
+/// Around another backend, and with its watches cut into the smallest fragments, it is still a backend.
+mod faulty {
+    use std::sync::Arc;
+
+    use async_trait::async_trait;
+    use shared_store::backend::conformance::Harness;
+    use shared_store::backend::faulty::Faulty;
+    use shared_store::{Backend, MemoryBackend, Revision};
+
+    struct Fragmented(MemoryBackend);
+
+    #[async_trait]
+    impl Harness for Fragmented {
+        fn backend(&self) -> Arc<dyn Backend> {
+            let faulty = Faulty::new(self.0.clone());
+            faulty.fragment(1);
+            Arc::new(faulty)
+        }
+
+        async fn compact(&self, revision: Revision) {
+            self.0.compact(revision).expect("the case names a revision it wrote");
+        }
+    }
+
+    shared_store::conformance!(Fragmented(MemoryBackend::new()));
+}
