@@ -83,6 +83,10 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
 /// Events of one watch, in order. Dropping it ends the watch.
 #[async_trait]
 pub trait WatchStream: fmt::Debug + Send {
+    /// What the kvstore said of itself when it accepted the watch: what lies between the watch's start and this
+    /// revision is still to come.
+    fn header(&self) -> Header;
+
     /// The next response. Cancel-safe: dropping the future loses nothing.
     ///
     /// # Errors

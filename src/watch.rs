@@ -211,15 +211,14 @@ impl Watch {
 
     fn listed(&mut self, mut listing: Listing, page: ListPage) -> Option<Delivery> {
         self.backoff.reset();
-        let Some(mut page) = listing.take(page) else {
+        let Some(mut page) = listing.take(page, &self.range) else {
             // Another cluster answered in the middle of the list.
             self.relist();
             return None;
         };
         let cluster = listing.cluster();
-        page.same_history = self
-            .history
-            .is_none_or(|history| history.cluster == cluster && history.revision <= page.revision);
+        page.same_history =
+            self.history.is_none_or(|history| history.cluster == cluster && history.revision <= page.revision);
         if !page.same_history && listing.is_partial() {
             self.relist();
             return None;

@@ -1,4 +1,5 @@
 //! The integration tests, one module a behaviour.
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests, too")]
 
 mod backends;
 mod faulty;

@@ -29,7 +29,9 @@ enum Phase {
     /// Every key with its value.
     Full,
     /// The keys written after this revision, then the names of all.
-    Changes { since: Revision },
+    Changes {
+        since: Revision,
+    },
     Names,
 }
 
@@ -66,13 +68,12 @@ impl Listing {
     }
 
     /// Takes a page and moves on; `None` if another cluster answered.
-    pub(super) fn take(&mut self, page: ListPage) -> Option<Page> {
+    pub(super) fn take(&mut self, page: ListPage, range: &KeyRange) -> Option<Page> {
         let first = self.pinned.is_none();
         let (revision, cluster) = *self.pinned.get_or_insert((page.header.revision, page.header.cluster));
         if cluster != page.header.cluster {
             return None;
         }
-        let range_start = self.start.clone();
         if let Some(last) = page.kvs.last() {
             self.start = KeyRange::one(&last.path).end;
         }
@@ -84,14 +85,11 @@ impl Listing {
             (_, true) => false,
             (Phase::Changes { .. }, false) => {
                 self.phase = Phase::Names;
-                self.start = Bytes::new();
+                self.start = range.start.clone();
                 false
             }
             (Phase::Full | Phase::Names, false) => true,
         };
-        if self.start.is_empty() {
-            self.start = range_start;
-        }
         Some(Page { first, last, revision, same_history: true, keys })
     }
 }

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::Script;
 use crate::backend::{BackendError, Events, WatchResponse, WatchStream};
-use crate::kv::Event;
+use crate::kv::{Event, Header};
 
 #[derive(Debug)]
 pub(super) struct FaultyWatch {
@@ -32,6 +32,10 @@ impl FaultyWatch {
 
 #[async_trait]
 impl WatchStream for FaultyWatch {
+    fn header(&self) -> Header {
+        self.inner.header()
+    }
+
     async fn next(&mut self) -> Result<WatchResponse, BackendError> {
         loop {
             let (muted, max_events) = {

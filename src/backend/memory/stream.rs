@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::Shared;
 use crate::backend::{BackendError, Events, WatchRequest, WatchResponse, WatchStream};
-use crate::kv::{KeyRange, Revision};
+use crate::kv::{Header, KeyRange, Revision};
 
 /// As etcd, so that clients meet a catch-up cut in pieces here, too.
 const MAX_REVISIONS: usize = 1000;
@@ -20,6 +20,7 @@ pub(super) struct MemoryWatch {
     shared: Arc<Shared>,
     changed: watch::Receiver<()>,
     range: KeyRange,
+    header: Header,
     next: Revision,
     progress_interval: Duration,
     last_answer: Instant,
@@ -29,12 +30,17 @@ impl MemoryWatch {
     pub(super) fn new(shared: Arc<Shared>, request: WatchRequest, progress_interval: Duration) -> Self {
         let WatchRequest { range, start } = request;
         let changed = shared.changed.subscribe();
-        Self { shared, changed, range, next: start, progress_interval, last_answer: Instant::now() }
+        let header = shared.with(|mvcc, _| mvcc.header());
+        Self { shared, changed, range, header, next: start, progress_interval, last_answer: Instant::now() }
     }
 }
 
 #[async_trait]
 impl WatchStream for MemoryWatch {
+    fn header(&self) -> Header {
+        self.header
+    }
+
     async fn next(&mut self) -> Result<WatchResponse, BackendError> {
         loop {
             self.changed.mark_unchanged();

@@ -1,0 +1,243 @@
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one answer it expects")]
+
+use super::*;
+use crate::kv::LeaseId;
+use crate::prefix::Prefix;
+
+const CLUSTER: ClusterId = ClusterId(7);
+
+fn range() -> KeyRange {
+    Prefix::new("p").unwrap().range()
+}
+
+fn header(revision: u64) -> Header {
+    Header { cluster: CLUSTER, revision: Revision(revision) }
+}
+
+fn put(name: &str, revision: u64) -> KeyValue {
+    KeyValue {
+        path: format!("p/{name}").into(),
+        value: "{}".into(),
+        create_revision: Revision(revision),
+        mod_revision: Revision(revision),
+        lease: LeaseId::NONE,
+    }
+}
+
+fn page(revision: u64, kvs: Vec<KeyValue>, more: bool) -> Outcome {
+    Outcome::Listed(ListPage { header: header(revision), count: kvs.len() as u64, kvs, more })
+}
+
+fn events(at: u64, revisions: &[u64], complete: bool) -> Outcome {
+    let events = revisions.iter().map(|revision| Event::Put(put("a", *revision))).collect();
+    Outcome::Read(WatchResponse::Events(Events { header: header(at), events, complete }))
+}
+
+fn broken() -> BackendError {
+    BackendError::unavailable("cut")
+}
+
+/// A watch that has listed at `revision` and is reading.
+fn reading(revision: u64) -> Watch {
+    let mut watch = Watch::new(range(), Duration::from_secs(60), 1);
+    assert!(matches!(watch.handle(page(revision, vec![], false)), Some(Delivery::Page(Page { last: true, .. }))));
+    assert_eq!(watch.handle(Outcome::Opened(header(revision))), Some(Delivery::Live));
+    watch
+}
+
+fn start(watch: &Watch) -> u64 {
+    match watch.action() {
+        Action::Open(request) => request.start.0,
+        action => panic!("{action:?}"),
+    }
+}
+
+fn listing(watch: &Watch) -> ListRequest {
+    match watch.action() {
+        Action::List(request) => request,
+        action => panic!("{action:?}"),
+    }
+}
+
+fn breaks(watch: &mut Watch) {
+    assert_eq!(watch.handle(Outcome::Failed(broken())), Some(Delivery::Broken(broken())));
+    assert!(matches!(watch.action(), Action::Wait(delay) if delay > Duration::ZERO));
+    assert_eq!(watch.handle(Outcome::Waited), None);
+}
+
+fn delivered(delivery: Option<Delivery>) -> Vec<u64> {
+    match delivery {
+        Some(Delivery::Events(events)) => events.iter().map(|event| event.revision().0).collect(),
+        None => vec![],
+        Some(other) => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn it_resumes_after_the_last_event_and_not_after_the_header() {
+    let mut watch = reading(10);
+    assert_eq!(delivered(watch.handle(events(5000, &[11, 12], true))), [11, 12]);
+    breaks(&mut watch);
+    assert_eq!(start(&watch), 13);
+}
+
+#[test]
+fn progress_moves_the_cursor_and_an_idle_watch_resumes_from_it() {
+    let mut watch = reading(10);
+    let progress = Outcome::Read(WatchResponse::Progress(header(40)));
+    assert_eq!(watch.handle(progress), Some(Delivery::Progress(Revision(40))));
+    breaks(&mut watch);
+    assert_eq!(start(&watch), 41);
+}
+
+#[test]
+fn a_revision_cut_into_fragments_is_delivered_whole() {
+    let mut watch = reading(10);
+    assert_eq!(delivered(watch.handle(events(12, &[11, 12, 12], false))), [11]);
+    assert_eq!(delivered(watch.handle(events(12, &[12, 13], true))), [12, 12, 12, 13]);
+}
+
+#[test]
+fn a_revision_whose_last_fragment_is_lost_is_read_again() {
+    let mut watch = reading(10);
+    assert_eq!(delivered(watch.handle(events(12, &[11, 12], false))), [11]);
+    breaks(&mut watch);
+    assert_eq!(start(&watch), 12);
+}
+
+#[test]
+fn events_before_the_cursor_are_not_delivered_again() {
+    let mut watch = reading(10);
+    assert_eq!(delivered(watch.handle(events(12, &[9, 10, 11], true))), [11]);
+    assert_eq!(delivered(watch.handle(events(12, &[11], true))), [] as [u64; 0]);
+}
+
+#[test]
+fn every_page_is_asked_at_the_revision_of_the_first() {
+    let mut watch = Watch::new(range(), Duration::from_secs(60), 1);
+    assert_eq!(listing(&watch).revision, None);
+    let first = watch.handle(page(10, vec![put("a", 3)], true));
+    assert!(matches!(first, Some(Delivery::Page(Page { first: true, last: false, .. }))));
+    let request = listing(&watch);
+    assert_eq!((request.revision, &request.range.start[..]), (Some(Revision(10)), &b"p/a\0"[..]));
+    let Some(Delivery::Page(last)) = watch.handle(page(99, vec![put("b", 4)], false)) else { panic!("no page") };
+    assert_eq!((last.first, last.last, last.revision), (false, true, Revision(10)));
+    assert_eq!(start(&watch), 11);
+}
+
+#[test]
+fn a_failed_page_is_asked_again_and_a_compacted_list_begins_anew() {
+    let mut watch = Watch::new(range(), Duration::from_secs(60), 1);
+    let _ = watch.handle(page(10, vec![put("a", 3)], true));
+    breaks(&mut watch);
+    assert_eq!(listing(&watch).revision, Some(Revision(10)));
+    let gone = BackendError::Compacted { oldest: Revision(50) };
+    assert_eq!(watch.handle(Outcome::Failed(gone.clone())), Some(Delivery::Broken(gone)));
+    assert_eq!(watch.handle(Outcome::Waited), None);
+    assert_eq!(listing(&watch).revision, None);
+    assert!(matches!(
+        watch.handle(page(60, vec![], false)),
+        Some(Delivery::Page(Page { first: true, last: true, .. }))
+    ));
+}
+
+#[test]
+fn another_cluster_in_the_middle_of_a_list_starts_it_anew() {
+    let mut watch = Watch::new(range(), Duration::from_secs(60), 1);
+    let _ = watch.handle(page(10, vec![put("a", 3)], true));
+    let foreign = Header { cluster: ClusterId(8), revision: Revision(10) };
+    assert_eq!(watch.handle(Outcome::Listed(ListPage { header: foreign, kvs: vec![], more: false, count: 0 })), None);
+    assert_eq!(listing(&watch).revision, None);
+}
+
+#[test]
+fn a_compacted_watch_lists_what_changed_and_the_names_of_all() {
+    let mut watch = reading(10);
+    let gone = BackendError::Compacted { oldest: Revision(50) };
+    assert_eq!(watch.handle(Outcome::Failed(gone.clone())), Some(Delivery::Broken(gone)));
+    let changes = listing(&watch);
+    assert_eq!((changes.min_mod_revision, changes.keys_only), (Some(Revision(11)), false));
+    let Some(Delivery::Page(changed)) = watch.handle(page(60, vec![put("b", 55)], false)) else { panic!("no page") };
+    assert_eq!((changed.first, changed.last, changed.keys), (true, false, PageKeys::Full(vec![put("b", 55)])));
+    let names = listing(&watch);
+    assert_eq!((names.revision, names.keys_only, names.min_mod_revision), (Some(Revision(60)), true, None));
+    assert_eq!(names.range, range());
+    let Some(Delivery::Page(last)) = watch.handle(page(60, vec![put("b", 55)], false)) else { panic!("no page") };
+    assert_eq!((last.last, last.keys), (true, PageKeys::Names(vec![put("b", 55)])));
+    assert_eq!(start(&watch), 61);
+}
+
+#[test]
+fn the_names_are_listed_from_the_start_after_many_pages_of_changes() {
+    let mut watch = reading(10);
+    let _ = watch.handle(Outcome::Failed(BackendError::Compacted { oldest: Revision(50) }));
+    let _ = watch.handle(page(60, vec![put("b", 55)], true));
+    let _ = watch.handle(page(60, vec![put("c", 56)], false));
+    assert_eq!(listing(&watch).range, range());
+}
+
+#[test]
+fn history_that_went_backwards_or_is_foreign_means_a_full_list() {
+    for answer in [header(9), Header { cluster: ClusterId(8), revision: Revision(20) }] {
+        let mut watch = reading(10);
+        breaks(&mut watch);
+        assert_eq!(watch.handle(Outcome::Opened(answer)), None);
+        assert_eq!(listing(&watch).min_mod_revision, None);
+        let Some(Delivery::Page(page)) =
+            watch.handle(Outcome::Listed(ListPage { header: answer, kvs: vec![], more: false, count: 0 }))
+        else {
+            panic!("no page")
+        };
+        assert!(!page.same_history);
+    }
+    let mut watch = reading(10);
+    assert_eq!(watch.handle(Outcome::Read(WatchResponse::Progress(header(9)))), None);
+    assert_eq!(listing(&watch).min_mod_revision, None);
+}
+
+#[test]
+fn a_list_of_changes_on_another_history_becomes_a_full_one() {
+    let mut watch = reading(10);
+    let _ = watch.handle(Outcome::Failed(BackendError::Compacted { oldest: Revision(50) }));
+    assert_eq!(watch.handle(page(5, vec![], false)), None);
+    assert_eq!((listing(&watch).min_mod_revision, listing(&watch).keys_only), (None, false));
+}
+
+#[test]
+fn a_resumed_watch_is_live_only_when_it_has_seen_what_it_missed() {
+    let mut watch = reading(10);
+    breaks(&mut watch);
+    assert_eq!(watch.handle(Outcome::Opened(header(12))), None);
+    assert_eq!(watch.action(), Action::Read(CATCH_UP_TIMEOUT));
+    assert_eq!(delivered(watch.handle(events(12, &[11], true))), [11]);
+    assert_eq!(watch.caught_up(), None);
+    assert_eq!(delivered(watch.handle(events(12, &[12], true))), [12]);
+    assert_eq!((watch.caught_up(), watch.caught_up()), (Some(Delivery::Live), None));
+    assert_eq!(watch.action(), Action::Read(Duration::from_secs(60)));
+}
+
+#[test]
+fn a_resumed_watch_that_says_nothing_proves_itself_by_a_relist() {
+    let mut watch = reading(10);
+    breaks(&mut watch);
+    assert_eq!(watch.handle(Outcome::Opened(header(12))), None);
+    assert_eq!(watch.handle(Outcome::Silent), None);
+    assert_eq!(listing(&watch).min_mod_revision, Some(Revision(11)));
+}
+
+#[test]
+fn far_behind_it_relists_instead_of_replaying() {
+    let mut watch = reading(10);
+    breaks(&mut watch);
+    assert_eq!(watch.handle(Outcome::Opened(header(10 + REPLAY_LIMIT + 1))), None);
+    assert_eq!(listing(&watch).min_mod_revision, Some(Revision(11)));
+}
+
+#[test]
+fn a_live_watch_that_says_nothing_for_too_long_is_opened_anew() {
+    let mut watch = reading(10);
+    assert!(matches!(watch.handle(Outcome::Silent), Some(Delivery::Broken(_))));
+    assert!(matches!(watch.action(), Action::Wait(_)));
+    assert_eq!(watch.handle(Outcome::Waited), None);
+    assert_eq!(start(&watch), 11);
+}
