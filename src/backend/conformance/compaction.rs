@@ -45,7 +45,7 @@ pub async fn a_watch_from_a_compacted_revision_says_so(harness: &dyn Harness) {
     let (space, written) = compacted(harness).await;
     for start in [written[0], written[2]] {
         match space.backend.watch(WatchRequest { range: space.range(), start }).await {
-            Ok(stream) => says_so(&Follower { stream, events: Vec::new() }.next().await, written[3]),
+            Ok(stream) => says_so(&Follower { stream, events: Vec::new(), complete: true }.next().await, written[3]),
             Err(error) => says_so::<()>(&Err(error), written[3]),
         }
     }

@@ -101,7 +101,7 @@ impl Space {
     /// Watches everything below the prefix.
     pub async fn follow(&self, start: Revision) -> Follower {
         let stream = self.backend.watch(WatchRequest { range: self.range(), start }).await;
-        Follower { stream: stream.expect("the watch is accepted"), events: Vec::new() }
+        Follower { stream: stream.expect("the watch is accepted"), events: Vec::new(), complete: true }
     }
 }
 
@@ -112,6 +112,8 @@ pub struct Follower {
     pub stream: Box<dyn WatchStream>,
     /// The events so far.
     pub events: Vec<Event>,
+    /// Whether the last event's revision is complete.
+    pub complete: bool,
 }
 
 #[allow(clippy::missing_panics_doc, reason = "every method asserts")]
@@ -123,6 +125,7 @@ impl Follower {
                 let last = events.events.last().expect("a response with events has some").revision();
                 assert!(events.header.revision >= last, "the header is behind its events");
                 self.events.extend(events.events);
+                self.complete = events.complete;
                 assert!(self.events.is_sorted_by_key(Event::revision), "out of order: {:?}", self.events);
             }
             WatchResponse::Progress(header) => {
@@ -140,9 +143,9 @@ impl Follower {
         tokio::time::timeout(PATIENCE, self.stream.next()).await.expect("the watch says something")
     }
 
-    /// Reads until the last event is that of `revision`, then says every event so far.
+    /// Reads until the last event is that of `revision` and it is complete, then says every event so far.
     pub async fn until(&mut self, revision: Revision) -> &[Event] {
-        while self.events.last().is_none_or(|event| event.revision() < revision) {
+        while !self.complete || self.events.last().is_none_or(|event| event.revision() < revision) {
             let response = self.next().await.expect("the watch goes on");
             self.take(response);
         }

@@ -134,6 +134,7 @@ fn the_history_is_bounded_in_bytes_too() {
     assert!((100..=256).contains(&kept.len()), "{}", kept.len());
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "it maps an error")]
 fn oldest(error: BackendError) -> Revision {
     let BackendError::Compacted { oldest } = error else { panic!("{error:?}") };
     oldest
