@@ -5,7 +5,7 @@ use std::pin::pin;
 use futures_util::FutureExt;
 use shared_store::backend::conformance::{Space, delete, put};
 use shared_store::backend::faulty::{Faulty, Op, When};
-use shared_store::backend::{Backend, Events, WatchResponse};
+use shared_store::backend::{Backend, Events, WatchRequest, WatchResponse};
 use shared_store::{BackendError, LeaseId, MemoryBackend};
 
 /// A faulty backend, and a space that looks at the kvstore behind it.
@@ -121,4 +121,18 @@ async fn fragments_are_flagged_inside_a_revision_only_and_name_the_newest_revisi
         told.push((events.iter().map(|event| event.revision().0 - first.0).collect::<Vec<_>>(), complete));
     }
     assert_eq!(told, [(vec![0, 0], false), (vec![0, 0], false), (vec![0, 1], false), (vec![1], true)]);
+}
+
+#[tokio::test]
+async fn a_watch_muted_among_its_fragments_keeps_the_rest() {
+    let (faulty, space) = faulty();
+    faulty.fragment(1);
+    let at = space.commit(["a", "b"].map(|name| put(space.path(name), "")).into()).await;
+    let mut stream = faulty.watch(WatchRequest { range: space.range(), start: at }).await.unwrap();
+    assert!(stream.next().await.is_ok());
+    faulty.mute_watches();
+    assert!(stream.next().now_or_never().is_none());
+    faulty.unmute_watches();
+    let Ok(WatchResponse::Events(rest)) = stream.next().await else { panic!("no events") };
+    assert_eq!(rest.events[0].path(), &space.path("b"));
 }

@@ -66,6 +66,7 @@ impl MemoryBackend {
     /// Goes back to a backup. Watches that have seen more stay silent until the revisions are there again, as in etcd.
     pub fn restore(&self, backup: &Mvcc) {
         self.shared.with(|mvcc, now| mvcc.restore(backup, now));
+        self.shared.changed.send_replace(()); // Another history can be at the same revision.
     }
 }
 
@@ -91,7 +92,7 @@ impl fmt::Debug for MemoryBackend {
 /// What all collaborators share.
 struct Shared {
     mvcc: Mutex<Mvcc>,
-    /// Wakes the waiting watches: there is a new revision, or a lease that ends sooner than they know.
+    /// Wakes the waiting watches: there is another revision. A key that can expire has one of its own, too.
     changed: watch::Sender<()>,
 }
 
@@ -105,11 +106,10 @@ impl Shared {
     fn with<T>(&self, action: impl FnOnce(&mut Mvcc, Instant) -> T) -> T {
         let now = tokio::time::Instant::now().into_std();
         let mut mvcc = self.lock();
-        let (revision, expiry) = (mvcc.header().revision, mvcc.next_expiry());
+        let revision = mvcc.header().revision;
         mvcc.expire(now);
         let answer = action(&mut mvcc, now);
-        let sooner = mvcc.next_expiry().is_some_and(|next| expiry.is_none_or(|known| next < known));
-        let wake = sooner || mvcc.header().revision != revision;
+        let wake = mvcc.header().revision != revision;
         drop(mvcc);
         if wake {
             self.changed.send_replace(());

@@ -96,7 +96,7 @@ fn a_lease_that_is_due_cannot_be_kept_alive_though_nobody_has_ended_it_yet() {
     let lease = mvcc.grant(TTL, now).unwrap().lease;
     assert_eq!(mvcc.keep_alive(lease, now + TTL / 2), Ok(TTL));
     assert_eq!(mvcc.next_expiry(), Some(now + TTL + TTL / 2));
-    assert_eq!(mvcc.keep_alive(lease, now + TTL * 2), Err(BackendError::LeaseNotFound { lease }));
+    assert_eq!(mvcc.keep_alive(lease, now + TTL + TTL / 2), Err(BackendError::LeaseNotFound { lease }));
 }
 
 #[test]
