@@ -96,6 +96,21 @@ pub enum KeyNameError {
     Empty,
 }
 
+/// A key that cannot be put.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// Its name is not one.
+    #[error(transparent)]
+    Name(#[from] KeyNameError),
+    /// Its value has no encoding.
+    #[error("key cannot be encoded: {0}")]
+    Encode(#[from] CodecError),
+    /// Its `name` or its codec panicked; the text of the panic.
+    #[error("key's own code panicked: {0}")]
+    Panicked(String),
+}
+
 impl KeyName {
     /// Takes `name` verbatim.
     ///

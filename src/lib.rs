@@ -2,21 +2,36 @@
 
 pub mod backend;
 mod backoff;
+mod change;
 mod config;
+mod filter;
 mod hash;
+mod index;
 mod key;
 mod kv;
+mod outbox;
 mod prefix;
+mod reader;
+mod status;
+pub mod store;
+pub mod sync;
 pub mod watch;
 
 pub use backend::memory::MemoryBackend;
 pub use backend::{Backend, BackendError};
 pub use backoff::Backoff;
+pub use change::{Change, Changes, Notice, Origin, Parcel};
 pub use config::{Config, ConfigError, ConflictPolicy, OnUndecodable};
+pub use filter::Filter;
 pub use hash::value_hash;
-pub use key::{Codec, CodecError, Json, Key, KeyName, KeyNameError};
+pub use index::Index;
+pub use key::{Codec, CodecError, Json, Key, KeyError, KeyName, KeyNameError};
 pub use kv::{ClusterId, Event, Header, KeyRange, KeyValue, LeaseId, Revision};
+pub use outbox::{Lag, Mode};
 pub use prefix::{Prefix, PrefixError};
+pub use reader::{AtLeastError, Closed, Reader, Snapshot, UnknownIndex};
+pub use status::{State, Status};
+pub use store::{ObserverId, Store};
 
 /// The code of the README is compiled and run.
 #[cfg(doctest)]

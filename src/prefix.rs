@@ -80,8 +80,13 @@ impl Prefix {
     /// itself with or without its slash, or a name that is not UTF-8.
     #[must_use]
     pub fn strip(&self, path: &[u8]) -> Option<KeyName> {
+        KeyName::new(self.strip_str(path)?).ok()
+    }
+
+    /// As [`strip`](Self::strip), without a copy of the name.
+    pub(crate) fn strip_str<'a>(&self, path: &'a [u8]) -> Option<&'a str> {
         let name = path.strip_prefix(self.0.as_bytes())?.strip_prefix(b"/")?;
-        KeyName::new(std::str::from_utf8(name).ok()?).ok()
+        std::str::from_utf8(name).ok().filter(|name| !name.is_empty())
     }
 
     /// All keys below the prefix: from `prefix/` to just before `prefix0` (`0` follows `/`).

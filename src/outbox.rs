@@ -1,0 +1,339 @@
+//! What one observer has still to be told.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::change::{Change, Changes, Notice, Origin, Parcel};
+use crate::filter::{Filter, Panicked};
+use crate::key::KeyName;
+use crate::kv::Revision;
+
+/// No parcel holds more changes than this, so an observer that is told one by one is never flooded.
+const PARCEL: usize = 256;
+
+/// How much an observer hears when it is slower than the changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// At most one pending change a key: steps that were not told yet melt into one.
+    #[default]
+    LatestPerKey,
+    /// Every step, in revision order. When more than `capacity` wait behind the parcel under way, they melt as in
+    /// [`LatestPerKey`](Self::LatestPerKey), and [`Notice::Resynced`] says so before the difference.
+    EveryEvent {
+        /// How many changes may wait.
+        capacity: NonZeroUsize,
+    },
+}
+
+/// What one observer has still to be told. A pure machine: [`push`](Self::push) puts in, [`poll`](Self::poll) takes
+/// out one parcel at a time, [`delivered`](Self::delivered) says that it has been handled.
+///
+/// # Invariants
+/// 1. What is taken out, one after the other, is a history: each `old` is the `new` told before.
+/// 2. The end of that history is the end of what was put in: no final state and no deletion is lost.
+/// 3. It holds at most one entry a changed key, the parcel under way and, with `EveryEvent`, `capacity` changes.
+/// 4. Nothing void is told: a value that came back to what was told is silence.
+#[derive(Debug)]
+pub(crate) struct Outbox<K> {
+    filter: Filter<K>,
+    mode: Mode,
+    /// What this observer was told of, if its filter can change its mind about a key.
+    visible: Option<HashSet<KeyName>>,
+    /// Shared with other observers, and before everything else.
+    backlog: Option<Backlog<K>>,
+    synced: Option<Notice>,
+    resynced: Option<(Revision, Revision)>,
+    /// Changed keys in the order of their first change, and notices.
+    slots: VecDeque<Slot>,
+    pending: HashMap<KeyName, Change<K>>,
+    notices: HashMap<Subject, Notice>,
+    /// Behind the slots, with `EveryEvent`.
+    queue: VecDeque<Change<K>>,
+    /// Revision of the last change taken out.
+    told: Revision,
+    under_way: usize,
+    behind_since: Option<Instant>,
+    panics: u64,
+    last_panic: Option<String>,
+}
+
+#[derive(Debug)]
+struct Backlog<K> {
+    changes: Arc<[Change<K>]>,
+    next: usize,
+}
+
+#[derive(Debug)]
+enum Slot {
+    Key(KeyName),
+    Notice(Subject),
+}
+
+/// What a notice is about: of two about the same, the newer is enough.
+type Subject = (std::mem::Discriminant<Notice>, Option<KeyName>);
+
+/// How far an observer is behind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lag {
+    /// How many changes it has still to be told or to handle.
+    pub pending: usize,
+    /// Since when it has not been up to date; `None` if it is.
+    pub behind_since: Option<Instant>,
+    /// How often its filter panicked.
+    pub panics: u64,
+    /// The text of the last panic.
+    pub last_panic: Option<String>,
+}
+
+impl<K> Outbox<K> {
+    pub(crate) fn new(filter: Filter<K>, mode: Mode) -> Self {
+        let visible = (!filter.by_name_only()).then(HashSet::new);
+        Self {
+            filter,
+            mode,
+            visible,
+            backlog: None,
+            synced: None,
+            resynced: None,
+            slots: VecDeque::new(),
+            pending: HashMap::new(),
+            notices: HashMap::new(),
+            queue: VecDeque::new(),
+            told: Revision::ZERO,
+            under_way: 0,
+            behind_since: None,
+            panics: 0,
+            last_panic: None,
+        }
+    }
+
+    /// Gives the first state: creates, then `Synced`.
+    pub(crate) fn begin(&mut self, now: Instant, snapshot: &Arc<[Change<K>]>, revision: Revision) {
+        let changes = self.wanted(snapshot);
+        self.synced = Some(Notice::Synced { revision, entries: changes.len() });
+        self.told = revision;
+        self.backlog = (!changes.is_empty()).then_some(Backlog { changes, next: 0 });
+        self.behind_since.get_or_insert(now);
+    }
+
+    /// Adds changes of the cache, in order.
+    pub(crate) fn push(&mut self, now: Instant, changes: &Arc<[Change<K>]>) {
+        if self.is_idle() {
+            let changes = self.wanted(changes);
+            if !changes.is_empty() {
+                self.backlog = Some(Backlog { changes, next: 0 });
+                self.behind_since.get_or_insert(now);
+            }
+            return;
+        }
+        for change in changes.iter() {
+            if let Some(change) = self.seen(change) {
+                self.add(change);
+            }
+        }
+    }
+
+    /// Adds a notice; one about the same key that waits already is replaced.
+    pub(crate) fn notify(&mut self, now: Instant, notice: Notice) {
+        self.behind_since.get_or_insert(now);
+        let subject = subject(&notice);
+        if self.notices.insert(subject.clone(), notice).is_none() {
+            self.slots.push_back(Slot::Notice(subject));
+        }
+    }
+
+    /// Says that the kvstore's history went back to `to`.
+    pub(crate) fn history_went_back(&mut self, now: Instant, to: Revision) {
+        self.behind_since.get_or_insert(now);
+        self.melt(to);
+    }
+
+    /// The next parcel, unless one is under way.
+    pub(crate) fn poll(&mut self) -> Option<Parcel<K>> {
+        if self.under_way > 0 {
+            return None;
+        }
+        let parcel = self.next();
+        match &parcel {
+            Some(Parcel::Changes(changes)) => {
+                self.under_way = changes.len();
+                self.told = changes.iter().map(|change| change.revision).max().unwrap_or(self.told).max(self.told);
+            }
+            Some(Parcel::Notice(_)) => self.under_way = 1,
+            None => self.behind_since = None,
+        }
+        parcel
+    }
+
+    /// The parcel under way has been handled.
+    pub(crate) fn delivered(&mut self) {
+        self.under_way = 0;
+    }
+
+    pub(crate) fn lag(&self) -> Lag {
+        let backlog = self.backlog.as_ref().map_or(0, |backlog| backlog.changes.len() - backlog.next);
+        Lag {
+            pending: backlog + self.slots.len() + self.queue.len() + self.under_way,
+            behind_since: self.behind_since,
+            panics: self.panics,
+            last_panic: self.last_panic.clone(),
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.under_way == 0
+            && self.backlog.is_none()
+            && self.synced.is_none()
+            && self.resynced.is_none()
+            && self.slots.is_empty()
+            && self.queue.is_empty()
+    }
+
+    fn next(&mut self) -> Option<Parcel<K>> {
+        if let Some(Backlog { changes, next }) = &mut self.backlog {
+            let end = changes.len().min(*next + PARCEL);
+            let parcel = Changes::new(Arc::clone(changes), *next..end);
+            *next = end;
+            if end == changes.len() {
+                self.backlog = None;
+            }
+            return Some(Parcel::Changes(parcel));
+        }
+        if let Some(notice) = self.synced.take() {
+            return Some(Parcel::Notice(notice));
+        }
+        if let Some((from, to)) = self.resynced.take() {
+            self.told = to;
+            return Some(Parcel::Notice(Notice::Resynced { from, to }));
+        }
+        let mut changes = Vec::new();
+        while changes.len() < PARCEL {
+            match self.slots.front() {
+                Some(Slot::Key(name)) => changes.extend(self.pending.remove(name).filter(|change| !change.is_void())),
+                Some(Slot::Notice(_)) if !changes.is_empty() => break,
+                Some(Slot::Notice(subject)) => {
+                    let notice = self.notices.remove(subject);
+                    self.slots.pop_front();
+                    return notice.map(Parcel::Notice);
+                }
+                None => break,
+            }
+            self.slots.pop_front();
+        }
+        // The queue goes on where the slots end, unless the parcel is full already.
+        if self.slots.is_empty() {
+            let room = (PARCEL - changes.len()).min(self.queue.len());
+            changes.extend(self.queue.drain(..room));
+        }
+        (!changes.is_empty()).then(|| Parcel::Changes(changes.into()))
+    }
+
+    fn add(&mut self, change: Change<K>) {
+        match self.mode {
+            Mode::LatestPerKey => self.merge(change),
+            Mode::EveryEvent { capacity } if self.queue.len() < capacity.get() => self.queue.push_back(change),
+            Mode::EveryEvent { .. } => {
+                let to = change.revision;
+                self.merge_queue();
+                self.merge(change);
+                self.melt(to);
+            }
+        }
+    }
+
+    fn melt(&mut self, to: Revision) {
+        self.merge_queue();
+        let from = self.resynced.map_or(self.told, |(from, _)| from);
+        self.resynced = Some((from, to));
+    }
+
+    fn merge_queue(&mut self) {
+        for change in std::mem::take(&mut self.queue) {
+            self.merge(change);
+        }
+    }
+
+    /// Melts a change into the pending one of its key. A pair that cancels out keeps its slot: the memory is one entry a
+    /// changed key, and the key's place in the order is that of its first change.
+    fn merge(&mut self, change: Change<K>) {
+        if let Some(pending) = self.pending.get_mut(&change.name) {
+            pending.new = change.new;
+            pending.hashes.1 = change.hashes.1;
+            pending.revision = change.revision;
+            pending.origin = change.origin;
+        } else {
+            self.slots.push_back(Slot::Key(change.name.clone()));
+            self.pending.insert(change.name.clone(), change);
+        }
+    }
+
+    /// The changes as this observer sees them; shared if it sees all of them as they are.
+    fn wanted(&mut self, changes: &Arc<[Change<K>]>) -> Arc<[Change<K>]> {
+        if self.filter.is_open() && !changes.iter().any(Change::is_void) {
+            return Arc::clone(changes);
+        }
+        changes.iter().filter_map(|change| self.seen(change)).collect()
+    }
+
+    /// A change through this observer's filter.
+    fn seen(&mut self, change: &Change<K>) -> Option<Change<K>> {
+        let Some(visible) = &mut self.visible else {
+            let key = change.new.as_ref().or(change.old.as_ref())?;
+            let passes = self.filter.passes(&change.name, key, change.origin) == Ok(true);
+            return (passes && !change.is_void()).then(|| change.clone());
+        };
+        let passes = match change.new.as_ref().map(|key| self.filter.passes(&change.name, key, change.origin)) {
+            Some(Ok(passes)) => passes,
+            Some(Err(Panicked(text))) => {
+                self.panics += 1;
+                self.last_panic = Some(text);
+                false
+            }
+            None => false,
+        };
+        let mut change = change.clone();
+        if passes {
+            if visible.insert(change.name.clone()) {
+                change.old = None;
+            }
+        } else {
+            if !visible.remove(&change.name) {
+                return None;
+            }
+            change.new = None;
+        }
+        (!change.is_void()).then_some(change)
+    }
+}
+
+fn subject(notice: &Notice) -> Subject {
+    let name = match notice {
+        Notice::Undecodable { name, .. } | Notice::Conflict { name, .. } => Some(name.clone()),
+        Notice::Synced { .. } | Notice::Resynced { .. } => None,
+    };
+    (std::mem::discriminant(notice), name)
+}
+
+/// A change with everything given, for those that make them.
+pub(crate) fn change<K>(
+    name: &KeyName,
+    old: Option<(&Arc<K>, u128)>,
+    new: Option<(&Arc<K>, u128)>,
+    revision: Revision,
+    origin: Origin,
+) -> Change<K> {
+    Change {
+        name: name.clone(),
+        old: old.map(|(key, _)| Arc::clone(key)),
+        new: new.map(|(key, _)| Arc::clone(key)),
+        revision,
+        origin,
+        initial: false,
+        hashes: (old.map_or(0, |(_, hash)| hash), new.map_or(0, |(_, hash)| hash)),
+    }
+}

@@ -1,0 +1,178 @@
+//! Reading the cache from any thread.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::key::KeyName;
+use crate::kv::Revision;
+use crate::status::State;
+use crate::store::cache::{Point, Shared};
+
+/// Reads the cache from any thread: no message, no wait for I/O. Cheap to clone; outlives the store.
+///
+/// A read takes a lock that the writer holds only while it puts a decoded batch into place; no code of a user runs
+/// under it. Each single read shows one point in the kvstore's history.
+pub struct Reader<K> {
+    shared: Arc<Shared<K>>,
+    /// The version this reader has seen, for `changed`.
+    seen: u64,
+}
+
+/// Some or all keys at one revision.
+#[derive(Debug, Clone)]
+pub struct Snapshot<K> {
+    /// The revision they show.
+    pub revision: Revision,
+    /// The keys.
+    pub entries: Vec<(KeyName, Arc<K>)>,
+}
+
+/// The index was not declared when the store was joined.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no index named {0:?}")]
+pub struct UnknownIndex(pub String);
+
+/// The cache did not reach a revision.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AtLeastError {
+    /// Not in the time given.
+    #[error("cache is at revision {reached}, not yet at {wanted} ({state})")]
+    TimedOut {
+        /// The revision waited for.
+        wanted: Revision,
+        /// The revision the cache shows.
+        reached: Revision,
+        /// How the store is.
+        state: State,
+    },
+    /// The store has left: it never will.
+    #[error("store is closed at revision {reached}")]
+    Closed {
+        /// The last revision the cache showed.
+        reached: Revision,
+    },
+}
+
+/// The store has left: the cache will not change any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("store is closed")]
+pub struct Closed;
+
+impl<K> Reader<K> {
+    pub(crate) fn new(shared: Arc<Shared<K>>) -> Self {
+        let seen = shared.point.borrow().version;
+        Self { shared, seen }
+    }
+
+    /// The key named `name`.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<Arc<K>> {
+        self.shared.read().get(name).map(|entry| Arc::clone(&entry.key))
+    }
+
+    /// The key named `name`, with the revision that wrote it.
+    #[must_use]
+    pub fn get_with_revision(&self, name: &str) -> Option<(Arc<K>, Revision)> {
+        self.shared.read().get(name).map(|entry| (Arc::clone(&entry.key), entry.mod_revision))
+    }
+
+    /// How many keys there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.shared.read().len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// All keys, in no order.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot<K> {
+        let cache = self.shared.read();
+        let entries = cache.iter().map(|(name, entry)| (name.clone(), Arc::clone(&entry.key))).collect();
+        Snapshot { revision: cache.revision, entries }
+    }
+
+    /// The keys whose names start with `prefix`, in name order.
+    #[must_use]
+    pub fn scan(&self, prefix: &str) -> Snapshot<K> {
+        let cache = self.shared.read();
+        let entries = cache.scan(prefix).map(|(name, entry)| (name.clone(), Arc::clone(&entry.key))).collect();
+        Snapshot { revision: cache.revision, entries }
+    }
+
+    /// The keys that have `value` in the index named `index`, in name order.
+    ///
+    /// # Errors
+    /// [`UnknownIndex`] if no such index was declared.
+    pub fn lookup(&self, index: &str, value: &str) -> Result<Snapshot<K>, UnknownIndex> {
+        let cache = self.shared.read();
+        let found = cache.lookup(index, value).ok_or_else(|| UnknownIndex(index.to_owned()))?;
+        let entries = found.map(|(name, entry)| (name.clone(), Arc::clone(&entry.key))).collect();
+        Ok(Snapshot { revision: cache.revision, entries })
+    }
+
+    /// The revision the cache shows.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.shared.point.borrow().revision
+    }
+
+    /// How far the cache can be trusted.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.shared.point.borrow().state.clone()
+    }
+
+    /// Waits until the cache shows `revision` or a later one: after a write that answered with its revision, reads see
+    /// it.
+    ///
+    /// # Errors
+    /// [`AtLeastError::TimedOut`] after `timeout`, [`AtLeastError::Closed`] if the store leaves before.
+    pub async fn at_least(&self, revision: Revision, timeout: Duration) -> Result<(), AtLeastError> {
+        let mut point = self.shared.point.subscribe();
+        let reached = point.wait_for(|point| point.revision >= revision || is_closed(point));
+        match tokio::time::timeout(timeout, reached).await {
+            Ok(Ok(point)) if point.revision >= revision => Ok(()),
+            Ok(_) => Err(AtLeastError::Closed { reached: self.revision() }),
+            Err(_) => Err(AtLeastError::TimedOut { wanted: revision, reached: self.revision(), state: self.state() }),
+        }
+    }
+
+    /// Waits until the cache has changed since this reader was made, cloned or last answered here, and answers with the
+    /// revision. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`Closed`] if the store has left.
+    pub async fn changed(&mut self) -> Result<Revision, Closed> {
+        let mut point = self.shared.point.subscribe();
+        match point.wait_for(|point| point.version > self.seen || is_closed(point)).await {
+            Ok(point) if point.version > self.seen => {
+                self.seen = point.version;
+                Ok(point.revision)
+            }
+            Ok(_) | Err(_) => Err(Closed),
+        }
+    }
+}
+
+fn is_closed(point: &Point) -> bool {
+    matches!(point.state, State::Closed { .. })
+}
+
+impl<K> Clone for Reader<K> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), seen: self.seen }
+    }
+}
+
+impl<K> fmt::Debug for Reader<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader").field("revision", &self.revision()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,100 @@
+//! How a store is.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::key::KeyName;
+use crate::kv::Revision;
+use crate::outbox::Lag;
+use crate::store::ObserverId;
+
+/// How far a store's cache can be trusted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum State {
+    /// Nothing has been read from the kvstore yet.
+    Connecting {
+        /// Why the last attempt failed.
+        cause: Option<Arc<str>>,
+    },
+    /// The initial list is under way.
+    Listing {
+        /// How many keys have come so far.
+        seen: usize,
+        /// Why the last attempt failed; `None` if none did.
+        cause: Option<Arc<str>>,
+    },
+    /// The cache shows the kvstore, and the watch is proven alive.
+    Synced,
+    /// The cache was right once; the connection is lost or has still to catch up.
+    Stale {
+        /// Since when.
+        since: Instant,
+        /// Why.
+        cause: Arc<str>,
+    },
+    /// The store has left.
+    Closed {
+        /// Why.
+        cause: Arc<str>,
+    },
+}
+
+impl State {
+    /// The state's name: `connecting`, `listing`, `synced`, `stale` or `closed`.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Connecting { .. } => "connecting",
+            Self::Listing { .. } => "listing",
+            Self::Synced => "synced",
+            Self::Stale { .. } => "stale",
+            Self::Closed { .. } => "closed",
+        }
+    }
+
+    /// Why it is not synced, if something went wrong.
+    #[must_use]
+    pub fn cause(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Connecting { cause } | Self::Listing { cause, .. } => cause.as_ref(),
+            Self::Synced => None,
+            Self::Stale { cause, .. } | Self::Closed { cause } => Some(cause),
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())?;
+        if let Self::Listing { seen, .. } = self {
+            write!(f, ", {seen} keys so far")?;
+        }
+        self.cause().map_or(Ok(()), |cause| write!(f, ": {cause}"))
+    }
+}
+
+/// How a store is, in full.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Status {
+    /// How far the cache can be trusted.
+    pub state: State,
+    /// The revision the cache shows.
+    pub revision: Revision,
+    /// How many keys are in the cache.
+    pub entries: usize,
+    /// How many keys this store owns.
+    pub own: usize,
+    /// How many own keys are not in the kvstore as they should be, yet.
+    pub pending_writes: usize,
+    /// Own keys the kvstore refuses for good, and why.
+    pub set_aside: Vec<(KeyName, Arc<str>)>,
+    /// Keys whose values are not of this store's type.
+    pub undecodable: usize,
+    /// How often code of the user (codec, filter, index) panicked in the store.
+    pub panics: u64,
+    /// How far each observer is behind.
+    pub observers: Vec<(ObserverId, Lag)>,
+}

@@ -1,0 +1,136 @@
+//! The shared keys as they are now.
+
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Bound;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use tokio::sync::watch;
+
+use crate::index::{Index, Table};
+use crate::key::KeyName;
+use crate::kv::{LeaseId, Revision};
+use crate::status::State;
+
+/// One shared key.
+#[derive(Debug)]
+pub(crate) struct Entry<K> {
+    pub(crate) key: Arc<K>,
+    /// Fingerprint of the value's bytes, which are not kept.
+    pub(crate) hash: u128,
+    pub(crate) mod_revision: Revision,
+    pub(crate) lease: LeaseId,
+}
+
+/// The shared keys by name, in name order, and by index.
+#[derive(Debug)]
+pub(crate) struct Cache<K> {
+    entries: HashMap<KeyName, Entry<K>>,
+    names: BTreeSet<KeyName>,
+    indexes: Vec<Table>,
+    pub(crate) revision: Revision,
+}
+
+/// The values of one key in every index, in the order of the indexes.
+pub(crate) type IndexValues = Vec<Vec<Arc<str>>>;
+
+impl<K> Cache<K> {
+    pub(crate) fn new(indexes: &[Index<K>]) -> Self {
+        Self {
+            entries: HashMap::new(),
+            names: BTreeSet::new(),
+            indexes: indexes.iter().map(|index| Table::new(index.name())).collect(),
+            revision: Revision::ZERO,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&Entry<K>> {
+        self.entries.get(name)
+    }
+
+    /// The entry with the name as it is stored, so that each name is in memory once.
+    pub(crate) fn get_key_value(&self, name: &str) -> Option<(&KeyName, &Entry<K>)> {
+        self.entries.get_key_value(name)
+    }
+
+    pub(crate) fn get_mut(&mut self, name: &str) -> Option<&mut Entry<K>> {
+        self.entries.get_mut(name)
+    }
+
+    /// In no order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&KeyName, &Entry<K>)> {
+        self.entries.iter()
+    }
+
+    /// In name order.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &KeyName> {
+        self.names.iter()
+    }
+
+    /// The keys whose names start with `prefix`, in name order.
+    pub(crate) fn scan(&self, prefix: &str) -> impl Iterator<Item = (&KeyName, &Entry<K>)> {
+        self.names
+            .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
+            .take_while(move |name| name.as_str().starts_with(prefix))
+            .filter_map(|name| self.entries.get_key_value(name))
+    }
+
+    /// The names with this value in an index, in name order; `None` if there is no such index.
+    pub(crate) fn lookup(&self, index: &str, value: &str) -> Option<impl Iterator<Item = (&KeyName, &Entry<K>)>> {
+        let table = self.indexes.iter().find(|table| table.name() == index)?;
+        Some(table.names(value).filter_map(|name| self.entries.get_key_value(name)))
+    }
+
+    pub(crate) fn insert(&mut self, name: &KeyName, entry: Entry<K>, values: IndexValues) {
+        if self.entries.insert(name.clone(), entry).is_none() {
+            self.names.insert(name.clone());
+        }
+        for (table, values) in self.indexes.iter_mut().zip(values) {
+            table.set(name, values);
+        }
+    }
+
+    pub(crate) fn remove(&mut self, name: &str) -> Option<(KeyName, Entry<K>)> {
+        let (name, entry) = self.entries.remove_entry(name)?;
+        self.names.remove(&name);
+        for table in &mut self.indexes {
+            table.set(&name, Vec::new());
+        }
+        Some((name, entry))
+    }
+}
+
+/// The cache as its one writer and its many readers share it.
+#[derive(Debug)]
+pub(crate) struct Shared<K> {
+    cache: RwLock<Cache<K>>,
+    pub(crate) point: watch::Sender<Point>,
+}
+
+/// Where the cache stands. Announced after the cache shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Point {
+    pub(crate) revision: Revision,
+    /// Grows with every batch that changed the cache.
+    pub(crate) version: u64,
+    pub(crate) state: State,
+}
+
+impl<K> Shared<K> {
+    pub(crate) fn new(indexes: &[Index<K>]) -> Self {
+        let point = Point { revision: Revision::ZERO, version: 0, state: State::Connecting { cause: None } };
+        Self { cache: RwLock::new(Cache::new(indexes)), point: watch::Sender::new(point) }
+    }
+
+    /// No code of the user runs under the lock, so it cannot be poisoned halfway through a change.
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, Cache<K>> {
+        self.cache.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, Cache<K>> {
+        self.cache.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}

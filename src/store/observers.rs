@@ -1,0 +1,111 @@
+//! All observers of one store.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::change::{Change, Notice, Parcel};
+use crate::filter::Filter;
+use crate::kv::Revision;
+use crate::outbox::{Lag, Mode, Outbox};
+
+/// Names one subscription of one store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObserverId(u64);
+
+/// All observers and what each has still to be told.
+#[derive(Debug)]
+pub(super) struct Observers<K> {
+    next: u64,
+    outboxes: BTreeMap<ObserverId, Outbox<K>>,
+    /// Those that may have something to be told and nothing under way.
+    ready: BTreeSet<ObserverId>,
+    /// Those that have not been given their first state.
+    waiting: BTreeSet<ObserverId>,
+}
+
+impl<K> Default for Observers<K> {
+    fn default() -> Self {
+        Self { next: 0, outboxes: BTreeMap::new(), ready: BTreeSet::new(), waiting: BTreeSet::new() }
+    }
+}
+
+impl<K> Observers<K> {
+    pub(super) fn add(&mut self, filter: Filter<K>, mode: Mode) -> ObserverId {
+        let id = ObserverId(self.next);
+        self.next += 1;
+        self.outboxes.insert(id, Outbox::new(filter, mode));
+        self.waiting.insert(id);
+        id
+    }
+
+    pub(super) fn remove(&mut self, id: ObserverId) {
+        self.outboxes.remove(&id);
+        self.ready.remove(&id);
+        self.waiting.remove(&id);
+    }
+
+    /// Gives those that wait their first state.
+    pub(super) fn begin_waiting(
+        &mut self,
+        now: Instant,
+        snapshot: &Arc<[Change<K>]>,
+        revision: Revision,
+        notices: &[Notice],
+    ) {
+        for id in std::mem::take(&mut self.waiting) {
+            if let Some(outbox) = self.outboxes.get_mut(&id) {
+                outbox.begin(now, snapshot, revision);
+                for notice in notices {
+                    outbox.notify(now, notice.clone());
+                }
+                self.ready.insert(id);
+            }
+        }
+    }
+
+    pub(super) fn push(&mut self, now: Instant, changes: Vec<Change<K>>) {
+        if changes.is_empty() {
+            return;
+        }
+        let changes: Arc<[Change<K>]> = changes.into();
+        self.each(|outbox| outbox.push(now, &changes));
+    }
+
+    pub(super) fn notify(&mut self, now: Instant, notice: &Notice) {
+        self.each(|outbox| outbox.notify(now, notice.clone()));
+    }
+
+    pub(super) fn history_went_back(&mut self, now: Instant, to: Revision) {
+        self.each(|outbox| outbox.history_went_back(now, to));
+    }
+
+    pub(super) fn poll(&mut self) -> Option<(ObserverId, Parcel<K>)> {
+        while let Some(id) = self.ready.pop_first() {
+            if let Some(parcel) = self.outboxes.get_mut(&id).and_then(Outbox::poll) {
+                return Some((id, parcel));
+            }
+        }
+        None
+    }
+
+    pub(super) fn delivered(&mut self, id: ObserverId) {
+        if let Some(outbox) = self.outboxes.get_mut(&id) {
+            outbox.delivered();
+            self.ready.insert(id);
+        }
+    }
+
+    pub(super) fn lags(&self) -> Vec<(ObserverId, Lag)> {
+        self.outboxes.iter().map(|(id, outbox)| (*id, outbox.lag())).collect()
+    }
+
+    fn each(&mut self, mut act: impl FnMut(&mut Outbox<K>)) {
+        for (id, outbox) in &mut self.outboxes {
+            if !self.waiting.contains(id) {
+                act(outbox);
+                self.ready.insert(*id);
+            }
+        }
+    }
+}
