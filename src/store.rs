@@ -136,6 +136,12 @@ impl<K: Key> Store<K> {
         Reader::new(Arc::clone(&self.shared))
     }
 
+    /// Whether the first list is in the cache.
+    #[must_use]
+    pub fn is_listed(&self) -> bool {
+        self.listed
+    }
+
     // What the kvstore says.
 
     /// Takes in what the watch delivers.

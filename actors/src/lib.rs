@@ -1,1 +1,30 @@
-//! The actix actors that run a shared store.
+//! How a shared store runs: actix actors over the machines of [`shared_store`], whose public types are re-exported.
+//!
+//! Embedders add this one crate, and start with [`join`](join()).
+
+mod error;
+mod handle;
+mod join;
+mod messages;
+mod observer;
+mod store;
+mod sync;
+mod watcher;
+
+pub use error::{CloseError, JoinError, StoreError};
+pub use handle::SharedStore;
+pub use join::{Join, join};
+pub use messages::{
+    Changes, Close, Conflict, Delete, DeleteLocalKey, GetStatus, Release, Resynced, SharedKeys, Subscribe, Synced,
+    Undecodable, Unsubscribe, Update, UpdateKeySync, UpdateLocalKey, UpdateLocalKeySync,
+};
+pub use observer::Observer;
+/// The core: machines, backends and everything not named here.
+pub use shared_store as core;
+pub use shared_store::sync::WriteError;
+pub use shared_store::{
+    AtLeastError, Backend, BackendError, Change, Codec, CodecError, Config, ConfigError, ConflictPolicy, Filter, Index,
+    Json, Key, KeyError, KeyName, KeyNameError, Lag, LeaseId, MemoryBackend, Mode, ObserverId, OnUndecodable, Origin,
+    Prefix, PrefixError, Reader, Revision, Snapshot, State, Status, UnknownIndex,
+};
+pub use store::StoreActor;

@@ -1,0 +1,59 @@
+//! What can go wrong, by what the caller can do about it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::MailboxError;
+use shared_store::sync::WriteError;
+use shared_store::{ConfigError, KeyError, KeyName};
+
+/// A store did not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The key itself cannot be put.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The kvstore did not take the write.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The store has left or is leaving.
+    #[error("store is closed")]
+    Closed,
+}
+
+impl From<MailboxError> for StoreError {
+    /// The actor is gone.
+    fn from(_: MailboxError) -> Self {
+        Self::Closed
+    }
+}
+
+/// A store could not be joined. Nothing of it is left behind.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum JoinError {
+    /// The configuration cannot work.
+    #[error("configuration: {0}")]
+    Config(#[from] ConfigError),
+    /// The initial list was not complete in time.
+    #[error("initial list was not complete after {} s: {cause}", .after.as_secs_f64())]
+    ListTimeout {
+        /// The list timeout.
+        after: Duration,
+        /// The last error of the backend, or how far the list got.
+        cause: Arc<str>,
+    },
+    /// The store ended before it was joined.
+    #[error("store ended while joining: {0}")]
+    Ended(Arc<str>),
+}
+
+/// A store has left, but not all that was promised was done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{} keys are not as they should be in the kvstore, first {:?}: {}", .left.len(), .left.first().map(|(name, _)| name), .left.first().map_or("", |(_, cause)| cause))]
+pub struct CloseError {
+    /// The keys that could not be deleted (Close) or written (Release), and why. Keys that were not deleted go with
+    /// their lease.
+    pub left: Vec<(KeyName, Arc<str>)>,
+}

@@ -1,0 +1,116 @@
+//! The store as its owner holds it.
+
+use actix::Addr;
+use shared_store::{Key, KeyName, ObserverId, Reader, Revision, Status};
+
+use crate::error::{CloseError, StoreError};
+use crate::messages::{
+    Close, DeleteLocalKey, GetStatus, Release, Subscribe, Unsubscribe, UpdateKeySync, UpdateLocalKey,
+    UpdateLocalKeySync,
+};
+use crate::observer::Observer;
+use crate::store::StoreActor;
+
+/// A joined store: its address and a reader, with a method for every message. Cheap to clone, usable from any thread.
+///
+/// Leave with [`close`](Self::close) or [`release`](Self::release). If all handles and addresses are dropped the store
+/// stops as if the process had died: the own keys go with their lease.
+#[derive(Debug)]
+pub struct SharedStore<K: Key> {
+    addr: Addr<StoreActor<K>>,
+    reader: Reader<K>,
+}
+
+impl<K: Key> Clone for SharedStore<K> {
+    fn clone(&self) -> Self {
+        Self { addr: self.addr.clone(), reader: self.reader.clone() }
+    }
+}
+
+impl<K: Key> SharedStore<K> {
+    pub(crate) fn new(addr: Addr<StoreActor<K>>, reader: Reader<K>) -> Self {
+        Self { addr, reader }
+    }
+
+    /// The actor, for those who send the messages themselves.
+    #[must_use]
+    pub fn addr(&self) -> &Addr<StoreActor<K>> {
+        &self.addr
+    }
+
+    /// Reads the cache from any thread, without a message.
+    #[must_use]
+    pub fn reader(&self) -> &Reader<K> {
+        &self.reader
+    }
+
+    /// Owns `key`: see [`UpdateLocalKey`].
+    ///
+    /// # Errors
+    /// [`StoreError::Key`] if it has no name or no encoding, [`StoreError::Closed`].
+    pub async fn update_local_key(&self, key: K) -> Result<(), StoreError> {
+        self.addr.send(UpdateLocalKey(key)).await?
+    }
+
+    /// Owns `key`, and answers with its revision when it is in the kvstore: see [`UpdateLocalKeySync`].
+    ///
+    /// # Errors
+    /// [`StoreError`]; the key is not owned.
+    pub async fn update_local_key_sync(&self, key: K) -> Result<Revision, StoreError> {
+        self.addr.send(UpdateLocalKeySync(key)).await?
+    }
+
+    /// Writes `key` once without owning it: see [`UpdateKeySync`].
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn update_key_sync(&self, key: K) -> Result<Revision, StoreError> {
+        self.addr.send(UpdateKeySync(key)).await?
+    }
+
+    /// Gives up the key and answers when it is gone: see [`DeleteLocalKey`].
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn delete_local_key(&self, name: KeyName) -> Result<Revision, StoreError> {
+        self.addr.send(DeleteLocalKey(name)).await?
+    }
+
+    /// Adds an observer: see [`Subscribe`].
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`].
+    pub async fn subscribe(&self, observer: Observer<K>) -> Result<ObserverId, StoreError> {
+        self.addr.send(Subscribe(observer)).await?
+    }
+
+    /// Drops an observer; after the answer it is told nothing more.
+    pub async fn unsubscribe(&self, observer: ObserverId) {
+        // A store that is gone tells nothing more, either.
+        self.addr.send(Unsubscribe(observer)).await.unwrap_or(());
+    }
+
+    /// How the store is.
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`].
+    pub async fn status(&self) -> Result<Status, StoreError> {
+        self.addr.send(GetStatus).await?
+    }
+
+    /// Leaves and deletes the own keys: see [`Close`]. A store that has left already has nothing to do.
+    ///
+    /// # Errors
+    /// [`CloseError`] names the keys that could not be deleted.
+    pub async fn close(&self) -> Result<(), CloseError> {
+        self.addr.send(Close).await.unwrap_or(Ok(()))
+    }
+
+    /// Leaves and lets the own keys to their lease: see [`Release`]. A store that has left already has nothing to do.
+    ///
+    /// # Errors
+    /// [`CloseError`] names the keys that could not be written before.
+    pub async fn release(&self) -> Result<(), CloseError> {
+        self.addr.send(Release).await.unwrap_or(Ok(()))
+    }
+}

@@ -1,0 +1,127 @@
+//! Joining a store.
+
+use std::future::IntoFuture;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use actix::prelude::*;
+use shared_store::sync::Sync;
+use shared_store::watch::Watch;
+use shared_store::{Config, Index, Key, Reader, State, Store};
+use tokio::sync::oneshot;
+
+use crate::error::JoinError;
+use crate::handle::SharedStore;
+use crate::observer::Observer;
+use crate::store::{Start, StoreActor};
+use crate::sync::SyncActor;
+use crate::watcher::WatcherActor;
+
+/// Joins the store that `config` describes: starts its actors, and answers when the whole initial list is in the cache
+/// and in every observer given here (Cilium's `JoinSharedStore`).
+///
+/// Must be awaited where actors can start: inside an actix `System`. Dropping it before it answers stops everything.
+#[must_use = "a store is joined by awaiting this"]
+pub fn join<K: Key>(config: Config) -> Join<K> {
+    Join { config, observers: Vec::new(), indexes: Vec::new(), arbiter: None }
+}
+
+/// A store about to be joined: await it.
+#[derive(Debug)]
+#[must_use = "a store is joined by awaiting this"]
+pub struct Join<K: Key> {
+    config: Config,
+    observers: Vec<Observer<K>>,
+    indexes: Vec<Index<K>>,
+    arbiter: Option<ArbiterHandle>,
+}
+
+impl<K: Key> Join<K> {
+    /// Adds an observer that has been told the whole initial list when joining answers.
+    pub fn observer(mut self, observer: Observer<K>) -> Self {
+        self.observers.push(observer);
+        self
+    }
+
+    /// Adds a secondary index for [`Reader::lookup`].
+    pub fn index(mut self, index: Index<K>) -> Self {
+        self.indexes.push(index);
+        self
+    }
+
+    /// Where watch, keep-alives and writes run. Default: a thread of their own, which nothing else can hold up.
+    pub fn arbiter(mut self, arbiter: ArbiterHandle) -> Self {
+        self.arbiter = Some(arbiter);
+        self
+    }
+}
+
+impl<K: Key> IntoFuture for Join<K> {
+    type Output = Result<SharedStore<K>, JoinError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output>>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.run())
+    }
+}
+
+impl<K: Key> Join<K> {
+    async fn run(self) -> Result<SharedStore<K>, JoinError> {
+        let Self { config, observers, indexes, arbiter } = self;
+        config.check()?;
+        let store = Store::new(&config, indexes);
+        let reader = store.reader();
+        let (joined, wait) = oneshot::channel();
+        let (list_timeout, close_timeout) = (config.list_timeout, config.close_timeout);
+        let start = Start { children: Box::new(move |addr| children(addr, config, arbiter)), observers, joined };
+        let mut guard = Guard { addr: Some(StoreActor::new(store, close_timeout, start).start()) };
+        match tokio::time::timeout(list_timeout, wait).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return Err(JoinError::Ended(cause(&reader))),
+            Err(_) => return Err(JoinError::ListTimeout { after: list_timeout, cause: cause(&reader) }),
+        }
+        match guard.addr.take() {
+            Some(addr) => Ok(SharedStore::new(addr, reader)),
+            None => Err(JoinError::Ended(cause(&reader))),
+        }
+    }
+}
+
+fn children<K: Key>(
+    addr: &Addr<StoreActor<K>>,
+    config: Config,
+    arbiter: Option<ArbiterHandle>,
+) -> (Addr<WatcherActor>, Addr<SyncActor>) {
+    let own = arbiter.is_none().then(Arbiter::new);
+    let arbiter = arbiter.or_else(|| own.as_ref().map(Arbiter::handle)).unwrap_or_else(Arbiter::current);
+    let watch = Watch::new(config.prefix.range(), config.watch_timeout, config.seed);
+    let (store, backend) = (addr.clone().recipient().downgrade(), Arc::clone(&config.backend));
+    let watcher = WatcherActor::start_in_arbiter(&arbiter, move |_| WatcherActor::new(backend, watch, store));
+    let sync = Sync::new(&config, config.backend.max_writes());
+    let store = addr.clone().recipient().downgrade();
+    let sync = SyncActor::start_in_arbiter(&arbiter, move |_| SyncActor::new(config.backend, sync, store, own));
+    (watcher, sync)
+}
+
+/// Why there is no complete list yet.
+fn cause<K: Key>(reader: &Reader<K>) -> Arc<str> {
+    let state = reader.state();
+    match (state.cause(), &state) {
+        (Some(cause), _) => Arc::clone(cause),
+        (None, State::Connecting { .. }) => Arc::from("the kvstore has not answered"),
+        (None, _) => state.to_string().into(),
+    }
+}
+
+/// Stops the actors if joining ends any other way than well.
+struct Guard<K: Key> {
+    addr: Option<Addr<StoreActor<K>>>,
+}
+
+impl<K: Key> Drop for Guard<K> {
+    fn drop(&mut self) {
+        if let Some(addr) = self.addr.take() {
+            addr.do_send(crate::store::Abandon);
+        }
+    }
+}

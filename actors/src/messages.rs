@@ -1,0 +1,164 @@
+//! Every public message in one place: what a store is told, and what observers are told.
+
+use std::sync::Arc;
+
+use actix::Message;
+use shared_store::{CodecError, ConflictPolicy, Key, KeyName, LeaseId, ObserverId, Origin, Revision, Snapshot, Status};
+
+use crate::error::{CloseError, StoreError};
+use crate::observer::Observer;
+
+// To an observer.
+
+/// To an observer: a key was created or has a new value.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Update<K: 'static> {
+    /// The key's name.
+    pub name: KeyName,
+    /// The value now.
+    pub key: Arc<K>,
+    /// The value this observer was last told; `None` if it knew of none, so this is a create.
+    pub old: Option<Arc<K>>,
+    /// The revision that wrote the value.
+    pub revision: Revision,
+    /// Whose key it is.
+    pub origin: Origin,
+    /// Whether it is part of the first state, before [`Synced`].
+    pub initial: bool,
+}
+
+/// To an observer: a key is gone, or has left the observer's filter.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Delete<K: 'static> {
+    /// The key's name.
+    pub name: KeyName,
+    /// The value this observer was last told.
+    pub key: Arc<K>,
+    /// The revision of the deletion.
+    pub revision: Revision,
+    /// Whose key it was.
+    pub origin: Origin,
+}
+
+/// To an observer that takes batches: changes, in order, never empty, shared by all that are told the same.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Changes<K: 'static>(pub shared_store::Changes<K>);
+
+/// To an observer: its first state is complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct Synced {
+    /// The revision it shows.
+    pub revision: Revision,
+    /// How many keys this observer was told.
+    pub entries: usize,
+}
+
+/// To an observer: steps are left out, the difference between what it was told and now follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct Resynced {
+    /// The last revision told before.
+    pub from: Revision,
+    /// The revision the difference leads to; less than `from` if the kvstore itself went back.
+    pub to: Revision,
+}
+
+/// To an observer: a key has a value that is not one of the store's type.
+#[derive(Debug, Clone, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct Undecodable {
+    /// The key's name.
+    pub name: KeyName,
+    /// The revision that wrote the value.
+    pub revision: Revision,
+    /// Why; never shows the value.
+    pub cause: CodecError,
+}
+
+/// To an observer: another live owner writes one of our names.
+#[derive(Debug, Clone, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct Conflict {
+    /// The key's name.
+    pub name: KeyName,
+    /// The revision of the other's write.
+    pub revision: Revision,
+    /// The other's lease.
+    pub lease: LeaseId,
+    /// What is done about it.
+    pub policy: ConflictPolicy,
+}
+
+// To a store.
+
+/// Own a key: it is in the kvstore soon, and stays there until it is deleted. Answered at once (Cilium's
+/// `UpdateLocalKey`).
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<(), StoreError>")]
+pub struct UpdateLocalKey<K: 'static>(pub K);
+
+/// Own a key; answered with its revision when it is in the kvstore. On failure it is not owned, and what was there
+/// before stays (Cilium's `UpdateLocalKeySync`).
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Revision, StoreError>")]
+pub struct UpdateLocalKeySync<K: 'static>(pub K);
+
+/// Write a key once, without owning it: nobody repairs it (Cilium's `UpdateKeySync`).
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Revision, StoreError>")]
+pub struct UpdateKeySync<K: 'static>(pub K);
+
+/// Give up a key and delete it; answered when it is gone. What another owner has put there meanwhile stays (Cilium's
+/// `DeleteLocalKey`).
+#[derive(Debug, Clone, PartialEq, Eq, Message)]
+#[rtype(result = "Result<Revision, StoreError>")]
+pub struct DeleteLocalKey(pub KeyName);
+
+/// All keys at one revision, own ones included (Cilium's `SharedKeysMap`). A [`Reader`](shared_store::Reader) answers
+/// the same without a message.
+#[derive(Debug)]
+pub struct SharedKeys<K>(std::marker::PhantomData<K>);
+
+impl<K> SharedKeys<K> {
+    /// The question.
+    #[must_use]
+    #[allow(clippy::new_without_default, reason = "a question has no default")]
+    pub fn new() -> Self {
+        Self(std::marker::PhantomData)
+    }
+}
+
+impl<K: Key> Message for SharedKeys<K> {
+    type Result = Result<Snapshot<K>, StoreError>;
+}
+
+/// Add an observer: it is told all keys, then [`Synced`], then every change. Answered with a name for
+/// [`Unsubscribe`]. The subscription does not keep the observer alive.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<ObserverId, StoreError>")]
+pub struct Subscribe<K: Key>(pub Observer<K>);
+
+/// Drop an observer. Once this is answered it is told nothing more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct Unsubscribe(pub ObserverId);
+
+/// How the store is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
+#[rtype(result = "Result<Status, StoreError>")]
+pub struct GetStatus;
+
+/// Leave, and delete the own keys. Answered when all is done; observers are told one [`Delete`] per own key before,
+/// and nothing after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
+#[rtype(result = "Result<(), CloseError>")]
+pub struct Close;
+
+/// Leave, and let the own keys to their lease. Pending writes are flushed first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
+#[rtype(result = "Result<(), CloseError>")]
+pub struct Release;

@@ -1,0 +1,193 @@
+//! Who is told what: an observer's recipients.
+
+use actix::dev::ToEnvelope;
+use actix::{Actor, Addr, Handler, MailboxError, Message, Recipient, WeakRecipient};
+use shared_store::{Change, Filter, Key, Mode, Notice, Parcel};
+
+use crate::messages::{Changes, Conflict, Delete, Resynced, Synced, Undecodable, Update};
+
+/// An observer: where changes go, which ones, and what happens when it is slow. See
+/// [`Subscribe`](crate::Subscribe) and [`Join::observer`](crate::Join::observer).
+///
+/// Does not keep its actor alive; when that is gone, the subscription is, too.
+#[derive(Debug)]
+#[must_use]
+pub struct Observer<K: Key> {
+    pub(crate) filter: Filter<K>,
+    pub(crate) mode: Mode,
+    pub(crate) sinks: Sinks<K>,
+}
+
+/// Where one observer's messages go.
+#[derive(Debug)]
+pub(crate) struct Sinks<K: Key> {
+    changes: ChangeSink<K>,
+    synced: Option<WeakRecipient<Synced>>,
+    resynced: Option<WeakRecipient<Resynced>>,
+    undecodable: Option<WeakRecipient<Undecodable>>,
+    conflict: Option<WeakRecipient<Conflict>>,
+}
+
+#[derive(Debug)]
+enum ChangeSink<K: Key> {
+    Single { update: WeakRecipient<Update<K>>, delete: WeakRecipient<Delete<K>> },
+    Batch(WeakRecipient<Changes<K>>),
+}
+
+impl<K: Key> Observer<K> {
+    /// An actor that is told each [`Update`] and each [`Delete`] by itself.
+    pub fn new<A>(observer: &Addr<A>) -> Self
+    where
+        A: Actor + Handler<Update<K>> + Handler<Delete<K>>,
+        A::Context: ToEnvelope<A, Update<K>> + ToEnvelope<A, Delete<K>>,
+    {
+        Self::of_recipients(observer.clone().recipient(), observer.clone().recipient())
+    }
+
+    /// Two recipients, which should lead to one actor: only then do updates and deletions keep their order.
+    #[allow(clippy::needless_pass_by_value, reason = "a subscription takes over")]
+    pub fn of_recipients(update: Recipient<Update<K>>, delete: Recipient<Delete<K>>) -> Self {
+        Self::of(ChangeSink::Single { update: update.downgrade(), delete: delete.downgrade() })
+    }
+
+    /// An actor that takes [`Changes`], many at a time and shared: the fast way.
+    pub fn batched<A>(observer: &Addr<A>) -> Self
+    where
+        A: Actor + Handler<Changes<K>>,
+        A::Context: ToEnvelope<A, Changes<K>>,
+    {
+        Self::of(ChangeSink::Batch(observer.clone().recipient().downgrade()))
+    }
+
+    fn of(changes: ChangeSink<K>) -> Self {
+        let sinks = Sinks { changes, synced: None, resynced: None, undecodable: None, conflict: None };
+        Self { filter: Filter::new(), mode: Mode::default(), sinks }
+    }
+
+    /// Only the keys that pass `filter`.
+    pub fn filter(mut self, filter: Filter<K>) -> Self {
+        self.filter = filter;
+        self
+    }
+
+    /// What happens when the observer is slower than the changes.
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// Who is told [`Synced`].
+    #[allow(clippy::needless_pass_by_value, reason = "a subscription takes over")]
+    pub fn synced(mut self, recipient: Recipient<Synced>) -> Self {
+        self.sinks.synced = Some(recipient.downgrade());
+        self
+    }
+
+    /// Who is told [`Resynced`].
+    #[allow(clippy::needless_pass_by_value, reason = "a subscription takes over")]
+    pub fn resynced(mut self, recipient: Recipient<Resynced>) -> Self {
+        self.sinks.resynced = Some(recipient.downgrade());
+        self
+    }
+
+    /// Who is told [`Undecodable`].
+    #[allow(clippy::needless_pass_by_value, reason = "a subscription takes over")]
+    pub fn undecodable(mut self, recipient: Recipient<Undecodable>) -> Self {
+        self.sinks.undecodable = Some(recipient.downgrade());
+        self
+    }
+
+    /// Who is told [`Conflict`].
+    #[allow(clippy::needless_pass_by_value, reason = "a subscription takes over")]
+    pub fn conflict(mut self, recipient: Recipient<Conflict>) -> Self {
+        self.sinks.conflict = Some(recipient.downgrade());
+        self
+    }
+}
+
+impl<K: Key> Sinks<K> {
+    /// Sends a parcel; the future ends when the observer has handled it, or is gone.
+    ///
+    /// A parcel is sent whole and only then awaited: what is in the observer's mailbox is at most one parcel.
+    pub(crate) fn send(&self, parcel: Parcel<K>) -> Delivery {
+        match parcel {
+            Parcel::Changes(changes) => match &self.changes {
+                ChangeSink::Batch(batch) => deliver(Some(batch), Changes(changes)),
+                ChangeSink::Single { update, delete } => each(update, delete, &changes),
+            },
+            Parcel::Notice(Notice::Synced { revision, entries }) => {
+                self.optional(self.synced.as_ref(), Synced { revision, entries })
+            }
+            Parcel::Notice(Notice::Resynced { from, to }) => {
+                self.optional(self.resynced.as_ref(), Resynced { from, to })
+            }
+            Parcel::Notice(Notice::Undecodable { name, revision, cause }) => {
+                self.optional(self.undecodable.as_ref(), Undecodable { name, revision, cause })
+            }
+            Parcel::Notice(Notice::Conflict { name, revision, lease, policy }) => {
+                self.optional(self.conflict.as_ref(), Conflict { name, revision, lease, policy })
+            }
+            Parcel::Notice(_) => Box::pin(std::future::ready(Ok(()))),
+        }
+    }
+
+    /// A notice nobody wants is delivered.
+    fn optional<M>(&self, to: Option<&WeakRecipient<M>>, message: M) -> Delivery
+    where
+        M: Message<Result = ()> + Send + 'static,
+    {
+        if to.is_some() { deliver(to, message) } else { Box::pin(std::future::ready(Ok(()))) }
+    }
+}
+
+/// Ends when a parcel has been handled; an error if the observer is gone.
+pub(crate) type Delivery = std::pin::Pin<Box<dyn Future<Output = Result<(), MailboxError>>>>;
+
+fn deliver<M>(to: Option<&WeakRecipient<M>>, message: M) -> Delivery
+where
+    M: Message<Result = ()> + Send + 'static,
+{
+    match to.and_then(WeakRecipient::upgrade).filter(Recipient::connected) {
+        Some(recipient) => Box::pin(recipient.send(message)),
+        None => Box::pin(std::future::ready(Err(MailboxError::Closed))),
+    }
+}
+
+fn each<K: Key>(
+    update: &WeakRecipient<Update<K>>,
+    delete: &WeakRecipient<Delete<K>>,
+    changes: &[Change<K>],
+) -> Delivery {
+    let (Some(update), Some(delete)) = (update.upgrade(), delete.upgrade()) else {
+        return Box::pin(std::future::ready(Err(MailboxError::Closed)));
+    };
+    if !update.connected() || !delete.connected() {
+        return Box::pin(std::future::ready(Err(MailboxError::Closed)));
+    }
+    let mut last: Delivery = Box::pin(std::future::ready(Ok(())));
+    for (index, change) in changes.iter().enumerate() {
+        let is_last = index + 1 == changes.len();
+        match single(change) {
+            Some(Single::Update(message)) if is_last => last = Box::pin(update.send(message)),
+            Some(Single::Delete(message)) if is_last => last = Box::pin(delete.send(message)),
+            Some(Single::Update(message)) => update.do_send(message),
+            Some(Single::Delete(message)) => delete.do_send(message),
+            None => debug_assert!(false, "a change is never void"),
+        }
+    }
+    last
+}
+
+enum Single<K: Key> {
+    Update(Update<K>),
+    Delete(Delete<K>),
+}
+
+fn single<K: Key>(change: &Change<K>) -> Option<Single<K>> {
+    let Change { name, old, new, revision, origin, initial, .. } = change.clone();
+    match (old, new) {
+        (old, Some(key)) => Some(Single::Update(Update { name, key, old, revision, origin, initial })),
+        (Some(key), None) => Some(Single::Delete(Delete { name, key, revision, origin })),
+        (None, None) => None,
+    }
+}

@@ -1,0 +1,123 @@
+//! What the owner can ask of the store.
+
+use actix::prelude::*;
+use shared_store::sync::Ticket;
+use shared_store::{Key, KeyError, ObserverId, Revision, Snapshot, Status};
+use tokio::sync::oneshot;
+
+use super::{StoreActor, at_once, later};
+use crate::error::StoreError;
+use crate::messages::{
+    DeleteLocalKey, GetStatus, SharedKeys, Subscribe, Unsubscribe, UpdateKeySync, UpdateLocalKey, UpdateLocalKeySync,
+};
+
+impl<K: Key> StoreActor<K> {
+    fn is_open(&self) -> Result<(), StoreError> {
+        if self.closing.is_some() { Err(StoreError::Closed) } else { Ok(()) }
+    }
+
+    /// Starts a write that is answered when it is done.
+    fn write(
+        &mut self,
+        ctx: &mut Context<Self>,
+        start: impl FnOnce(&mut Self, Ticket) -> Result<(), KeyError>,
+    ) -> ResponseFuture<Result<Revision, StoreError>> {
+        if let Err(closed) = self.is_open() {
+            return at_once(Err(closed));
+        }
+        let (ticket, receiver) = self.ticket();
+        if let Err(error) = start(self, ticket) {
+            self.tickets.remove(&ticket);
+            return at_once(Err(error.into()));
+        }
+        self.pump(ctx);
+        later(receiver)
+    }
+}
+
+impl<K: Key> Handler<UpdateLocalKey<K>> for StoreActor<K> {
+    type Result = Result<(), StoreError>;
+
+    fn handle(&mut self, UpdateLocalKey(key): UpdateLocalKey<K>, ctx: &mut Self::Context) -> Self::Result {
+        self.is_open()?;
+        self.store.put_local(&key)?;
+        self.pump(ctx);
+        Ok(())
+    }
+}
+
+impl<K: Key> Handler<UpdateLocalKeySync<K>> for StoreActor<K> {
+    type Result = ResponseFuture<Result<Revision, StoreError>>;
+
+    fn handle(&mut self, UpdateLocalKeySync(key): UpdateLocalKeySync<K>, ctx: &mut Self::Context) -> Self::Result {
+        self.write(ctx, |actor, ticket| actor.store.put_local_sync(ticket, &key))
+    }
+}
+
+impl<K: Key> Handler<UpdateKeySync<K>> for StoreActor<K> {
+    type Result = ResponseFuture<Result<Revision, StoreError>>;
+
+    fn handle(&mut self, UpdateKeySync(key): UpdateKeySync<K>, ctx: &mut Self::Context) -> Self::Result {
+        self.write(ctx, |actor, ticket| actor.store.put_once(ticket, &key))
+    }
+}
+
+impl<K: Key> Handler<DeleteLocalKey> for StoreActor<K> {
+    type Result = ResponseFuture<Result<Revision, StoreError>>;
+
+    fn handle(&mut self, DeleteLocalKey(name): DeleteLocalKey, ctx: &mut Self::Context) -> Self::Result {
+        self.write(ctx, |actor, ticket| {
+            actor.store.delete_local(Some(ticket), &name);
+            Ok(())
+        })
+    }
+}
+
+impl<K: Key> Handler<SharedKeys<K>> for StoreActor<K> {
+    type Result = Result<Snapshot<K>, StoreError>;
+
+    fn handle(&mut self, _: SharedKeys<K>, _: &mut Self::Context) -> Self::Result {
+        Ok(self.store.reader().snapshot())
+    }
+}
+
+impl<K: Key> Handler<Subscribe<K>> for StoreActor<K> {
+    type Result = Result<ObserverId, StoreError>;
+
+    fn handle(&mut self, Subscribe(observer): Subscribe<K>, ctx: &mut Self::Context) -> Self::Result {
+        self.is_open()?;
+        let id = self.subscribe(observer);
+        self.pump(ctx);
+        Ok(id)
+    }
+}
+
+impl<K: Key> Handler<Unsubscribe> for StoreActor<K> {
+    type Result = ResponseFuture<()>;
+
+    /// Answered when the parcel under way, which may be in the observer's mailbox already, has been handled.
+    fn handle(&mut self, Unsubscribe(id): Unsubscribe, _: &mut Self::Context) -> Self::Result {
+        self.store.unsubscribe(id);
+        self.unsynced.remove(&id);
+        match self.observers.get_mut(&id) {
+            Some(observer) if observer.under_way.is_some() => {
+                let (sender, receiver) = oneshot::channel();
+                observer.leaving.push(sender);
+                Box::pin(async { receiver.await.unwrap_or(()) })
+            }
+            Some(_) => {
+                self.forget(id);
+                Box::pin(std::future::ready(()))
+            }
+            None => Box::pin(std::future::ready(())),
+        }
+    }
+}
+
+impl<K: Key> Handler<GetStatus> for StoreActor<K> {
+    type Result = Result<Status, StoreError>;
+
+    fn handle(&mut self, _: GetStatus, _: &mut Self::Context) -> Self::Result {
+        Ok(self.store.status(&self.stats))
+    }
+}

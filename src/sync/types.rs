@@ -1,0 +1,231 @@
+//! What goes into a [`Sync`](super::Sync) and what comes out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::backend::{BackendError, LeaseGrant, Write, WriteOutcome};
+use crate::config::ConflictPolicy;
+use crate::key::KeyName;
+use crate::kv::{LeaseId, Revision};
+
+/// Names a command whose end its giver wants to know. Chosen by the giver, who gives each once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+/// Names a request, for its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub(super) u64);
+
+/// A wish of the owner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Own the key: put it, and put it again whenever it is damaged.
+    Put {
+        /// The key's name.
+        name: KeyName,
+        /// Its value.
+        value: Bytes,
+    },
+    /// Own the key once it is in the kvstore. If that fails, all is as before.
+    PutSync {
+        /// Comes back in [`SyncEvent::Done`].
+        ticket: Ticket,
+        /// The key's name.
+        name: KeyName,
+        /// Its value.
+        value: Bytes,
+    },
+    /// Put the key once, under a lease of ours, without owning it.
+    PutOnce {
+        /// Comes back in [`SyncEvent::Done`].
+        ticket: Ticket,
+        /// The key's name.
+        name: KeyName,
+        /// Its value.
+        value: Bytes,
+    },
+    /// Own the key no longer, and delete it, unless it is another owner's.
+    Delete {
+        /// The key's name.
+        name: KeyName,
+        /// Comes back in [`SyncEvent::Done`].
+        ticket: Option<Ticket>,
+    },
+    /// Delete all own keys and stop, by revoking the leases.
+    Close {
+        /// Comes back in [`SyncEvent::Closed`].
+        ticket: Ticket,
+    },
+    /// Finish what is pending and stop; the keys stay until their leases end.
+    Release {
+        /// Comes back in [`SyncEvent::Closed`].
+        ticket: Ticket,
+    },
+}
+
+/// What the watch saw of a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observation {
+    /// The key's name.
+    pub name: KeyName,
+    /// The revision at which it was so.
+    pub revision: Revision,
+    /// The key then; `None` if it did not exist.
+    pub state: Option<Seen>,
+}
+
+/// A key as it was seen, without its value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// [`value_hash`](crate::value_hash) of its value.
+    pub hash: u128,
+    /// The revision that wrote it.
+    pub mod_revision: Revision,
+    /// Its lease.
+    pub lease: LeaseId,
+}
+
+/// What the shell is to ask of the backend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// [`Backend::grant`](crate::Backend::grant).
+    Grant {
+        /// How long the lease lives without a keep-alive.
+        ttl: Duration,
+    },
+    /// [`Backend::keep_alive`](crate::Backend::keep_alive).
+    KeepAlive(LeaseId),
+    /// [`Backend::revoke`](crate::Backend::revoke).
+    Revoke(LeaseId),
+    /// [`Backend::write`](crate::Backend::write).
+    Write(Vec<Write>),
+}
+
+/// What the backend answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// To [`Request::Grant`].
+    Granted(Result<LeaseGrant, BackendError>),
+    /// To [`Request::KeepAlive`].
+    KeptAlive(Result<Duration, BackendError>),
+    /// To [`Request::Revoke`].
+    Revoked(Result<(), BackendError>),
+    /// To [`Request::Write`].
+    Written(Result<WriteOutcome, BackendError>),
+}
+
+/// What has happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SyncEvent {
+    /// A command with a ticket has ended.
+    Done {
+        /// The command's ticket.
+        ticket: Ticket,
+        /// The revision that wrote the key, or at which it was gone.
+        result: Result<Revision, WriteError>,
+    },
+    /// An own key is in the kvstore under a lease of ours, first or again.
+    Stored {
+        /// The key's name.
+        name: KeyName,
+        /// The revision that wrote it.
+        revision: Revision,
+    },
+    /// A key we gave up is not in the kvstore, or is another owner's.
+    Deleted {
+        /// The key's name.
+        name: KeyName,
+        /// The revision at which that was so.
+        revision: Revision,
+    },
+    /// Another live owner writes one of our names.
+    Conflict {
+        /// The key's name.
+        name: KeyName,
+        /// The revision of the other's write.
+        revision: Revision,
+        /// The other's lease.
+        lease: LeaseId,
+        /// What is done about it.
+        policy: ConflictPolicy,
+    },
+    /// The name is not ours any more ([`ConflictPolicy::Fail`]).
+    Lost {
+        /// The key's name.
+        name: KeyName,
+    },
+    /// The kvstore refuses this key for good: it is left out until it has a new value.
+    SetAside {
+        /// The key's name.
+        name: KeyName,
+        /// What the kvstore said.
+        cause: Arc<str>,
+    },
+    /// A lease ended; its keys are put again.
+    LeaseLost {
+        /// The lease.
+        lease: LeaseId,
+        /// How that was noticed.
+        cause: Arc<str>,
+    },
+    /// A request failed and will be repeated.
+    BackendFailed(BackendError),
+    /// It has stopped.
+    Closed {
+        /// The command's ticket.
+        ticket: Ticket,
+        /// What could not be deleted (Close) or written (Release), and why.
+        left: Vec<(KeyName, Arc<str>)>,
+    },
+}
+
+/// Why a write did not happen.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// Not in the time given; it may have been applied all the same.
+    #[error("write was not confirmed after {} s{}", .after.as_secs_f64(), .cause.as_ref().map_or(String::new(), |cause| format!(": {cause}")))]
+    TimedOut {
+        /// The write timeout.
+        after: Duration,
+        /// The last error of the backend, if there was one.
+        cause: Option<Arc<str>>,
+    },
+    /// The kvstore refuses it for good.
+    #[error("{cause}")]
+    Rejected {
+        /// What it said.
+        cause: Arc<str>,
+    },
+    /// The name is another live owner's, and the policy leaves it to them.
+    #[error("name is owned by another, under lease {lease}")]
+    Conflict {
+        /// The other's lease.
+        lease: LeaseId,
+    },
+    /// A newer command for the name came first.
+    #[error("a newer command for this name came first")]
+    Superseded,
+    /// The store is leaving.
+    #[error("store is closed")]
+    Closed,
+}
+
+/// How a [`Sync`](super::Sync) stands.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SyncStats {
+    /// Names it takes care of.
+    pub names: usize,
+    /// Names that are not in the kvstore as they should be, yet.
+    pub pending: usize,
+    /// Keys the kvstore refuses for good, and why.
+    pub set_aside: Vec<(KeyName, Arc<str>)>,
+    /// Leases it holds.
+    pub leases: usize,
+    /// Requests made so far.
+    pub requests: u64,
+    /// Single writes in them.
+    pub writes: u64,
+}
