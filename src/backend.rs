@@ -2,6 +2,8 @@
 
 #[cfg(feature = "test-kit")]
 pub mod conformance;
+#[cfg(feature = "etcd")]
+pub mod etcd;
 #[cfg(feature = "test-kit")]
 pub mod faulty;
 pub mod memory;

@@ -17,6 +17,8 @@ pub mod store;
 pub mod sync;
 pub mod watch;
 
+#[cfg(feature = "etcd")]
+pub use backend::etcd::{EtcdBackend, EtcdConfig, EtcdConfigError};
 pub use backend::memory::MemoryBackend;
 pub use backend::{Backend, BackendError};
 pub use backoff::Backoff;

@@ -30,3 +30,39 @@ mod faulty {
 
     shared_store::conformance!(Fragmented(MemoryBackend::new()));
 }
+
+/// Each case on an etcd of its own: ready in a tenth of a second, and gone with the case whatever happens.
+#[cfg(feature = "etcd")]
+macro_rules! etcd {
+    ($module:ident, $version:ident) => {
+        mod $module {
+            use std::sync::Arc;
+
+            use async_trait::async_trait;
+            use shared_store::backend::conformance::Harness;
+            use shared_store::{Backend, Revision};
+
+            use crate::support::etcd::{EtcdServer, Version};
+
+            struct Etcd(EtcdServer);
+
+            #[async_trait]
+            impl Harness for Etcd {
+                fn backend(&self) -> Arc<dyn Backend> {
+                    Arc::new(self.0.backend())
+                }
+
+                async fn compact(&self, revision: Revision) {
+                    self.0.backend().compact(revision).await.expect("the case names a revision it wrote");
+                }
+            }
+
+            shared_store::conformance!(Etcd(EtcdServer::start(Version::$version)));
+        }
+    };
+}
+
+#[cfg(feature = "etcd")]
+etcd!(etcd_34, V34);
+#[cfg(feature = "etcd")]
+etcd!(etcd_35, V35);

@@ -4,3 +4,4 @@
 mod backends;
 mod faulty;
 mod memory;
+mod support;

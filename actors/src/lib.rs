@@ -27,4 +27,6 @@ pub use shared_store::{
     Json, Key, KeyError, KeyName, KeyNameError, Lag, LeaseId, MemoryBackend, Mode, ObserverId, OnUndecodable, Origin,
     Prefix, PrefixError, Reader, Revision, Snapshot, State, Status, UnknownIndex,
 };
+#[cfg(feature = "etcd")]
+pub use shared_store::{EtcdBackend, EtcdConfig, EtcdConfigError};
 pub use store::StoreActor;

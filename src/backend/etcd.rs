@@ -1,0 +1,187 @@
+//! The kvstore for real: etcd 3.4 or newer, over gRPC.
+
+mod config;
+mod connection;
+mod convert;
+mod failure;
+mod watch;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use etcd_client::{Compare, CompareOp, GetOptions, PutOptions, Txn, TxnOp};
+
+use self::config::Endpoints;
+pub use self::config::{EtcdConfig, EtcdConfigError};
+use self::connection::{Connection, Role};
+use self::watch::EtcdWatch;
+use super::{
+    Backend, BackendError, Expect, LeaseGrant, ListPage, ListRequest, WatchRequest, WatchStream, Write, WriteAction,
+    WriteOutcome,
+};
+use crate::kv::{LeaseId, Revision};
+
+/// etcd's default for `--max-txn-ops`.
+const MAX_WRITES: usize = 128;
+/// A page of a list may be large and the line slow: it may take this many times longer than a write.
+const LIST_PATIENCE: u32 = 3;
+
+/// etcd as a [`Backend`].
+///
+/// Nothing connects before the first call. All connections and calls live on a thread of the backend's own, so a call
+/// may come from any runtime, and no connection dies with one. Lists and writes go over one connection, watches and
+/// leases over another: a large list does not hold up a keep-alive. Each connection goes to one endpoint, and to the
+/// next when that fails. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct EtcdBackend {
+    bulk: Arc<Connection>,
+    live: Arc<Connection>,
+    call_timeout: Duration,
+}
+
+impl EtcdBackend {
+    /// A backend for this configuration. Reads the certificates, and connects to nothing yet.
+    ///
+    /// # Errors
+    /// [`EtcdConfigError`] names what cannot work.
+    pub fn new(config: EtcdConfig) -> Result<Self, EtcdConfigError> {
+        let call_timeout = config.call_timeout;
+        let endpoints = Arc::new(Endpoints::new(config)?);
+        let runtime = Arc::new(connection::Worker::start()?);
+        let connection = |role| Arc::new(Connection::new(role, Arc::clone(&endpoints), Arc::clone(&runtime)));
+        Ok(Self { bulk: connection(Role::Bulk), live: connection(Role::Live), call_timeout })
+    }
+
+    /// Compacts the history up to `revision`: for operators and tests.
+    ///
+    /// # Errors
+    /// As [`Backend::list`].
+    pub async fn compact(&self, revision: Revision) -> Result<(), BackendError> {
+        let revision = convert::to_i64(revision);
+        let call = move |client: etcd_client::Client| async move {
+            let options = etcd_client::CompactionOptions::new().with_physical();
+            client.kv_client().compact(revision, Some(options)).await.map(|_| ())
+        };
+        self.bulk.call(self.call_timeout * LIST_PATIENCE, call).await
+    }
+}
+
+#[async_trait]
+impl Backend for EtcdBackend {
+    async fn list(&self, request: ListRequest) -> Result<ListPage, BackendError> {
+        let call = move |client: etcd_client::Client| {
+            let start = request.range.start.to_vec();
+            let options = convert::get_options(&request);
+            async move {
+                let mut kv = client.kv_client().max_decoding_message_size(connection::MAX_MESSAGE);
+                kv.get(start, Some(options)).await
+            }
+        };
+        let mut response = self.bulk.call(self.call_timeout * LIST_PATIENCE, call).await?;
+        Ok(ListPage {
+            header: convert::header(response.header()),
+            more: response.more(),
+            count: response.count().cast_unsigned(),
+            kvs: response.take_kvs().into_iter().map(convert::key_value).collect(),
+        })
+    }
+
+    async fn watch(&self, request: WatchRequest) -> Result<Box<dyn WatchStream>, BackendError> {
+        Ok(Box::new(EtcdWatch::open(&self.live, request, self.call_timeout).await?))
+    }
+
+    async fn write(&self, writes: Vec<Write>) -> Result<WriteOutcome, BackendError> {
+        check(&writes)?;
+        let paths: Vec<_> = writes.iter().map(|write| write.path.clone()).collect();
+        let call = move |client: etcd_client::Client| {
+            let txn = transaction(&writes);
+            async move { client.kv_client().max_decoding_message_size(connection::MAX_MESSAGE).txn(txn).await }
+        };
+        let response = self.bulk.call(self.call_timeout, call).await?;
+        let revision = convert::header(response.header()).revision;
+        if response.succeeded() {
+            return Ok(WriteOutcome::Committed { revision });
+        }
+        let current = response.op_responses().into_iter().map(convert::first_key_value).collect::<Vec<_>>();
+        if current.len() == paths.len() {
+            Ok(WriteOutcome::Refused { revision, current })
+        } else {
+            Err(BackendError::unavailable("etcd answered a refused transaction incompletely"))
+        }
+    }
+
+    fn max_writes(&self) -> usize {
+        MAX_WRITES
+    }
+
+    async fn grant(&self, ttl: Duration) -> Result<LeaseGrant, BackendError> {
+        let seconds = i64::try_from(ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0)).unwrap_or(i64::MAX).max(1);
+        let call = move |client: etcd_client::Client| async move { client.lease_client().grant(seconds, None).await };
+        let grant = self.live.call(self.call_timeout, call).await?;
+        Ok(LeaseGrant { lease: LeaseId(grant.id()), ttl: convert::seconds(grant.ttl()) })
+    }
+
+    async fn keep_alive(&self, lease: LeaseId) -> Result<Duration, BackendError> {
+        let call = move |client: etcd_client::Client| async move {
+            // The client keeps the first answer to itself; the second tells the time the lease has.
+            let (mut keeper, mut answers) = client.lease_client().keep_alive(lease.0).await?;
+            keeper.keep_alive().await?;
+            Ok(answers.message().await?.map_or(0, |answer| answer.ttl()))
+        };
+        match self.live.call(self.call_timeout, call).await {
+            Ok(ttl) if ttl > 0 => Ok(convert::seconds(ttl)),
+            Ok(_) | Err(BackendError::LeaseNotFound { .. }) => Err(BackendError::LeaseNotFound { lease }),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn revoke(&self, lease: LeaseId) -> Result<(), BackendError> {
+        let call =
+            move |client: etcd_client::Client| async move { client.lease_client().revoke(lease.0).await.map(|_| ()) };
+        // A lease with many keys takes etcd a while.
+        match self.live.call(self.call_timeout * LIST_PATIENCE, call).await {
+            Err(BackendError::LeaseNotFound { .. }) => Ok(()),
+            result => result,
+        }
+    }
+}
+
+/// What etcd would refuse with less clear words.
+fn check(writes: &[Write]) -> Result<(), BackendError> {
+    if writes.len() > MAX_WRITES {
+        let cause = format!("transaction has {} writes, at most {MAX_WRITES} are allowed", writes.len());
+        return Err(BackendError::rejected(cause));
+    }
+    let mut paths = HashSet::new();
+    match writes.iter().find(|write| !paths.insert(&write.path)) {
+        Some(twice) => {
+            let path = String::from_utf8_lossy(&twice.path);
+            Err(BackendError::rejected(format_args!("transaction writes {path} twice")))
+        }
+        None => Ok(()),
+    }
+}
+
+fn transaction(writes: &[Write]) -> Txn {
+    let compare = |write: &Write| {
+        let revision = match write.expect {
+            Expect::Any => return None,
+            Expect::Absent => Revision::ZERO,
+            Expect::Revision(revision) => revision,
+        };
+        Some(Compare::mod_revision(write.path.to_vec(), CompareOp::Equal, convert::to_i64(revision)))
+    };
+    let act = |write: &Write| match &write.action {
+        WriteAction::Put { value, lease } => {
+            TxnOp::put(write.path.to_vec(), value.to_vec(), Some(PutOptions::new().with_lease(lease.0)))
+        }
+        WriteAction::Delete => TxnOp::delete(write.path.to_vec(), None),
+    };
+    let read = |write: &Write| TxnOp::get(write.path.to_vec(), Some(GetOptions::new()));
+    Txn::new()
+        .when(writes.iter().filter_map(compare).collect::<Vec<_>>())
+        .and_then(writes.iter().map(act).collect::<Vec<_>>())
+        .or_else(writes.iter().map(read).collect::<Vec<_>>())
+}

@@ -1,0 +1,140 @@
+//! A watch on etcd.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use etcd_client::{Client, WatchOptions, WatchResponse as Response, WatchStream as Stream};
+use tokio::sync::mpsc;
+
+use super::connection::{Connection, MAX_MESSAGE};
+use super::convert;
+use super::failure::Failure;
+use crate::backend::{BackendError, Events, WatchRequest, WatchResponse, WatchStream};
+use crate::kv::{Header, Revision};
+
+/// Responses read ahead. More stay in etcd's flow control.
+const READ_AHEAD: usize = 16;
+
+/// A watch on etcd: a task on the connections' thread reads it, and ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct EtcdWatch {
+    header: Header,
+    responses: mpsc::Receiver<Result<WatchResponse, BackendError>>,
+    ended: bool,
+}
+
+impl EtcdWatch {
+    pub(super) async fn open(
+        connection: &Arc<Connection>,
+        request: WatchRequest,
+        timeout: Duration,
+    ) -> Result<Self, BackendError> {
+        let call = move |client: Client| {
+            let options = WatchOptions::new()
+                .with_range(request.range.end.to_vec())
+                .with_start_revision(convert::to_i64(request.start))
+                .with_progress_notify();
+            let start = request.range.start.to_vec();
+            async move {
+                let mut watch = client.watch_client().max_decoding_message_size(MAX_MESSAGE);
+                let mut stream = watch.watch(start, Some(options)).await?;
+                // The first response says that the watch is accepted, or why not.
+                let first = stream.message().await?;
+                Ok((stream, first))
+            }
+        };
+        let (stream, first) = connection.call(timeout, call).await?;
+        let Some(first) = first else { return Err(BackendError::unreachable("etcd closed the watch at once")) };
+        if let Some(error) = ended(&first) {
+            return Err(error);
+        }
+        let header = convert::header(first.header());
+        let (sender, responses) = mpsc::channel(READ_AHEAD);
+        let turn = connection.clone();
+        connection.detach(async move { read(stream, sender, &turn).await });
+        Ok(Self { header, responses, ended: false })
+    }
+}
+
+#[async_trait]
+impl WatchStream for EtcdWatch {
+    fn header(&self) -> Header {
+        self.header
+    }
+
+    async fn next(&mut self) -> Result<WatchResponse, BackendError> {
+        if self.ended {
+            return Err(BackendError::unavailable("watch has ended"));
+        }
+        let next = self.responses.recv().await;
+        let next = next.unwrap_or_else(|| Err(BackendError::unavailable("watch has ended")));
+        self.ended = next.is_err();
+        next
+    }
+}
+
+async fn read(
+    mut stream: Stream,
+    responses: mpsc::Sender<Result<WatchResponse, BackendError>>,
+    connection: &Connection,
+) {
+    loop {
+        let message = tokio::select! {
+            message = stream.message() => message,
+            // Nobody listens any more: dropping the stream ends the watch on the server.
+            () = responses.closed() => return,
+        };
+        let next = match message {
+            Ok(Some(response)) => match understand(response) {
+                Some(next) => next,
+                None => continue,
+            },
+            Ok(None) => Err(BackendError::unavailable("etcd closed the watch")),
+            Err(error) => Err(Failure::new(&error).into_error(connection.current_endpoint())),
+        };
+        let last = next.is_err();
+        if responses.send(next).await.is_err() || last {
+            return;
+        }
+    }
+}
+
+/// What a response says to the reader, if it says anything.
+fn understand(response: Response) -> Option<Result<WatchResponse, BackendError>> {
+    if let Some(error) = ended(&response) {
+        return Some(Err(error));
+    }
+    if response.created() {
+        return None;
+    }
+    let header = convert::header(response.header());
+    let complete = !response.0.fragment;
+    if response.0.events.is_empty() {
+        return Some(Ok(WatchResponse::Progress(header)));
+    }
+    let events = response.0.events.into_iter().map(convert::event).collect::<Result<_, _>>();
+    Some(match events {
+        Ok(events) => Ok(WatchResponse::Events(Events { header, events, complete })),
+        Err(what) => Err(BackendError::unavailable(format_args!("etcd sent {what}"))),
+    })
+}
+
+/// Why the watch has ended, if it has. After a compaction etcd accepts a watch first and ends it a moment later, and
+/// leaves the stream open: every response has to be asked.
+fn ended(response: &Response) -> Option<BackendError> {
+    if response.compact_revision() > 0 {
+        return Some(BackendError::Compacted { oldest: convert::revision(response.compact_revision()) });
+    }
+    if !response.canceled() {
+        return None;
+    }
+    let reason = response.cancel_reason();
+    Some(if reason.contains("compacted") {
+        BackendError::Compacted { oldest: Revision::ZERO }
+    } else if reason.contains("permission denied") || reason.contains("auth") {
+        BackendError::misconfigured(format_args!("etcd ended the watch: {reason}"))
+    } else {
+        BackendError::unavailable(format_args!("etcd ended the watch: {reason}"))
+    })
+}

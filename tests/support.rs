@@ -1,0 +1,4 @@
+//! What several tests need.
+
+#[cfg(feature = "etcd")]
+pub(crate) mod etcd;
