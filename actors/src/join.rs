@@ -4,6 +4,7 @@ use std::future::IntoFuture;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use actix::WeakRecipient;
 use actix::prelude::*;
 use shared_store::sync::Sync;
 use shared_store::watch::Watch;
@@ -12,6 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::error::JoinError;
 use crate::handle::SharedStore;
+use crate::messages::StateChanged;
 use crate::observer::Observer;
 use crate::store::{Start, StoreActor};
 use crate::sync::SyncActor;
@@ -23,7 +25,7 @@ use crate::watcher::WatcherActor;
 /// Must be awaited where actors can start: inside an actix `System`. Dropping it before it answers stops everything.
 #[must_use = "a store is joined by awaiting this"]
 pub fn join<K: Key>(config: Config) -> Join<K> {
-    Join { config, observers: Vec::new(), indexes: Vec::new(), arbiter: None }
+    Join { config, observers: Vec::new(), indexes: Vec::new(), arbiter: None, state_observers: Vec::new() }
 }
 
 /// A store about to be joined: await it.
@@ -34,6 +36,7 @@ pub struct Join<K: Key> {
     observers: Vec<Observer<K>>,
     indexes: Vec<Index<K>>,
     arbiter: Option<ArbiterHandle>,
+    state_observers: Vec<WeakRecipient<StateChanged>>,
 }
 
 impl<K: Key> Join<K> {
@@ -46,6 +49,13 @@ impl<K: Key> Join<K> {
     /// Adds a secondary index for [`Reader::lookup`].
     pub fn index(mut self, index: Index<K>) -> Self {
         self.indexes.push(index);
+        self
+    }
+
+    /// Adds a recipient that is told the state from the start: also why joining takes so long.
+    #[allow(clippy::needless_pass_by_value, reason = "a subscription takes over")]
+    pub fn state_observer(mut self, recipient: Recipient<StateChanged>) -> Self {
+        self.state_observers.push(recipient.downgrade());
         self
     }
 
@@ -67,13 +77,14 @@ impl<K: Key> IntoFuture for Join<K> {
 
 impl<K: Key> Join<K> {
     async fn run(self) -> Result<SharedStore<K>, JoinError> {
-        let Self { config, observers, indexes, arbiter } = self;
+        let Self { config, observers, indexes, arbiter, state_observers } = self;
         config.check()?;
         let store = Store::new(&config, indexes);
         let reader = store.reader();
         let (joined, wait) = oneshot::channel();
         let (list_timeout, close_timeout) = (config.list_timeout, config.close_timeout);
-        let start = Start { children: Box::new(move |addr| children(addr, config, arbiter)), observers, joined };
+        let children = Box::new(move |addr: &_| children(addr, config, arbiter));
+        let start = Start { children, observers, state_observers, joined };
         let mut guard = Guard { addr: Some(StoreActor::new(store, close_timeout, start).start()) };
         match tokio::time::timeout(list_timeout, wait).await {
             Ok(Ok(())) => {}

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use actix::Message;
-use shared_store::{CodecError, ConflictPolicy, Key, KeyName, LeaseId, ObserverId, Origin, Revision, Snapshot, Status};
+use actix::{Message, Recipient};
+use shared_store::{
+    CodecError, ConflictPolicy, Key, KeyName, LeaseId, ObserverId, Origin, Revision, Snapshot, State, Status,
+};
 
 use crate::error::{CloseError, StoreError};
 use crate::observer::Observer;
@@ -93,6 +95,11 @@ pub struct Conflict {
     pub policy: ConflictPolicy,
 }
 
+/// To whoever asked: the store's state has changed. The first one tells the state at the time of asking.
+#[derive(Debug, Clone, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct StateChanged(pub State);
+
 // To a store.
 
 /// Own a key: it is in the kvstore soon, and stays there until it is deleted. Answered at once (Cilium's
@@ -146,6 +153,11 @@ pub struct Subscribe<K: Key>(pub Observer<K>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub struct Unsubscribe(pub ObserverId);
+
+/// Tell a recipient the state now and whenever it changes. Does not keep its actor alive.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct SubscribeState(pub Recipient<StateChanged>);
 
 /// How the store is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]

@@ -6,6 +6,7 @@ mod commands;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use actix::WeakRecipient;
 use actix::prelude::*;
 use shared_store::store::Inconsistent;
 use shared_store::sync::{SyncEvent, SyncStats, Ticket, WriteError};
@@ -14,6 +15,7 @@ use tokio::sync::oneshot;
 
 use self::closing::Closing;
 use crate::error::StoreError;
+use crate::messages::StateChanged;
 use crate::observer::{Observer, Sinks};
 use crate::sync::{Events, Inputs, SyncActor, now};
 use crate::watcher::{Deliver, Stop, WatcherActor};
@@ -36,7 +38,9 @@ pub struct StoreActor<K: Key> {
     close_timeout: Duration,
     closing: Option<Closing>,
     timer: Option<SpawnHandle>,
-    logged: Option<State>,
+    /// The state that was told last, and who is told.
+    told: Option<State>,
+    state_observers: Vec<WeakRecipient<StateChanged>>,
 }
 
 #[derive(Debug)]
@@ -52,6 +56,7 @@ pub(crate) type StartChildren<K> = Box<dyn FnOnce(&Addr<StoreActor<K>>) -> (Addr
 pub(crate) struct Start<K: Key> {
     pub(crate) children: StartChildren<K>,
     pub(crate) observers: Vec<Observer<K>>,
+    pub(crate) state_observers: Vec<WeakRecipient<StateChanged>>,
     /// Told when the first list is in the cache and in every one of these observers.
     pub(crate) joined: oneshot::Sender<()>,
 }
@@ -71,7 +76,8 @@ struct Subscribed<K: Key> {
 }
 
 impl<K: Key> StoreActor<K> {
-    pub(crate) fn new(store: Store<K>, close_timeout: Duration, start: Start<K>) -> Self {
+    pub(crate) fn new(store: Store<K>, close_timeout: Duration, mut start: Start<K>) -> Self {
+        let state_observers = std::mem::take(&mut start.state_observers);
         Self {
             store,
             children: None,
@@ -85,7 +91,8 @@ impl<K: Key> StoreActor<K> {
             close_timeout,
             closing: None,
             timer: None,
-            logged: None,
+            told: None,
+            state_observers,
         }
     }
 
@@ -166,17 +173,27 @@ impl<K: Key> StoreActor<K> {
         id
     }
 
-    fn log_state(&mut self) {
+    /// Logs the state and tells it, if it has changed.
+    fn tell_state(&mut self) {
         let state = self.store.reader().state();
-        let same = self.logged.as_ref().is_some_and(|logged| logged.name() == state.name());
-        if !same {
+        if self.told.as_ref() == Some(&state) {
+            return;
+        }
+        if self.told.as_ref().map(State::name) != Some(state.name()) {
             if let State::Stale { cause, .. } = &state {
                 tracing::warn!(%cause, "store is stale");
             } else {
                 tracing::info!(%state, "store");
             }
-            self.logged = Some(state);
         }
+        self.state_observers.retain(|observer| match observer.upgrade() {
+            Some(observer) if observer.connected() => {
+                observer.do_send(StateChanged(state.clone()));
+                true
+            }
+            Some(_) | None => false,
+        });
+        self.told = Some(state);
     }
 }
 
@@ -190,12 +207,14 @@ impl<K: Key> Actor for StoreActor<K> {
             self.unsynced.insert(id);
         }
         self.joining = Some(start.joined);
+        self.tell_state();
         let (watcher, sync) = (start.children)(&ctx.address());
         self.children = Some(Children { watcher, sync });
     }
 
     fn stopped(&mut self, _: &mut Self::Context) {
         self.store.close("store actor stopped");
+        self.tell_state();
         if let Some(Children { watcher, sync }) = self.children.take() {
             watcher.do_send(Stop);
             sync.do_send(Stop);
@@ -224,7 +243,7 @@ impl<K: Key> Handler<Deliver> for StoreActor<K> {
             return Ok(());
         }
         let delivered = self.store.deliver(now(), delivery);
-        self.log_state();
+        self.tell_state();
         self.pump(ctx);
         delivered
     }

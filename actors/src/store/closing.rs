@@ -82,6 +82,7 @@ impl<K: Key> StoreActor<K> {
         let result = if left.is_empty() { Ok(()) } else { Err(CloseError { left }) };
         let waiting = std::mem::take(&mut closing.waiting);
         self.store.close(if closing.delete { "closed" } else { "released" });
+        self.tell_state();
         for waiting in waiting {
             // Whoever asked may have gone.
             let _ = waiting.send(result.clone());

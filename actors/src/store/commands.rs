@@ -8,7 +8,8 @@ use tokio::sync::oneshot;
 use super::{StoreActor, at_once, later};
 use crate::error::StoreError;
 use crate::messages::{
-    DeleteLocalKey, GetStatus, SharedKeys, Subscribe, Unsubscribe, UpdateKeySync, UpdateLocalKey, UpdateLocalKeySync,
+    DeleteLocalKey, GetStatus, SharedKeys, StateChanged, Subscribe, SubscribeState, Unsubscribe, UpdateKeySync,
+    UpdateLocalKey, UpdateLocalKeySync,
 };
 
 impl<K: Key> StoreActor<K> {
@@ -111,6 +112,15 @@ impl<K: Key> Handler<Unsubscribe> for StoreActor<K> {
             }
             None => Box::pin(std::future::ready(())),
         }
+    }
+}
+
+impl<K: Key> Handler<SubscribeState> for StoreActor<K> {
+    type Result = ();
+
+    fn handle(&mut self, SubscribeState(recipient): SubscribeState, _: &mut Self::Context) -> Self::Result {
+        recipient.do_send(StateChanged(self.store.reader().state()));
+        self.state_observers.push(recipient.downgrade());
     }
 }
 

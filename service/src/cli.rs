@@ -1,0 +1,231 @@
+//! The command line.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// A typed store shared by many collaborators over etcd.
+#[derive(Debug, Parser)]
+#[command(name = "shared-store", version, about)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Common {
+    /// URLs of etcd's members; without them an embedded kvstore is used
+    #[arg(long, env = "SHARED_STORE_ENDPOINTS", value_delimiter = ',', global = true)]
+    pub(crate) endpoints: Vec<String>,
+    /// The common prefix of all keys
+    #[arg(long, global = true)]
+    pub(crate) prefix: Option<String>,
+    /// Which kvstore; by default etcd if there are endpoints
+    #[arg(long, value_enum, global = true)]
+    pub(crate) backend: Option<Backend>,
+    /// One JSON object a line, or text for people
+    #[arg(long, value_enum, default_value_t = Format::Text, global = true)]
+    pub(crate) output: Format,
+    /// File with the certificates of the authorities etcd's may be signed by
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(crate) tls_ca: Option<PathBuf>,
+    /// File with our certificate
+    #[arg(long, value_name = "FILE", requires = "tls_key", global = true)]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// File with our certificate's key
+    #[arg(long, value_name = "FILE", requires = "tls_cert", global = true)]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// etcd's user; the password comes from SHARED_STORE_PASSWORD
+    #[arg(long, global = true)]
+    pub(crate) user: Option<String>,
+    /// How much is logged to stderr: error, warn, info, debug, trace
+    #[arg(long, value_name = "LEVEL", default_value = "error", global = true)]
+    pub(crate) log: String,
+    /// How long the initial list may take
+    #[arg(long, value_parser = duration, default_value = "3m", global = true)]
+    pub(crate) list_timeout: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Backend {
+    Etcd,
+    Memory,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Join: print every change, take commands on stdin, leave on EOF or a signal
+    Join(JoinArgs),
+    /// Join without owning anything and without stdin
+    Watch(WatchArgs),
+    /// Print the keys once
+    List(ListArgs),
+    /// Print the value of one key
+    Get(GetArgs),
+    /// Own every key of a file until a signal
+    Publish(PublishArgs),
+    /// Three collaborators on an embedded kvstore in this process
+    Demo,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Observe {
+    /// Tell the latest of each key, or every event
+    #[arg(long, value_enum, default_value_t = Mode::Latest)]
+    pub(crate) mode: Mode,
+    /// With --mode every: how many events may wait before they melt
+    #[arg(long, default_value = "10000")]
+    pub(crate) capacity: NonZeroUsize,
+    /// Only names that match this pattern (* is any text, ? one character); repeatable
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) filter: Vec<String>,
+    /// Only keys of this origin
+    #[arg(long, value_enum, default_value_t = OriginArg::Any)]
+    pub(crate) origin: OriginArg,
+    /// How long a deletion is held back in case the key returns
+    #[arg(long, value_parser = duration, default_value = "0s")]
+    pub(crate) delete_delay: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Mode {
+    Latest,
+    Every,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OriginArg {
+    Local,
+    Remote,
+    Any,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Conflict {
+    Overwrite,
+    Yield,
+    Fail,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnExit {
+    Close,
+    Release,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Own {
+    /// How often own keys are compared with the kvstore
+    #[arg(long, value_parser = duration, default_value = "5m")]
+    pub(crate) sync_interval: Duration,
+    /// How long own keys outlive this process
+    #[arg(long, value_parser = duration, default_value = "15m")]
+    pub(crate) lease_ttl: Duration,
+    /// What to do when another live owner writes one of our names
+    #[arg(long, value_enum, default_value_t = Conflict::Overwrite)]
+    pub(crate) conflict: Conflict,
+    /// Delete the own keys when leaving, or let them to their lease
+    #[arg(long, value_enum, default_value_t = OnExit::Close)]
+    pub(crate) on_exit: OnExit,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct JoinArgs {
+    /// A key to own, as NAME=JSON; repeatable
+    #[arg(long, value_name = "NAME=JSON")]
+    pub(crate) key: Vec<String>,
+    /// A file with keys to own, one {"name":..,"value":..} a line
+    #[arg(long, value_name = "FILE")]
+    pub(crate) keys_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) observe: Observe,
+    #[command(flatten)]
+    pub(crate) own: Own,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WatchArgs {
+    /// Print what is there and exit
+    #[arg(long)]
+    pub(crate) until_synced: bool,
+    #[command(flatten)]
+    pub(crate) observe: Observe,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// Wait until the cache shows this revision or a later one
+    #[arg(long)]
+    pub(crate) revision: Option<u64>,
+    /// Only the names
+    #[arg(long)]
+    pub(crate) keys_only: bool,
+    /// At most so many keys; 0 for all
+    #[arg(long, default_value_t = 0)]
+    pub(crate) limit: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GetArgs {
+    /// The key's name
+    pub(crate) name: String,
+    /// Wait until the cache shows this revision or a later one
+    #[arg(long)]
+    pub(crate) revision: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PublishArgs {
+    /// One {"name":..,"value":..} a line; - for stdin
+    pub(crate) file: PathBuf,
+    /// Exit when all is in the kvstore, and leave the keys to their lease
+    #[arg(long)]
+    pub(crate) once: bool,
+    #[command(flatten)]
+    pub(crate) own: Own,
+}
+
+/// `30s`, `5m`, `2h`, `250ms`; a number alone is in seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let number = text.trim_end_matches(char::is_alphabetic);
+    let unit = match &text[number.len()..] {
+        "ms" => 0.001,
+        "s" | "" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        unit => return Err(format!("unknown unit {unit:?}: use ms, s, m or h")),
+    };
+    let number: f64 = number.parse().map_err(|_| format!("{text:?} is not a duration such as 30s"))?;
+    Duration::try_from_secs_f64(number * unit).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_with_their_unit() {
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(duration("1.5"), Ok(Duration::from_millis(1500)));
+        assert_eq!(duration("2h"), Ok(Duration::from_secs(7200)));
+        for bad in ["", "s", "-1s", "1d", "é", "1e999s", "nan"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,49 @@
+//! `demo`: three collaborators on one embedded kvstore, in one process.
+
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+use shared_store_actors::{Config, KeyName, MemoryBackend, Observer, Prefix, SharedStore, join};
+
+use crate::cli::Common;
+use crate::document::Document;
+use crate::output::Printer;
+use crate::setup::Failure;
+
+const STEP: Duration = Duration::from_millis(700);
+
+pub(crate) async fn run(common: &Common) -> Result<(), Failure> {
+    let kvstore = MemoryBackend::new();
+    let (printer, _ended) = Printer::start(common.output);
+    let prefix = Prefix::new("demo/nodes").map_err(Failure::usage)?;
+    let config = || Config::new(prefix.clone()).backend(kvstore.clone());
+    let watcher = Observer::new(&printer).synced(printer.clone().recipient());
+    let (alpha, beta) = (join::<Document>(config()).await?, join::<Document>(config()).await?);
+    put(&alpha, "alpha", r#"{"ip":"10.0.0.1"}"#).await?;
+    eprintln!("# a third collaborator joins, and is told what is there");
+    let gamma = join::<Document>(config()).observer(watcher).await?;
+    eprintln!("# beta and gamma publish their nodes");
+    put(&beta, "beta", r#"{"ip":"10.0.0.2"}"#).await?;
+    put(&gamma, "gamma", r#"{"ip":"10.0.0.3"}"#).await?;
+    tokio::time::sleep(STEP).await;
+    eprintln!("# alpha moves");
+    put(&alpha, "alpha", r#"{"ip":"10.0.0.9"}"#).await?;
+    tokio::time::sleep(STEP).await;
+    eprintln!("# beta takes its node back");
+    beta.delete_local_key(KeyName::new("beta").map_err(Failure::usage)?).await.map_err(Failure::promise)?;
+    tokio::time::sleep(STEP).await;
+    eprintln!("# alpha leaves: its key goes everywhere");
+    alpha.close().await?;
+    tokio::time::sleep(STEP).await;
+    eprintln!("# gamma leaves");
+    gamma.close().await?;
+    beta.close().await?;
+    Ok(())
+}
+
+async fn put(store: &SharedStore<Document>, name: &str, json: &str) -> Result<(), Failure> {
+    let json: &RawValue = serde_json::from_str(json).map_err(Failure::usage)?;
+    let document = Document::new(name, json).map_err(Failure::usage)?;
+    store.update_local_key_sync(document).await.map_err(Failure::promise)?;
+    Ok(())
+}

@@ -1,0 +1,225 @@
+//! Commands of `join` on stdin.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use shared_store_actors::{KeyName, Reader, Revision, SharedStore};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt};
+
+use crate::document::Document;
+use crate::output::{Answer, quoted};
+
+/// A longer line is not a command: etcd takes no value above 1.5 MiB.
+const MAX_LINE: u64 = 8 << 20;
+const AT_LEAST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What is on stdin.
+#[derive(Debug)]
+pub(crate) enum Input {
+    Line(Vec<u8>),
+    TooLong,
+    End,
+}
+
+/// The next line.
+pub(crate) async fn next(stdin: &mut (impl AsyncBufRead + Unpin)) -> std::io::Result<Input> {
+    let mut line = Vec::new();
+    if stdin.take(MAX_LINE).read_until(b'\n', &mut line).await? == 0 {
+        return Ok(Input::End);
+    }
+    if line.last() == Some(&b'\n') || (line.len() as u64) < MAX_LINE {
+        return Ok(Input::Line(line));
+    }
+    // The rest of it is skipped, in pieces.
+    loop {
+        let rest = stdin.fill_buf().await?;
+        let (skip, done) = match rest.iter().position(|byte| *byte == b'\n') {
+            Some(end) => (end + 1, true),
+            None => (rest.len(), rest.is_empty()),
+        };
+        stdin.consume(skip);
+        if done {
+            return Ok(Input::TooLong);
+        }
+    }
+}
+
+/// A command, and its id to be given back.
+#[derive(Debug)]
+pub(crate) struct Command {
+    pub(crate) id: Option<String>,
+    pub(crate) op: Result<Op, String>,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub(crate) enum Op {
+    Update(Document),
+    UpdateSync(Document),
+    UpdateOnce(Document),
+    Delete(KeyName),
+    Get(String),
+    AtLeast(Revision, Duration),
+    Status,
+    List,
+    Release,
+    Close,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw<'a> {
+    #[serde(borrow, default)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    op: std::borrow::Cow<'a, str>,
+    #[serde(borrow, default)]
+    name: Option<std::borrow::Cow<'a, str>>,
+    #[serde(borrow, default, deserialize_with = "given")]
+    value: Option<&'a RawValue>,
+    #[serde(default)]
+    revision: Option<u64>,
+    #[serde(default)]
+    timeout_ms: Option<u64>,
+}
+
+/// A value that is `null` is given, too.
+fn given<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
+}
+
+/// Reads a command; one that is not has its reason in place of what is to be done.
+pub(crate) fn parse(line: &[u8]) -> Command {
+    #[derive(Deserialize)]
+    struct Id<'a> {
+        #[serde(borrow, default)]
+        id: Option<&'a RawValue>,
+    }
+    let raw: Raw<'_> = match serde_json::from_slice(line) {
+        Ok(raw) => raw,
+        Err(error) => {
+            // The id may be there all the same.
+            let id = serde_json::from_slice::<Id<'_>>(line).ok().and_then(|raw| raw.id).map(|id| id.get().to_owned());
+            return Command { id, op: Err(format!("not a command: {error}")) };
+        }
+    };
+    let name = raw.name.as_deref();
+    let document = || {
+        let name = name.ok_or("name is missing")?;
+        let value = raw.value.ok_or("value is missing")?;
+        Document::new(name, value).map_err(|error| error.to_string())
+    };
+    let op = match &*raw.op {
+        "update" => document().map(Op::Update),
+        "update_sync" => document().map(Op::UpdateSync),
+        "update_once" => document().map(Op::UpdateOnce),
+        "delete" => name
+            .ok_or("name is missing".to_owned())
+            .and_then(|name| KeyName::new(name).map_err(|error| error.to_string()))
+            .map(Op::Delete),
+        "get" => name.map(|name| Op::Get(name.to_owned())).ok_or("name is missing".to_owned()),
+        "at_least" => raw.revision.ok_or("revision is missing".to_owned()).map(|revision| {
+            Op::AtLeast(Revision(revision), raw.timeout_ms.map_or(AT_LEAST_TIMEOUT, Duration::from_millis))
+        }),
+        "status" => Ok(Op::Status),
+        "list" => Ok(Op::List),
+        "release" => Ok(Op::Release),
+        "close" => Ok(Op::Close),
+        op => Err(format!("unknown op {op:?}")),
+    };
+    Command { id: raw.id.map(|id| id.get().to_owned()), op }
+}
+
+/// Does what a command asks, and says what came of it. Leaving is not done here.
+pub(crate) async fn perform(store: &SharedStore<Document>, op: Op) -> Result<Answer, String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let revision = |revision| Answer { revision: Some(revision), more: String::new() };
+    match op {
+        Op::Update(document) => {
+            store.update_local_key(document).await.map(|()| Answer::default()).map_err(|error| text(&error))
+        }
+        Op::UpdateSync(document) => {
+            store.update_local_key_sync(document).await.map(revision).map_err(|error| text(&error))
+        }
+        Op::UpdateOnce(document) => store.update_key_sync(document).await.map(revision).map_err(|error| text(&error)),
+        Op::Delete(name) => store.delete_local_key(name).await.map(revision).map_err(|error| text(&error)),
+        Op::Get(name) => match store.reader().get_with_revision(&name) {
+            Some((document, at)) => Ok(Answer { revision: Some(at), more: format!(",\"value\":{}", document.json()) }),
+            None => Err(format!("no key named {name:?}")),
+        },
+        Op::AtLeast(wanted, timeout) => match store.reader().at_least(wanted, timeout).await {
+            Ok(()) => Ok(revision(store.reader().revision())),
+            Err(error) => Err(text(&error)),
+        },
+        Op::Status => store.status().await.map(|status| status_answer(&status)).map_err(|error| text(&error)),
+        Op::List => Ok(list_answer(store.reader())),
+        Op::Release | Op::Close => Ok(Answer::default()),
+    }
+}
+
+fn status_answer(status: &shared_store_actors::Status) -> Answer {
+    let cause = status.state.cause().map_or_else(|| "null".to_owned(), |cause| quoted(cause));
+    let set_aside: Vec<_> = status
+        .set_aside
+        .iter()
+        .map(|(name, cause)| format!("{{\"name\":{},\"cause\":{}}}", quoted(name.as_str()), quoted(cause)))
+        .collect();
+    let more = format!(
+        ",\"state\":\"{}\",\"cause\":{cause},\"entries\":{},\"own\":{},\"pending_writes\":{},\"undecodable\":{},\
+         \"set_aside\":[{}]",
+        status.state.name(),
+        status.entries,
+        status.own,
+        status.pending_writes,
+        status.undecodable,
+        set_aside.join(",")
+    );
+    Answer { revision: Some(status.revision), more }
+}
+
+fn list_answer(reader: &Reader<Document>) -> Answer {
+    let snapshot = reader.scan("");
+    let entries: Vec<_> = snapshot
+        .entries
+        .iter()
+        .map(|(name, document)| format!("{{\"name\":{},\"value\":{}}}", quoted(name.as_str()), document.json()))
+        .collect();
+    Answer { revision: Some(snapshot.revision), more: format!(",\"keys\":[{}]", entries.join(",")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_a_command_says_why_and_keeps_its_id() {
+        for (line, error) in [
+            ("garbage", "not a command"),
+            ("{}", "not a command: missing field `op`"),
+            (r#"{"id":7,"op":"fly"}"#, "unknown op \"fly\""),
+            (r#"{"id":7,"op":"update","value":1}"#, "name is missing"),
+            (r#"{"id":7,"op":"update","name":"a"}"#, "value is missing"),
+            (r#"{"id":7,"op":"update","name":"","value":1}"#, "key name is empty"),
+            (r#"{"id":7,"op":"at_least"}"#, "revision is missing"),
+            (r#"{"id":7,"op":"status","nmae":1}"#, "not a command: unknown field `nmae`"),
+            ("\"\u{fffd}", "not a command"),
+        ] {
+            let command = parse(line.as_bytes());
+            assert!(command.op.as_ref().unwrap_err().starts_with(error), "{line}: {:?}", command.op);
+            assert_eq!(command.id.is_some(), line.contains("\"id\""), "{line}");
+        }
+        assert!(parse(b"\xff\xfe").op.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_line_without_end_is_skipped_and_the_next_one_is_read() {
+        let long = vec![b'x'; usize::try_from(MAX_LINE).unwrap() + 10];
+        let text = [&long[..], b"\nnext\nlast"].concat();
+        let mut stdin = tokio::io::BufReader::new(&text[..]);
+        assert!(matches!(next(&mut stdin).await.unwrap(), Input::TooLong));
+        assert!(matches!(next(&mut stdin).await.unwrap(), Input::Line(line) if line == b"next\n"));
+        assert!(matches!(next(&mut stdin).await.unwrap(), Input::Line(line) if line == b"last"));
+        assert!(matches!(next(&mut stdin).await.unwrap(), Input::End));
+    }
+}

@@ -1,0 +1,162 @@
+//! `join` and `watch`: print what happens, and do what stdin says.
+
+use std::sync::Arc;
+
+use actix::Addr;
+use shared_store_actors::{CloseError, Mode, Observer, SharedStore, join};
+use tokio::io::BufReader;
+use tokio::sync::{Semaphore, mpsc, watch};
+
+use crate::cli::{Common, JoinArgs, Mode as ModeArg, Observe, OnExit, WatchArgs};
+use crate::document::{Document, read_lines};
+use crate::input::{self, Input, Op};
+use crate::output::{Line, Printer, reply};
+use crate::setup::{self, Failure, Signals};
+
+/// Commands under way at once; more are read when one is answered.
+const MAX_COMMANDS: usize = 1024;
+
+pub(crate) async fn run(common: &Common, args: JoinArgs) -> Result<(), Failure> {
+    let mut documents = args.key.iter().map(|key| named(key)).collect::<Result<Vec<_>, _>>()?;
+    if let Some(file) = &args.keys_file {
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| Failure::usage(format_args!("cannot read {}: {error}", file.display())))?;
+        documents.extend(read_lines(&text, &file.display().to_string()).map_err(Failure::usage)?);
+    }
+    let config = setup::own(setup::config(common)?, &args.own).delete_delay(args.observe.delete_delay);
+    let mut signals = Signals::new()?;
+    let (printer, mut ended) = Printer::start(common.output);
+    let joining = join::<Document>(config)
+        .observer(observer(&printer, &args.observe))
+        .state_observer(printer.clone().recipient());
+    let store = tokio::select! {
+        joined = joining => joined?,
+        () = signals.next() => return Ok(()),
+    };
+    for document in documents {
+        store.update_local_key(document).await.map_err(Failure::promise)?;
+    }
+    let mut leave = Leave { delete: args.own.on_exit == OnExit::Close, reply: None };
+    tokio::select! {
+        last = commands(&store, &printer) => {
+            if let Some((id, delete)) = last? {
+                leave = Leave { delete, reply: Some(id) };
+            }
+        }
+        () = signals.next() => {}
+        cause = nobody_reads(&mut ended) => {
+            if !cause.is_empty() {
+                eprintln!("error: cannot write: {cause}");
+            }
+        }
+    }
+    let left = if leave.delete { store.close().await } else { store.release().await };
+    if let Some(id) = leave.reply {
+        let answer = left.as_ref().map(|()| crate::output::Answer::default()).map_err(CloseError::to_string);
+        print(&printer, reply(id.as_deref(), answer)).await;
+    }
+    // What was told before is printed before the program ends.
+    print(&printer, String::new()).await;
+    Ok(left?)
+}
+
+/// How to leave, and whose command it was.
+struct Leave {
+    delete: bool,
+    reply: Option<Option<String>>,
+}
+
+pub(crate) async fn watch(common: &Common, args: WatchArgs) -> Result<(), Failure> {
+    let config = setup::config(common)?.delete_delay(args.observe.delete_delay);
+    let mut signals = Signals::new()?;
+    let (printer, mut ended) = Printer::start(common.output);
+    let joining = join::<Document>(config)
+        .observer(observer(&printer, &args.observe))
+        .state_observer(printer.clone().recipient());
+    let store = tokio::select! {
+        joined = joining => joined?,
+        () = signals.next() => return Ok(()),
+    };
+    if !args.until_synced {
+        tokio::select! {
+            () = signals.next() => {}
+            _ = nobody_reads(&mut ended) => {}
+        }
+    }
+    store.release().await?;
+    print(&printer, String::new()).await;
+    Ok(())
+}
+
+fn observer(printer: &Addr<Printer>, observe: &Observe) -> Observer<Document> {
+    let mode = match observe.mode {
+        ModeArg::Latest => Mode::LatestPerKey,
+        ModeArg::Every => Mode::EveryEvent { capacity: observe.capacity },
+    };
+    Observer::new(printer)
+        .filter(setup::filter(observe))
+        .mode(mode)
+        .synced(printer.clone().recipient())
+        .resynced(printer.clone().recipient())
+        .undecodable(printer.clone().recipient())
+        .conflict(printer.clone().recipient())
+}
+
+/// `NAME=JSON`
+fn named(text: &str) -> Result<Document, Failure> {
+    let (name, json) =
+        text.split_once('=').ok_or_else(|| Failure::usage(format_args!("--key {text:?} is not NAME=JSON")))?;
+    let bad = |error: &dyn std::fmt::Display| Failure::usage(format_args!("--key {name}: {error}"));
+    let json = serde_json::from_str(json).map_err(|error| bad(&error))?;
+    Document::new(name, json).map_err(|error| bad(&error))
+}
+
+/// Does what stdin says until it ends or says to leave: then with the command's id and whether to delete the own keys.
+async fn commands(
+    store: &SharedStore<Document>,
+    printer: &Addr<Printer>,
+) -> Result<Option<(Option<String>, bool)>, Failure> {
+    let mut stdin = BufReader::new(tokio::io::stdin());
+    let permits = Arc::new(Semaphore::new(MAX_COMMANDS));
+    // Closed when the last command under way has been answered.
+    let (under_way, mut all_answered) = mpsc::channel::<()>(1);
+    let last = loop {
+        let command = match input::next(&mut stdin).await? {
+            Input::End => break None,
+            Input::TooLong => input::Command { id: None, op: Err("line is too long".to_owned()) },
+            Input::Line(line) if line.iter().all(u8::is_ascii_whitespace) => continue,
+            Input::Line(line) => input::parse(&line),
+        };
+        let id = command.id;
+        match command.op {
+            Err(error) => print(printer, reply(id.as_deref(), Err(error))).await,
+            Ok(Op::Close) => break Some((id, true)),
+            Ok(Op::Release) => break Some((id, false)),
+            Ok(op) => {
+                let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { break None };
+                let (store, printer, under_way) = (store.clone(), printer.clone(), under_way.clone());
+                actix_rt::spawn(async move {
+                    let answer = input::perform(&store, op).await;
+                    print(&printer, reply(id.as_deref(), answer)).await;
+                    drop((permit, under_way));
+                });
+            }
+        }
+    };
+    drop(under_way);
+    let _ = all_answered.recv().await;
+    Ok(last)
+}
+
+async fn print(printer: &Addr<Printer>, line: String) {
+    // A printer that is gone has nothing to print on.
+    let _ = printer.send(Line(line)).await;
+}
+
+/// Waits until nothing can be printed any more; why.
+async fn nobody_reads(ended: &mut watch::Receiver<Option<String>>) -> String {
+    match ended.wait_for(Option::is_some).await {
+        Ok(cause) => cause.clone().unwrap_or_default(),
+        Err(_) => "printer stopped".to_owned(),
+    }
+}

@@ -1,0 +1,167 @@
+//! From the command line to a configuration; what can go wrong and how the program ends then.
+
+use std::fmt;
+use std::io::IsTerminal;
+
+use shared_store_actors::{CloseError, Config, JoinError, MemoryBackend, Prefix};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::cli::{Backend, Common, Conflict, Observe, OriginArg, Own};
+use crate::document::Document;
+
+/// Why the program did not leave as asked.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Bad usage or configuration: exit code 2.
+    Usage(String),
+    /// It could not keep its promise: exit code 1.
+    Promise(String),
+}
+
+impl Failure {
+    pub(crate) fn usage(cause: impl fmt::Display) -> Self {
+        Self::Usage(cause.to_string())
+    }
+
+    pub(crate) fn code(&self) -> i32 {
+        match self {
+            Self::Promise(_) => 1,
+            Self::Usage(_) => 2,
+        }
+    }
+
+    pub(crate) fn promise(cause: impl fmt::Display) -> Self {
+        Self::Promise(cause.to_string())
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usage(cause) | Self::Promise(cause) => f.write_str(cause),
+        }
+    }
+}
+
+impl From<JoinError> for Failure {
+    fn from(error: JoinError) -> Self {
+        if matches!(error, JoinError::Config(_)) { Self::usage(error) } else { Self::promise(error) }
+    }
+}
+
+impl From<CloseError> for Failure {
+    fn from(error: CloseError) -> Self {
+        Self::promise(error)
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::promise(error)
+    }
+}
+
+pub(crate) fn log(level: &str) {
+    let filter = tracing_subscriber::EnvFilter::try_new(level).unwrap_or_else(|_| "error".into());
+    let stderr = std::io::stderr();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(stderr.is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
+}
+
+/// The configuration all commands share.
+pub(crate) fn config(common: &Common) -> Result<Config, Failure> {
+    let Some(prefix) = &common.prefix else { return Err(Failure::usage("--prefix is missing")) };
+    let prefix = Prefix::new(prefix).map_err(Failure::usage)?;
+    backend(common, Config::new(prefix).list_timeout(common.list_timeout))
+}
+
+fn backend(common: &Common, config: Config) -> Result<Config, Failure> {
+    let given = !common.endpoints.is_empty();
+    match common.backend {
+        Some(Backend::Memory) if given => Err(Failure::usage("--backend memory has no endpoints")),
+        Some(Backend::Etcd) if !given => Err(Failure::usage("--backend etcd needs --endpoints")),
+        Some(Backend::Memory) => Ok(config.backend(MemoryBackend::new())),
+        None if !given => {
+            eprintln!("note: no --endpoints: using an embedded kvstore, which nobody else sees");
+            Ok(config.backend(MemoryBackend::new()))
+        }
+        Some(Backend::Etcd) | None => etcd(common, config),
+    }
+}
+
+#[cfg(feature = "etcd")]
+fn etcd(common: &Common, config: Config) -> Result<Config, Failure> {
+    use shared_store_actors::{EtcdBackend, EtcdConfig};
+
+    let mut etcd = EtcdConfig::new(&common.endpoints);
+    if let Some(user) = &common.user {
+        let Ok(password) = std::env::var("SHARED_STORE_PASSWORD") else {
+            return Err(Failure::usage("--user needs the password in SHARED_STORE_PASSWORD"));
+        };
+        etcd = etcd.user(user, password);
+    }
+    if let Some(file) = &common.tls_ca {
+        etcd = etcd.tls_ca(file);
+    }
+    if let (Some(certificate), Some(key)) = (&common.tls_cert, &common.tls_key) {
+        etcd = etcd.tls_identity(certificate, key);
+    }
+    let backend = EtcdBackend::new(etcd).map_err(|error| {
+        let source = std::error::Error::source(&error).map_or_else(String::new, |source| format!(": {source}"));
+        Failure::usage(format_args!("{error}{source}"))
+    })?;
+    Ok(config.backend(backend))
+}
+
+#[cfg(not(feature = "etcd"))]
+fn etcd(_: &Common, _: Config) -> Result<Config, Failure> {
+    Err(Failure::usage("this program was built without etcd"))
+}
+
+/// Adds what owners can choose.
+pub(crate) fn own(config: Config, own: &Own) -> Config {
+    use shared_store_actors::ConflictPolicy;
+
+    let conflict = match own.conflict {
+        Conflict::Overwrite => ConflictPolicy::Overwrite,
+        Conflict::Yield => ConflictPolicy::Yield,
+        Conflict::Fail => ConflictPolicy::Fail,
+    };
+    config.sync_interval(own.sync_interval).lease_ttl(own.lease_ttl).conflict(conflict)
+}
+
+/// The filter an observer asked for.
+pub(crate) fn filter(observe: &Observe) -> shared_store_actors::Filter<Document> {
+    use shared_store_actors::{Filter, Origin};
+
+    let filter = observe.filter.iter().fold(Filter::new(), |filter, glob| filter.glob(glob));
+    match observe.origin {
+        OriginArg::Local => filter.origin(Origin::Local),
+        OriginArg::Remote => filter.origin(Origin::Remote),
+        OriginArg::Any => filter,
+    }
+}
+
+/// The signals that ask the program to leave.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    pub(crate) fn new() -> Result<Self, Failure> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Waits for one of them. Cancel-safe.
+    pub(crate) async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
