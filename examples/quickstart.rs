@@ -80,6 +80,10 @@ async fn main() -> anyhow::Result<()> {
 
     println!("alpha leaves, and beta follows");
     alpha.close().await?;
+    let mut reader = beta.reader().clone();
+    while reader.get("alpha").is_some() {
+        reader.changed().await?;
+    }
     beta.close().await?;
     Ok(())
 }

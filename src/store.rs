@@ -445,6 +445,11 @@ impl<K: Key> Store<K> {
         self.sync_inputs.push_back(SyncInput::Observed(observation));
     }
 
+    /// The names this store owns or is about to.
+    pub fn own_names(&self) -> impl Iterator<Item = &KeyName> {
+        self.local.names()
+    }
+
     /// Takes in what became of the writes.
     pub fn sync_event(&mut self, now: Instant, event: &SyncEvent) {
         match event {

@@ -15,6 +15,7 @@ use crate::error::JoinError;
 use crate::handle::SharedStore;
 use crate::messages::StateChanged;
 use crate::observer::Observer;
+use crate::place::Place;
 use crate::store::{Start, StoreActor};
 use crate::sync::SyncActor;
 use crate::watcher::WatcherActor;
@@ -83,7 +84,11 @@ impl<K: Key> Join<K> {
         let reader = store.reader();
         let (joined, wait) = oneshot::channel();
         let (list_timeout, close_timeout) = (config.list_timeout, config.close_timeout);
-        let children = Box::new(move |addr: &_| children(addr, config, arbiter));
+        let place = match arbiter {
+            Some(arbiter) => Place::Given(arbiter),
+            None => Place::own().map_err(|error| JoinError::Ended(error.to_string().into()))?,
+        };
+        let children = Box::new(move |addr: &_| children(addr, config, &place));
         let start = Start { children, observers, state_observers, joined };
         let mut guard = Guard { addr: Some(StoreActor::new(store, close_timeout, start).start()) };
         match tokio::time::timeout(list_timeout, wait).await {
@@ -101,16 +106,15 @@ impl<K: Key> Join<K> {
 fn children<K: Key>(
     addr: &Addr<StoreActor<K>>,
     config: Config,
-    arbiter: Option<ArbiterHandle>,
+    place: &Place,
 ) -> (Addr<WatcherActor>, Addr<SyncActor>) {
-    let own = arbiter.is_none().then(Arbiter::new);
-    let arbiter = arbiter.or_else(|| own.as_ref().map(Arbiter::handle)).unwrap_or_else(Arbiter::current);
     let watch = Watch::new(config.prefix.range(), config.watch_timeout, config.seed);
     let (store, backend) = (addr.clone().recipient().downgrade(), Arc::clone(&config.backend));
-    let watcher = WatcherActor::start_in_arbiter(&arbiter, move |_| WatcherActor::new(backend, watch, store));
-    let sync = Sync::new(&config, config.backend.max_writes());
-    let store = addr.clone().recipient().downgrade();
-    let sync = SyncActor::start_in_arbiter(&arbiter, move |_| SyncActor::new(config.backend, sync, store, own));
+    let watcher = place.start(move || WatcherActor::new(backend, watch, store));
+    let (sync, store) = (Sync::new(&config, config.backend.max_writes()), addr.clone().recipient().downgrade());
+    // The place lives as long as the actor that lives there longest.
+    let held = place.clone();
+    let sync = place.start(move || SyncActor::new(config.backend, sync, store, held));
     (watcher, sync)
 }
 

@@ -7,6 +7,7 @@ mod handle;
 mod join;
 mod messages;
 mod observer;
+mod place;
 mod store;
 mod sync;
 mod watcher;

@@ -9,6 +9,7 @@ use shared_store::backend::Backend;
 use shared_store::store::SyncInput;
 use shared_store::sync::{Answer, Request, RequestId, Sync, SyncEvent, SyncStats};
 
+use crate::place::Place;
 use crate::watcher::{Stop, guarded};
 
 /// To the sync: what the store wants of it, in order.
@@ -32,17 +33,12 @@ pub(crate) struct SyncActor {
     store: WeakRecipient<Events>,
     timer: Option<SpawnHandle>,
     /// The thread this runs on, if it is the store's own: it ends with this actor.
-    arbiter: Option<Arbiter>,
+    _place: Place,
 }
 
 impl SyncActor {
-    pub(crate) fn new(
-        backend: Arc<dyn Backend>,
-        sync: Sync,
-        store: WeakRecipient<Events>,
-        arbiter: Option<Arbiter>,
-    ) -> Self {
-        Self { backend, sync, store, timer: None, arbiter }
+    pub(crate) fn new(backend: Arc<dyn Backend>, sync: Sync, store: WeakRecipient<Events>, place: Place) -> Self {
+        Self { backend, sync, store, timer: None, _place: place }
     }
 
     /// Performs what the machine asks for, and hands on what it says.
@@ -77,12 +73,6 @@ impl SyncActor {
 
 impl Actor for SyncActor {
     type Context = Context<Self>;
-
-    fn stopped(&mut self, _: &mut Self::Context) {
-        if let Some(arbiter) = self.arbiter.take() {
-            arbiter.stop();
-        }
-    }
 }
 
 impl Handler<Inputs> for SyncActor {

@@ -32,6 +32,8 @@ impl<K: Key> StoreActor<K> {
             None => {
                 self.closing = Some(Closing { delete, waiting: vec![sender], left: None });
                 self.stop_watching(ctx);
+                // Should the sync be gone or stuck, leaving ends all the same.
+                ctx.run_later(self.close_timeout * 2, |actor, ctx| actor.give_up("no answer in time", ctx));
             }
         }
         Box::pin(async { receiver.await.unwrap_or(Ok(())) })
@@ -50,8 +52,20 @@ impl<K: Key> StoreActor<K> {
         let ticket = Ticket(u64::MAX);
         let command = if closing.delete { Command::Close { ticket } } else { Command::Release { ticket } };
         self.pump(ctx);
-        if let Some(children) = &self.children {
-            children.sync.do_send(Inputs(vec![SyncInput::Command(command)]));
+        let sync = self.children.as_ref().map(|children| children.sync.clone());
+        match sync.filter(Addr::connected) {
+            Some(sync) => sync.do_send(Inputs(vec![SyncInput::Command(command)])),
+            None => self.give_up("the thread for writes has ended", ctx),
+        }
+    }
+
+    /// Nobody says what became of the own keys.
+    fn give_up(&mut self, cause: &str, ctx: &mut Context<Self>) {
+        if self.closing.as_ref().is_some_and(|closing| closing.left.is_none()) {
+            let cause: Arc<str> = cause.into();
+            let left = self.store.own_names().map(|name| (name.clone(), Arc::clone(&cause))).collect();
+            self.flush(left, ctx);
+            self.pump(ctx);
         }
     }
 
