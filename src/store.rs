@@ -339,10 +339,10 @@ impl<K: Key> Store<K> {
         cache.get(name.as_str())?;
         if self.local.is_owned(name.as_str()) {
             // It will be put again: observers see no deletion.
-            self.gone.keep(name, at);
+            self.gone.keep(name);
             None
         } else if self.gone.delays() && !self.local.contains(name.as_str()) {
-            self.gone.delay(now, name, at);
+            self.gone.delay(now, name);
             None
         } else {
             self.remove(cache, name.as_str(), at)
@@ -449,9 +449,9 @@ impl<K: Key> Store<K> {
     pub fn sync_event(&mut self, now: Instant, event: &SyncEvent) {
         match event {
             SyncEvent::Done { ticket, result } => self.local.adopted(*ticket, result.is_ok()),
-            SyncEvent::Deleted { name, revision } => {
+            SyncEvent::Deleted { name, .. } => {
                 if self.local.retired(name.as_str()) && self.gone.contains(name.as_str()) {
-                    self.give_up(now, &[(name.clone(), *revision)]);
+                    self.give_up(now, &[name.clone()]);
                 }
             }
             SyncEvent::Lost { name } => self.local.lost(name.as_str()),
@@ -486,12 +486,13 @@ impl<K: Key> Store<K> {
         self.give_up(now, &due);
     }
 
-    /// Shows keys no more that are gone from the kvstore.
-    fn give_up(&mut self, now: Instant, names: &[(KeyName, Revision)]) {
-        let shared = Arc::clone(&self.shared);
+    /// Shows keys no more that are gone from the kvstore. They were shown until now, so they go at the revision of now:
+    /// what is told after a change is never older.
+    fn give_up(&mut self, now: Instant, names: &[KeyName]) {
+        let (shared, revision) = (Arc::clone(&self.shared), self.revision);
         let mut cache = shared.write();
         let changes: Vec<_> =
-            names.iter().filter_map(|(name, revision)| self.remove(&mut cache, name.as_str(), *revision)).collect();
+            names.iter().filter_map(|name| self.remove(&mut cache, name.as_str(), revision)).collect();
         drop(cache);
         self.announce(changes.len());
         self.observers.push(now, changes);
@@ -567,8 +568,7 @@ impl<K: Key> Store<K> {
     /// The own keys are deleted, except those in `left`: observers are told, once.
     pub fn retract_local(&mut self, now: Instant, left: &[KeyName]) {
         let left: HashSet<_> = left.iter().collect();
-        let names = self.local.names().filter(|name| !left.contains(name));
-        let names: Vec<_> = names.map(|name| (name.clone(), self.revision)).collect();
+        let names: Vec<_> = self.local.names().filter(|name| !left.contains(name)).cloned().collect();
         self.give_up(now, &names);
     }
 

@@ -1,1 +1,7 @@
+//! What users care about, to the letter. The simulation proves the rest.
 
+mod bench;
+mod delays;
+
+use self::bench::{Bench, NONE, delete, kv, name, note, put};
+use super::*;
