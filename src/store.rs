@@ -148,11 +148,19 @@ impl<K: Key> Store<K> {
     ///
     /// # Errors
     /// [`Inconsistent`] if only a full relist can mend the cache; nothing was taken in.
+    ///
+    /// After [`close`](Self::close) nothing is taken in, and that is no error.
     pub fn deliver(&mut self, now: Instant, delivery: Delivery) -> Result<(), Inconsistent> {
+        if matches!(self.state, State::Closed { .. }) {
+            return Ok(());
+        }
         match delivery {
             Delivery::Page(page) => self.page(now, page)?,
             Delivery::Events(events) => self.events(now, &events),
-            Delivery::Progress(revision) => self.revision = revision,
+            Delivery::Progress(revision) => {
+                self.revision = revision;
+                self.shared.write().revision = revision;
+            }
             Delivery::Live => {
                 self.state = State::Synced;
                 self.sync_inputs.push_back(SyncInput::BackendUp);
@@ -173,9 +181,11 @@ impl<K: Key> Store<K> {
     }
 
     fn page(&mut self, now: Instant, page: Page) -> Result<(), Inconsistent> {
-        let mut staging = match self.staging.take() {
-            Some(staging) if !page.first => staging,
-            Some(_) | None => Staging::new(page.revision, page.same_history),
+        let mut staging = match (page.first, self.staging.take()) {
+            (true, _) => Staging::new(page.revision, page.same_history),
+            (false, Some(staging)) => staging,
+            // Without its first part a list would delete what that part named.
+            (false, None) => return Err(Inconsistent),
         };
         {
             let cache = self.shared.read();

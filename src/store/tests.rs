@@ -2,6 +2,7 @@
 
 mod bench;
 mod delays;
+mod lists;
 
 use self::bench::{Bench, NONE, delete, kv, name, note, put};
 use super::*;
