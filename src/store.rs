@@ -32,7 +32,7 @@ use crate::watch::{Delivery, Page};
 use self::cache::{Cache, Entry, Shared};
 use self::gone::Gone;
 use self::incoming::{Arrived, Incoming};
-use self::local::LocalNames;
+use self::local::{LocalNames, Then};
 pub use self::observers::ObserverId;
 use self::observers::Observers;
 use self::staging::Staging;
@@ -77,6 +77,7 @@ pub struct Store<K: Key> {
 struct Quarantined {
     hash: u128,
     mod_revision: Revision,
+    lease: LeaseId,
     raw: Bytes,
     cause: CodecError,
 }
@@ -158,8 +159,8 @@ impl<K: Key> Store<K> {
             Delivery::Page(page) => self.page(now, page)?,
             Delivery::Events(events) => self.events(now, &events),
             Delivery::Progress(revision) => {
-                self.revision = revision;
-                self.shared.write().revision = revision;
+                let changes = self.apply(now, Vec::new(), revision);
+                self.observers.push(now, changes);
             }
             Delivery::Live => {
                 self.state = State::Synced;
@@ -227,6 +228,7 @@ impl<K: Key> Store<K> {
         let (revision, same_history) = (staging.revision, staging.same_history);
         if !same_history {
             self.sync_inputs.push_back(SyncInput::Forget);
+            self.local.history_went_back();
             self.observers.history_went_back(now, revision);
         }
         let (mut incoming, present) = staging.finish();
@@ -290,11 +292,14 @@ impl<K: Key> Store<K> {
         }
         self.revision = revision;
         cache.revision = revision;
+        for name in self.local.reached(revision) {
+            changes.extend(self.settled(&mut cache, &name));
+        }
         drop(cache);
         if self.owners.len() != owners {
             self.sync_inputs.push_back(SyncInput::Owners(self.owners.len()));
         }
-        self.announce(changes.len());
+        self.announce(changes.iter().filter(|change| !change.is_void()).count());
         changes
     }
 
@@ -307,12 +312,13 @@ impl<K: Key> Store<K> {
         arrived: Arrived<K>,
     ) -> Option<Change<K>> {
         self.gone.forget(name.as_str());
+        self.local.put(name, mod_revision);
         let Arrived { hash, lease, raw, value } = arrived;
         let (key, index_values) = match value {
             Ok(value) => value,
             Err(cause) => {
                 let known = self.quarantine.get(name).is_some_and(|quarantined| quarantined.hash == hash);
-                let quarantined = Quarantined { hash, mod_revision, raw, cause };
+                let quarantined = Quarantined { hash, mod_revision, lease, raw, cause };
                 if !known {
                     let cause = &quarantined.cause;
                     tracing::warn!(key = %name, revision = %mod_revision, %cause, "value cannot be decoded");
@@ -320,27 +326,30 @@ impl<K: Key> Store<K> {
                 }
                 self.quarantine.insert(name.clone(), quarantined);
                 return match self.on_undecodable {
-                    OnUndecodable::KeepLast => None,
-                    OnUndecodable::Remove => self.remove(cache, name.as_str(), mod_revision),
+                    OnUndecodable::Remove if !self.local.is_owned(name.as_str()) => {
+                        self.remove(cache, name.as_str(), mod_revision)
+                    }
+                    // An own key will be put again: observers see no deletion.
+                    OnUndecodable::Remove | OnUndecodable::KeepLast => None,
                 };
             }
         };
         self.quarantine.remove(name);
-        let origin = self.origin(name.as_str());
+        let origin = self.local.origin(name.as_str());
         let Some(entry) = cache.get_mut(name.as_str()) else {
             let change = change(name, None, Some((&key, hash)), mod_revision, origin);
             count(&mut self.owners, None, Some(lease));
-            cache.insert(name, Entry { key, hash, mod_revision, lease }, index_values);
+            cache.insert(name, Entry { key, hash, mod_revision, lease, origin }, index_values);
             return Some(change);
         };
         count(&mut self.owners, Some(entry.lease), Some(lease));
         if entry.hash == hash {
             entry.mod_revision = mod_revision;
             entry.lease = lease;
-            return None;
+            return changed_hands(name, entry, mod_revision, origin);
         }
         let change = change(name, Some((&entry.key, entry.hash)), Some((&key, hash)), mod_revision, origin);
-        cache.insert(name, Entry { key, hash, mod_revision, lease }, index_values);
+        cache.insert(name, Entry { key, hash, mod_revision, lease, origin }, index_values);
         Some(change)
     }
 
@@ -363,11 +372,29 @@ impl<K: Key> Store<K> {
         self.gone.forget(name);
         let (name, entry) = cache.remove(name)?;
         count(&mut self.owners, Some(entry.lease), None);
-        Some(change(&name, Some((&entry.key, entry.hash)), None, revision, self.origin(name.as_str())))
+        Some(change(&name, Some((&entry.key, entry.hash)), None, revision, entry.origin))
     }
 
-    fn origin(&self, name: &str) -> Origin {
-        if self.local.contains(name) { Origin::Local } else { Origin::Remote }
+    /// Who owns a name may have changed: tells so if its key stays, and that it goes if only its owner was shown.
+    fn settled(&mut self, cache: &mut Cache<K>, name: &KeyName) -> Option<Change<K>> {
+        let removed = self.on_undecodable == OnUndecodable::Remove && self.quarantine.contains_key(name);
+        if !self.local.is_owned(name.as_str()) && (self.gone.is_kept(name.as_str()) || removed) {
+            return self.remove(cache, name.as_str(), self.revision);
+        }
+        let entry = cache.get_mut(name.as_str()).filter(|_| !self.gone.contains(name.as_str()))?;
+        changed_hands(name, entry, self.revision, self.local.origin(name.as_str()))
+    }
+
+    fn settle(&mut self, now: Instant, name: &KeyName) {
+        let shared = Arc::clone(&self.shared);
+        let change = self.settled(&mut shared.write(), name);
+        self.tell(now, change.into_iter().collect());
+    }
+
+    /// Tells readers and observers of changes made without the kvstore.
+    fn tell(&mut self, now: Instant, changes: Vec<Change<K>>) {
+        self.announce(changes.iter().filter(|change| !change.is_void()).count());
+        self.observers.push(now, changes);
     }
 
     /// Tells readers where the cache stands, after it does.
@@ -403,7 +430,7 @@ impl<K: Key> Store<K> {
     /// [`KeyError`] if it has no name or no encoding; nothing changed.
     pub fn put_local_sync(&mut self, ticket: Ticket, key: &K) -> Result<(), KeyError> {
         let (name, value) = self.encode(key)?;
-        self.local.adopt(ticket, &name);
+        self.local.write(ticket, &name, Then::Own);
         self.command(Command::PutSync { ticket, name: name.clone(), value }, &name);
         Ok(())
     }
@@ -414,6 +441,7 @@ impl<K: Key> Store<K> {
     /// [`KeyError`] if it has no name or no encoding; nothing changed.
     pub fn put_once(&mut self, ticket: Ticket, key: &K) -> Result<(), KeyError> {
         let (name, value) = self.encode(key)?;
+        self.local.write(ticket, &name, Then::Leave);
         self.command(Command::PutOnce { ticket, name: name.clone(), value }, &name);
         Ok(())
     }
@@ -443,11 +471,9 @@ impl<K: Key> Store<K> {
         let cache = self.shared.read();
         let seen = match (self.quarantine.get(name), cache.get(name.as_str())) {
             _ if self.gone.contains(name.as_str()) => return,
-            (Some(quarantined), entry) => Seen {
-                hash: quarantined.hash,
-                mod_revision: quarantined.mod_revision,
-                lease: entry.map_or(LeaseId::NONE, |entry| entry.lease),
-            },
+            (Some(quarantined), _) => {
+                Seen { hash: quarantined.hash, mod_revision: quarantined.mod_revision, lease: quarantined.lease }
+            }
             (None, Some(entry)) => Seen { hash: entry.hash, mod_revision: entry.mod_revision, lease: entry.lease },
             (None, None) => return,
         };
@@ -458,19 +484,25 @@ impl<K: Key> Store<K> {
     /// Takes in what became of the writes.
     pub fn sync_event(&mut self, now: Instant, event: &SyncEvent) {
         match event {
-            SyncEvent::Done { ticket, result } => self.local.adopted(*ticket, result.is_ok()),
-            SyncEvent::Deleted { name, .. } => {
-                if self.local.retired(name.as_str()) && self.gone.contains(name.as_str()) {
-                    self.give_up(now, &[name.clone()]);
+            SyncEvent::Done { ticket, result } => {
+                if let Some(name) = self.local.written(*ticket, result.is_ok()) {
+                    self.settle(now, &name);
                 }
             }
-            SyncEvent::Lost { name } => self.local.lost(name.as_str()),
+            SyncEvent::Deleted { name, revision } => {
+                self.local.retired(name, *revision, self.revision);
+                self.settle(now, name);
+            }
+            SyncEvent::Lost { name } => {
+                self.local.lost(name);
+                self.settle(now, name);
+            }
+            SyncEvent::Stored { name, .. } => self.settle(now, name),
             SyncEvent::Conflict { name, revision, lease, policy } => {
                 let (name, revision, lease, policy) = (name.clone(), *revision, *lease, *policy);
                 self.observers.notify(now, &Notice::Conflict { name, revision, lease, policy });
             }
-            SyncEvent::Stored { .. }
-            | SyncEvent::SetAside { .. }
+            SyncEvent::SetAside { .. }
             | SyncEvent::LeaseLost { .. }
             | SyncEvent::BackendFailed(_)
             | SyncEvent::Closed { .. } => {}
@@ -504,8 +536,7 @@ impl<K: Key> Store<K> {
         let changes: Vec<_> =
             names.iter().filter_map(|name| self.remove(&mut cache, name.as_str(), revision)).collect();
         drop(cache);
-        self.announce(changes.len());
-        self.observers.push(now, changes);
+        self.tell(now, changes);
     }
 
     // Observers.
@@ -538,8 +569,7 @@ impl<K: Key> Store<K> {
     fn snapshot(&self) -> Arc<[Change<K>]> {
         let cache = self.shared.read();
         let create = |(name, entry): (&KeyName, &Entry<K>)| {
-            let origin = self.origin(name.as_str());
-            let change = change(name, None, Some((&entry.key, entry.hash)), entry.mod_revision, origin);
+            let change = change(name, None, Some((&entry.key, entry.hash)), entry.mod_revision, entry.origin);
             Change { initial: true, ..change }
         };
         cache.scan("").map(create).collect()
@@ -578,7 +608,7 @@ impl<K: Key> Store<K> {
     /// The own keys are deleted, except those in `left`: observers are told, once.
     pub fn retract_local(&mut self, now: Instant, left: &[KeyName]) {
         let left: HashSet<_> = left.iter().collect();
-        let names: Vec<_> = self.local.names().filter(|name| !left.contains(name)).cloned().collect();
+        let names: Vec<_> = self.local.ours().filter(|name| !left.contains(name)).cloned().collect();
         self.give_up(now, &names);
     }
 
@@ -596,6 +626,15 @@ impl<K: Key> Drop for Store<K> {
     fn drop(&mut self) {
         self.close("store was dropped");
     }
+}
+
+/// The value stays; whose key it is may not. Only observers who care for the origin see anything in it.
+fn changed_hands<K>(name: &KeyName, entry: &mut Entry<K>, at: Revision, origin: Origin) -> Option<Change<K>> {
+    if std::mem::replace(&mut entry.origin, origin) == origin {
+        return None;
+    }
+    let value = Some((&entry.key, entry.hash));
+    Some(change(name, value, value, at, origin))
 }
 
 fn count(owners: &mut HashMap<LeaseId, usize>, old: Option<LeaseId>, new: Option<LeaseId>) {

@@ -45,13 +45,15 @@ impl Names {
     /// A synchronous write begins. A deletion under way is taken back.
     pub(super) fn write(&mut self, name: &KeyName, ticket: Ticket, adopt: bool) {
         match self.names.get_mut(name) {
+            Some(Ownership::Leaving) => {
+                self.names.insert(name.clone(), Ownership::Writing([ticket].into()));
+            }
+            _ if !adopt => return,
             Some(Ownership::Owned) => {}
-            Some(Ownership::Writing(_)) | None if !adopt => {}
-            Some(Ownership::Left(_)) if !adopt => {}
             Some(Ownership::Writing(tickets)) => {
                 tickets.insert(ticket);
             }
-            Some(Ownership::Leaving | Ownership::Left(_)) | None => {
+            Some(Ownership::Left(_)) | None => {
                 self.names.insert(name.clone(), Ownership::Writing([ticket].into()));
             }
         }

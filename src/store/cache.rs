@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use tokio::sync::watch;
 
+use crate::change::Origin;
 use crate::index::{Index, Table};
 use crate::key::KeyName;
 use crate::kv::{LeaseId, Revision};
@@ -19,6 +20,8 @@ pub(crate) struct Entry<K> {
     pub(crate) hash: u128,
     pub(crate) mod_revision: Revision,
     pub(crate) lease: LeaseId,
+    /// As observers were told it.
+    pub(crate) origin: Origin,
 }
 
 /// The shared keys by name, in name order, and by index.

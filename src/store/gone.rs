@@ -5,12 +5,15 @@ use std::time::{Duration, Instant};
 
 use crate::key::KeyName;
 
+/// In place of a delay beyond what the clock can tell: a hundred years.
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
+
 /// Keys the kvstore no longer has, and the cache still shows: own keys that somebody deleted, which will be back, and
 /// foreign ones whose deletion is held back for the delay.
 #[derive(Debug)]
 pub(super) struct Gone {
     delay: Duration,
-    /// When the deletion is told; `None` for never, unless the key is given up.
+    /// When the deletion is told; `None` for an own key: when it is given up.
     names: HashMap<KeyName, Option<Instant>>,
     deadlines: BTreeSet<(Instant, KeyName)>,
 }
@@ -34,9 +37,9 @@ impl Gone {
     /// A foreign key is gone; it comes out of [`due`](Self::due) after the delay.
     pub(super) fn delay(&mut self, now: Instant, name: &KeyName) {
         self.forget(name.as_str());
-        let deadline = now.checked_add(self.delay);
-        self.deadlines.extend(deadline.map(|deadline| (deadline, name.clone())));
-        self.names.insert(name.clone(), deadline);
+        let deadline = now.checked_add(self.delay).unwrap_or(now + FOR_EVER);
+        self.deadlines.insert((deadline, name.clone()));
+        self.names.insert(name.clone(), Some(deadline));
     }
 
     /// The key is back, or it is not shown any more.
@@ -50,6 +53,11 @@ impl Gone {
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.deadlines.len()
+    }
+
+    /// Whether it is an own key that waits to be put again.
+    pub(super) fn is_kept(&self, name: &str) -> bool {
+        self.names.get(name) == Some(&None)
     }
 
     pub(super) fn contains(&self, name: &str) -> bool {

@@ -3,6 +3,7 @@
 mod bench;
 mod delays;
 mod lists;
+mod ownership;
 
 use self::bench::{Bench, NONE, delete, kv, name, note, put};
 use super::*;

@@ -86,9 +86,10 @@ fn many_deletions_of_one_key_are_held_back_as_one() {
 }
 
 #[test]
-fn a_delay_beyond_the_clock_is_for_ever_and_no_panic() {
+fn a_delay_beyond_the_clock_is_as_good_as_for_ever() {
     let mut bench = Bench::with(|config| config.delete_delay(Duration::MAX));
     bench.list(&[kv("a", "1", 3)], 5);
     bench.events([delete("a", 6)]);
-    assert_eq!((bench.store.deadline(), bench.shown()), (None, vec!["a=1".to_owned()]));
+    bench.passes(10 * 365 * 86_400);
+    assert_eq!(bench.shown(), ["a=1"]);
 }
