@@ -132,6 +132,10 @@ impl Simulation {
             if let Delivery::Page(Page { last: true, .. }) = &delivery {
                 self.world.frozen = false;
             }
+            if let Delivery::Page(Page { same_history: false, .. }) = &delivery {
+                // An answer of the earlier history that comes later would be taken for one of this.
+                self.sync_events();
+            }
             self.model.deliver(self.now, &delivery);
             self.store.deliver(self.now, delivery).expect("the list fits the cache");
             if self.model.listed {
@@ -199,6 +203,12 @@ impl Simulation {
         }
     }
 
+    fn sync_events(&mut self) {
+        while !self.owner.events.is_empty() {
+            self.sync_event();
+        }
+    }
+
     fn subscribe(&mut self) {
         let mut observer = Observer::any(&mut self.dice);
         let id = self.store.subscribe(self.now, observer.wish.filter(), observer.mode);
@@ -237,17 +247,18 @@ impl Simulation {
     fn take(&mut self) -> bool {
         let Some((id, parcel)) = self.store.poll_parcel() else { return false };
         let observer = self.observers.get_mut(&id).expect("nobody is told after leaving");
-        assert!(observer.in_flight.replace(parcel).is_none(), "one parcel at a time");
+        let taken = (parcel, self.model.log.len());
+        assert!(observer.in_flight.replace(taken).is_none(), "one parcel at a time");
         true
     }
 
     fn handle(&mut self, id: ObserverId) {
         let Some(observer) = self.observers.get_mut(&id).filter(|observer| !observer.asleep) else { return };
-        let Some(parcel) = observer.in_flight.take() else { return };
+        let Some((parcel, steps)) = observer.in_flight.take() else { return };
         if self.loud {
             println!("    {id:?} is told {parcel:?}");
         }
-        observer.handle(&parcel, &self.model);
+        observer.handle(&parcel, steps, &self.model);
         self.store.delivered(id);
     }
 
@@ -262,10 +273,6 @@ impl Simulation {
         let Some(disaster) = self.world.disaster(&mut self.dice, self.now, known, self.owner.answered) else { return };
         self.say(|| format!("{disaster:?} to {:?}", self.world.mvcc.header()));
         self.link.cut(&mut self.dice);
-        // Answers of an earlier history come before the new one is noticed.
-        while !self.owner.events.is_empty() {
-            self.sync_event();
-        }
         assert!(disaster == Disaster::WentBack || !self.world.frozen);
     }
 

@@ -229,7 +229,6 @@ impl<K: Key> Store<K> {
         if !same_history {
             self.sync_inputs.push_back(SyncInput::Forget);
             self.local.history_went_back();
-            self.observers.history_went_back(now, revision);
         }
         let (mut incoming, present) = staging.finish();
         let absent = |name: &KeyName| present.binary_search(name).is_err();
@@ -244,11 +243,16 @@ impl<K: Key> Store<K> {
         let lost: Vec<_> = lost.map(|name| Observation { name: name.clone(), revision, state: None }).collect();
         self.sync_inputs.extend(lost.into_iter().map(SyncInput::Observed));
         let changes = self.apply(now, incoming, revision);
-        if self.listed {
-            self.observers.push(now, changes);
-        } else {
-            self.listed = true;
-            self.observers.begin_waiting(now, &self.snapshot(), revision, &self.undecodable());
+        if !same_history {
+            self.shared.write().history_went_back(revision);
+        }
+        match (self.listed, same_history) {
+            (true, true) => self.observers.push_difference(now, changes),
+            (true, false) => self.observers.history_went_back(now, revision, changes),
+            (false, _) => {
+                self.listed = true;
+                self.observers.begin_waiting(now, &self.snapshot(), revision, &self.undecodable());
+            }
         }
     }
 
@@ -468,24 +472,46 @@ impl<K: Key> Store<K> {
     /// Hands a command on, and what is known of its name with it.
     fn command(&mut self, command: Command, name: &KeyName) {
         self.sync_inputs.push_back(SyncInput::Command(command));
-        let cache = self.shared.read();
-        let seen = match (self.quarantine.get(name), cache.get(name.as_str())) {
-            _ if self.gone.contains(name.as_str()) => return,
-            (Some(quarantined), _) => {
-                Seen { hash: quarantined.hash, mod_revision: quarantined.mod_revision, lease: quarantined.lease }
-            }
-            (None, Some(entry)) => Seen { hash: entry.hash, mod_revision: entry.mod_revision, lease: entry.lease },
-            (None, None) => return,
-        };
-        let observation = Observation { name: name.clone(), revision: self.revision, state: Some(seen) };
+        // That the cache does not show it says nothing: the cache may be behind.
+        if let Some(seen) = self.seen(name) {
+            self.observed(name, Some(seen));
+        }
+    }
+
+    fn observed(&mut self, name: &KeyName, state: Option<Seen>) {
+        let observation = Observation { name: name.clone(), revision: self.revision, state };
         self.sync_inputs.push_back(SyncInput::Observed(observation));
+    }
+
+    /// What the kvstore holds for a name, as far as the cache knows.
+    fn seen(&self, name: &KeyName) -> Option<Seen> {
+        if self.gone.contains(name.as_str()) {
+            return None;
+        }
+        if let Some(Quarantined { hash, mod_revision, lease, .. }) = self.quarantine.get(name) {
+            return Some(Seen { hash: *hash, mod_revision: *mod_revision, lease: *lease });
+        }
+        let cache = self.shared.read();
+        let entry = cache.get(name.as_str())?;
+        Some(Seen { hash: entry.hash, mod_revision: entry.mod_revision, lease: entry.lease })
+    }
+
+    /// A name is stored for good. If it had just been lost when it was asked for, it is ours only now, and what happened
+    /// meanwhile was not observed.
+    fn stored(&mut self, name: &KeyName) {
+        if self.local.stored(name) {
+            self.observed(name, self.seen(name));
+        }
     }
 
     /// Takes in what became of the writes.
     pub fn sync_event(&mut self, now: Instant, event: &SyncEvent) {
         match event {
             SyncEvent::Done { ticket, result } => {
-                if let Some(name) = self.local.written(*ticket, result.is_ok()) {
+                if let Some((name, owns)) = self.local.written(*ticket, result.is_ok()) {
+                    if owns {
+                        self.stored(&name);
+                    }
                     self.settle(now, &name);
                 }
             }
@@ -497,7 +523,10 @@ impl<K: Key> Store<K> {
                 self.local.lost(name);
                 self.settle(now, name);
             }
-            SyncEvent::Stored { name, .. } => self.settle(now, name),
+            SyncEvent::Stored { name, .. } => {
+                self.stored(name);
+                self.settle(now, name);
+            }
             SyncEvent::Conflict { name, revision, lease, policy } => {
                 let (name, revision, lease, policy) = (name.clone(), *revision, *lease, *policy);
                 self.observers.notify(now, &Notice::Conflict { name, revision, lease, policy });

@@ -69,7 +69,8 @@ impl Wish {
 pub(super) struct Observer {
     pub(super) wish: Wish,
     pub(super) mode: Mode,
-    pub(super) in_flight: Option<Parcel<Item>>,
+    /// With how many steps of the cache there were.
+    pub(super) in_flight: Option<(Parcel<Item>, usize)>,
     /// It handles nothing before it is woken.
     pub(super) asleep: bool,
     /// The first state, once the store has one.
@@ -84,7 +85,7 @@ pub(super) struct Observer {
     /// Steps may be missing up to this revision.
     difference_to: Option<Revision>,
     undecodable: BTreeSet<KeyName>,
-    /// Names changed since it was last up to date.
+    /// Steps were left out since it was last up to date.
     resynced: bool,
 }
 
@@ -118,7 +119,7 @@ impl Observer {
         }
     }
 
-    pub(super) fn handle(&mut self, parcel: &Parcel<Item>, model: &Model) {
+    pub(super) fn handle(&mut self, parcel: &Parcel<Item>, steps: usize, model: &Model) {
         match parcel {
             Parcel::Changes(changes) => {
                 assert!(!changes.is_empty() && changes.len() <= 256, "{} changes at once", changes.len());
@@ -126,7 +127,7 @@ impl Observer {
                     self.change(change, model);
                 }
             }
-            Parcel::Notice(notice) => self.notice(notice, model),
+            Parcel::Notice(notice) => self.notice(notice, steps, model),
         }
     }
 
@@ -174,10 +175,14 @@ impl Observer {
 
     /// Every step, or at least none that never was.
     fn step(&mut self, change: &Change<Item>, new: Option<u32>, model: &Model) {
+        // What is left of an earlier history is as old as the one after it began.
+        let began = |step: &Step| matches!(step, Step::WentBack { to } if *to == change.revision);
+        let left = model.log[self.position..].iter().any(began);
         let is_it = |step: &Step| match step {
             Step::Change { name, new: to, origin, revision } => {
                 let seen = to.filter(|to| self.wish.passes(name, *to, *origin));
-                *name == change.name && *revision == change.revision && *origin == change.origin && seen == new
+                let at = *revision == change.revision || left;
+                *name == change.name && at && *origin == change.origin && seen == new
             }
             Step::WentBack { .. } => false,
         };
@@ -196,7 +201,7 @@ impl Observer {
         self.position = next + 1;
     }
 
-    fn notice(&mut self, notice: &Notice, model: &Model) {
+    fn notice(&mut self, notice: &Notice, steps: usize, model: &Model) {
         match notice {
             Notice::Synced { revision, entries } => {
                 let (first, at) = self.first.as_ref().expect("nothing is told before the first list");
@@ -206,8 +211,11 @@ impl Observer {
             Notice::Resynced { from, to } => {
                 assert!(self.synced);
                 assert_eq!(*from, self.told, "the last revision told");
-                let ahead = &model.log[self.position..];
-                let went_back = ahead.iter().any(|step| matches!(step, Step::WentBack { .. }));
+                let ahead = &model.log[self.position..steps];
+                let back = |step: &Step| matches!(step, Step::WentBack { .. });
+                let went_back = ahead.iter().any(back);
+                let to_there = |step: &Step| matches!(step, Step::WentBack { to: there } if there == to);
+                assert!(!went_back || self.resynced || ahead.iter().any(to_there), "history went back, not to {to}");
                 let overrun = match self.mode {
                     Mode::LatestPerKey => false,
                     Mode::EveryEvent { capacity } => ahead.len() > capacity.get(),

@@ -88,14 +88,18 @@ impl Names {
         match event {
             SyncEvent::Done { ticket, result } => {
                 let (name, adopt) = self.tickets.remove(ticket)?;
-                if let Some(Ownership::Writing(tickets)) = self.names.get_mut(&name)
-                    && tickets.remove(ticket)
-                {
-                    if adopt && result.is_ok() {
-                        self.own(&name);
-                    } else if tickets.is_empty() {
-                        self.names.remove(&name);
+                let ours = adopt && result.is_ok();
+                match self.names.get_mut(&name) {
+                    Some(Ownership::Writing(tickets)) => {
+                        let (known, last) = (tickets.remove(ticket), tickets.is_empty());
+                        if known && ours {
+                            self.own(&name);
+                        } else if known && last {
+                            self.names.remove(&name);
+                        }
                     }
+                    None if ours => self.own(&name),
+                    Some(_) | None => {}
                 }
                 Some(name)
             }
@@ -112,7 +116,10 @@ impl Names {
                 self.names.remove(name);
                 Some(name.clone())
             }
-            SyncEvent::Stored { name, .. } => Some(name.clone()),
+            SyncEvent::Stored { name, .. } => {
+                self.names.entry(name.clone()).or_insert(Ownership::Owned);
+                Some(name.clone())
+            }
             SyncEvent::Conflict { .. }
             | SyncEvent::SetAside { .. }
             | SyncEvent::LeaseLost { .. }

@@ -63,6 +63,11 @@ impl<K> Cache<K> {
         self.entries.get_mut(name)
     }
 
+    /// Nothing that is still shown of another history is newer than this revision of the one that counts.
+    pub(crate) fn history_went_back(&mut self, to: Revision) {
+        self.entries.values_mut().for_each(|entry| entry.mod_revision = entry.mod_revision.min(to));
+    }
+
     /// In no order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&KeyName, &Entry<K>)> {
         self.entries.iter()

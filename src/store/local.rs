@@ -91,22 +91,33 @@ impl LocalNames {
         self.writes.insert(ticket, (name.clone(), then));
     }
 
-    /// A synchronous write has ended; the name it decided about.
-    pub(super) fn written(&mut self, ticket: Ticket, success: bool) -> Option<KeyName> {
+    /// A synchronous write has ended; the name it decided about, and whether its key is now in the kvstore for good.
+    pub(super) fn written(&mut self, ticket: Ticket, success: bool) -> Option<(KeyName, bool)> {
         let (name, then) = self.writes.remove(&ticket)?;
+        let stored = success && then == Then::Own;
         // Of a write begun before the name was given up nobody wants to know.
         if let Some(Ownership::Writing(tickets)) = self.names.get_mut(&name)
             && let Some(index) = tickets.iter().position(|known| *known == ticket)
         {
             tickets.swap_remove(index);
             let last = tickets.is_empty();
-            match then {
-                Then::Own if success => self.own(&name),
-                Then::Own | Then::Leave if last => self.set(&name, None),
-                Then::Own | Then::Leave => {}
+            if stored {
+                self.own(&name);
+            } else if last {
+                self.set(&name, None);
             }
         }
-        Some(name)
+        Some((name, stored))
+    }
+
+    /// The name's key is in the kvstore for good. Whether that makes it ours again: when it was asked for, it had just
+    /// been lost.
+    pub(super) fn stored(&mut self, name: &KeyName) -> bool {
+        let again = !self.contains(name.as_str());
+        if again {
+            self.own(name);
+        }
+        again
     }
 
     pub(super) fn retire(&mut self, name: &KeyName) {

@@ -259,3 +259,23 @@ fn a_key_without_an_encoding_changes_nothing() {
     assert_eq!((bench.inputs(), bench.store.status(&SyncStats::default()).own), (vec![], 0));
     assert_eq!(bench.store.status(&SyncStats::default()).panics, 1);
 }
+
+#[test]
+fn a_name_asked_for_again_just_as_it_was_lost_is_ours_when_it_is_stored() {
+    let own = |bench: &Bench| bench.store.status(&SyncStats::default()).own;
+    let mut bench = Bench::listed(&[], 5);
+    bench.own("a", 1, 6);
+    bench.store.put_local(&note("a", 2)).unwrap();
+    bench.sync(&SyncEvent::Lost { name: name("a") });
+    assert_eq!(own(&bench), 0);
+    bench.events([put("a", "2", 7), put("a", "9", 8)]);
+    bench.inputs();
+    bench.sync(&SyncEvent::Stored { name: name("a"), revision: Revision(7) });
+    assert_eq!((own(&bench), bench.inputs()), (1, vec!["a is of 8 at 8".to_owned()]));
+    bench.store.put_local_sync(Ticket(1), &note("a", 3)).unwrap();
+    bench.sync(&SyncEvent::Lost { name: name("a") });
+    bench.events([put("a", "3", 9), delete("a", 10)]);
+    bench.inputs();
+    bench.done(1, Ok(9));
+    assert_eq!((own(&bench), bench.inputs()), (1, vec!["a is gone at 10".to_owned()]));
+}
