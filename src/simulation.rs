@@ -116,7 +116,7 @@ impl Simulation {
             }
             _ => {}
         }
-        self.world.mvcc.expire(self.now);
+        self.world.expire(self.now);
     }
 
     fn outcome(&mut self, outcome: Option<Outcome>) {
@@ -313,7 +313,7 @@ impl Simulation {
                 self.world.mvcc.next_expiry().filter(|at| *at < self.now + Duration::from_secs(100))
             {
                 self.now = self.now.max(expiry);
-                self.world.mvcc.expire(self.now);
+                self.world.expire(self.now);
             } else {
                 break;
             }

@@ -13,6 +13,8 @@ pub(super) struct Names {
     names: BTreeMap<KeyName, Ownership>,
     /// Synchronous writes, and whether their success makes the name ours.
     tickets: BTreeMap<Ticket, (KeyName, bool)>,
+    /// Names lost and not asked for since.
+    lost: BTreeSet<KeyName>,
 }
 
 enum Ownership {
@@ -39,6 +41,7 @@ impl Names {
     }
 
     pub(super) fn own(&mut self, name: &KeyName) {
+        self.lost.remove(name);
         self.names.insert(name.clone(), Ownership::Owned);
     }
 
@@ -57,10 +60,12 @@ impl Names {
                 self.names.insert(name.clone(), Ownership::Writing([ticket].into()));
             }
         }
+        self.lost.remove(name);
         self.tickets.insert(ticket, (name.clone(), adopt));
     }
 
     pub(super) fn leave(&mut self, name: &KeyName) {
+        self.lost.remove(name);
         self.names.insert(name.clone(), Ownership::Leaving);
     }
 
@@ -98,7 +103,7 @@ impl Names {
                             self.names.remove(&name);
                         }
                     }
-                    None if ours => self.own(&name),
+                    None if ours && self.lost.contains(&name) => self.own(&name),
                     Some(_) | None => {}
                 }
                 Some(name)
@@ -114,10 +119,13 @@ impl Names {
             }
             SyncEvent::Lost { name } => {
                 self.names.remove(name);
+                self.lost.insert(name.clone());
                 Some(name.clone())
             }
             SyncEvent::Stored { name, .. } => {
-                self.names.entry(name.clone()).or_insert(Ownership::Owned);
+                if self.lost.contains(name) {
+                    self.own(name);
+                }
                 Some(name.clone())
             }
             SyncEvent::Conflict { .. }

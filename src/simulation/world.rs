@@ -54,6 +54,13 @@ impl World {
         self.mvcc.write(writes).expect("the write is possible");
     }
 
+    /// Ends the leases whose time has come.
+    pub(super) fn expire(&mut self, now: Instant) {
+        if !self.frozen {
+            self.mvcc.expire(now);
+        }
+    }
+
     fn lease(&mut self, dice: &mut Dice, now: Instant) -> LeaseId {
         if dice.one_in(3) {
             let ttl = Duration::from_secs(dice.0.u64(1..90));

@@ -1,6 +1,6 @@
 //! The names this store owns.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::change::Origin;
 use crate::key::KeyName;
@@ -13,6 +13,8 @@ pub(super) struct LocalNames {
     names: HashMap<KeyName, Ownership>,
     /// Synchronous writes that decide about a name, and whether their success makes it ours.
     writes: HashMap<Ticket, (KeyName, Then)>,
+    /// Lost to another owner, and not asked for since: or so it seems until we hear that they are stored.
+    lost: HashSet<KeyName>,
     /// How many names are [`Ownership::Retired`].
     retired: usize,
 }
@@ -65,6 +67,7 @@ impl LocalNames {
     }
 
     fn set(&mut self, name: &KeyName, ownership: Option<Ownership>) {
+        self.lost.remove(name);
         self.retired += usize::from(matches!(ownership, Some(Ownership::Retired(_))));
         let old = match ownership {
             Some(ownership) => self.names.insert(name.clone(), ownership),
@@ -113,7 +116,7 @@ impl LocalNames {
     /// The name's key is in the kvstore for good. Whether that makes it ours again: when it was asked for, it had just
     /// been lost.
     pub(super) fn stored(&mut self, name: &KeyName) -> bool {
-        let again = !self.contains(name.as_str());
+        let again = self.lost.contains(name);
         if again {
             self.own(name);
         }
@@ -161,5 +164,6 @@ impl LocalNames {
     /// The name was lost to another owner.
     pub(super) fn lost(&mut self, name: &KeyName) {
         self.set(name, None);
+        self.lost.insert(name.clone());
     }
 }

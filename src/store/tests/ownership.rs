@@ -279,3 +279,19 @@ fn a_name_asked_for_again_just_as_it_was_lost_is_ours_when_it_is_stored() {
     bench.done(1, Ok(9));
     assert_eq!((own(&bench), bench.inputs()), (1, vec!["a is gone at 10".to_owned()]));
 }
+
+#[test]
+fn answers_to_older_wishes_do_not_make_a_name_ours_that_was_given_up_since() {
+    let mut bench = Bench::listed(&[], 5);
+    bench.own("a", 1, 6);
+    bench.store.delete_local(None, &name("a"));
+    bench.store.put_local(&note("a", 2)).unwrap();
+    bench.store.delete_local(None, &name("a"));
+    bench.deleted("a", 7);
+    bench.sync(&SyncEvent::Stored { name: name("a"), revision: Revision(8) });
+    bench.deleted("a", 9);
+    bench.events([delete("a", 7), put("a", "2", 8), delete("a", 9), put("a", "3", 10)]);
+    assert!(!bench.store.local.contains("a"));
+    bench.events([delete("a", 11)]);
+    assert_eq!(bench.shown(), NONE);
+}
