@@ -369,7 +369,8 @@ impl Simulation {
                 assert_eq!((item.value, revision), (value, truth[name].1), "{name}");
             }
         }
-        assert!(self.model.visible.keys().all(|name| truth.contains_key(name)), "shown but gone");
+        let gone: Vec<_> = self.model.visible.keys().filter(|name| !truth.contains_key(*name)).collect();
+        assert!(gone.is_empty(), "{gone:?} shown but gone");
         let names: Vec<_> = self.reader.scan("a").entries.into_iter().map(|(name, _)| name).collect();
         let under_a = self.model.visible.keys().filter(|name| name.as_str().starts_with('a'));
         assert!(names.iter().eq(under_a), "scan");

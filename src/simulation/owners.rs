@@ -118,8 +118,10 @@ impl Names {
                 Some(name.clone())
             }
             SyncEvent::Lost { name } => {
-                self.names.remove(name);
-                self.lost.insert(name.clone());
+                if self.is_owned(name) {
+                    self.names.remove(name);
+                    self.lost.insert(name.clone());
+                }
                 Some(name.clone())
             }
             SyncEvent::Stored { name, .. } => {

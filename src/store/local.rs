@@ -161,9 +161,11 @@ impl LocalNames {
         names
     }
 
-    /// The name was lost to another owner.
+    /// The name was lost to another owner, unless a newer wish decides about it.
     pub(super) fn lost(&mut self, name: &KeyName) {
-        self.set(name, None);
-        self.lost.insert(name.clone());
+        if self.is_owned(name.as_str()) {
+            self.set(name, None);
+            self.lost.insert(name.clone());
+        }
     }
 }

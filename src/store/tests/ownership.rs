@@ -295,3 +295,16 @@ fn answers_to_older_wishes_do_not_make_a_name_ours_that_was_given_up_since() {
     bench.events([delete("a", 11)]);
     assert_eq!(bench.shown(), NONE);
 }
+
+#[test]
+fn a_name_given_up_while_it_was_lost_stays_given_up() {
+    let mut bench = Bench::listed(&[], 5);
+    bench.own("a", 1, 6);
+    bench.store.put_local_sync(Ticket(1), &note("a", 2)).unwrap();
+    bench.store.delete_local(None, &name("a"));
+    bench.store.put_once(Ticket(2), &note("a", 2)).unwrap();
+    bench.sync(&SyncEvent::Lost { name: name("a") });
+    bench.done(1, Ok(7));
+    bench.done(2, Ok(7));
+    assert!(!bench.store.local.contains("a"));
+}
