@@ -3,7 +3,10 @@
 mod bench;
 mod delays;
 mod lists;
+mod observers;
 mod ownership;
+mod quarantine;
+mod readers;
 
 use self::bench::{Bench, NONE, delete, kv, name, note, put};
 use super::*;
