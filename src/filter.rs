@@ -68,10 +68,14 @@ impl<K> Filter<K> {
         self.origin.is_none() && self.predicate.is_none()
     }
 
+    /// Whether a key of this name can pass.
+    pub(crate) fn passes_name(&self, name: &KeyName) -> bool {
+        self.prefix.as_deref().is_none_or(|prefix| name.as_str().starts_with(prefix))
+            && (self.globs.is_empty() || self.globs.iter().any(|glob| glob.matches(name.as_str())))
+    }
+
     pub(crate) fn passes(&self, name: &KeyName, key: &K, origin: Origin) -> Result<bool, Panicked> {
-        let by_name = self.prefix.as_deref().is_none_or(|prefix| name.as_str().starts_with(prefix))
-            && (self.globs.is_empty() || self.globs.iter().any(|glob| glob.matches(name.as_str())));
-        if !by_name || self.origin.is_some_and(|wanted| wanted != origin) {
+        if !self.passes_name(name) || self.origin.is_some_and(|wanted| wanted != origin) {
             return Ok(false);
         }
         match &self.predicate {

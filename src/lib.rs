@@ -12,6 +12,8 @@ mod kv;
 mod outbox;
 mod prefix;
 mod reader;
+#[cfg(test)]
+mod simulation;
 mod status;
 pub mod store;
 pub mod sync;

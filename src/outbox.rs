@@ -14,7 +14,7 @@ use crate::key::KeyName;
 use crate::kv::Revision;
 
 /// No parcel holds more changes than this, so an observer that is told one by one is never flooded.
-const PARCEL: usize = 256;
+pub(crate) const PARCEL: usize = 256;
 
 /// How much an observer hears when it is slower than the changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -47,7 +47,10 @@ pub(crate) struct Outbox<K> {
     /// Shared with other observers, and before everything else.
     backlog: Option<Backlog<K>>,
     synced: Option<Notice>,
-    resynced: Option<(Revision, Revision)>,
+    /// To where history went back.
+    went_back: Option<Revision>,
+    /// To where steps are left out since.
+    overrun: Option<Revision>,
     /// Changed keys in the order of their first change, and notices.
     slots: VecDeque<Slot>,
     pending: HashMap<KeyName, Change<K>>,
@@ -99,7 +102,8 @@ impl<K> Outbox<K> {
             visible,
             backlog: None,
             synced: None,
-            resynced: None,
+            went_back: None,
+            overrun: None,
             slots: VecDeque::new(),
             pending: HashMap::new(),
             notices: HashMap::new(),
@@ -121,7 +125,8 @@ impl<K> Outbox<K> {
         self.behind_since.get_or_insert(now);
     }
 
-    /// Adds changes of the cache, in order.
+    /// Adds changes of the cache, in order. Shared as a whole if nothing waits, so a batch that names a key twice must not
+    /// be longer than [`PARCEL`].
     pub(crate) fn push(&mut self, now: Instant, changes: &Arc<[Change<K>]>) {
         if self.is_idle() {
             let changes = self.wanted(changes);
@@ -138,19 +143,33 @@ impl<K> Outbox<K> {
         }
     }
 
-    /// Adds a notice; one about the same key that waits already is replaced.
+    /// Adds a notice, unless it is about a key whose name does not pass; one about the same key that waits already is
+    /// replaced.
     pub(crate) fn notify(&mut self, now: Instant, notice: Notice) {
-        self.behind_since.get_or_insert(now);
         let subject = subject(&notice);
+        if subject.1.as_ref().is_some_and(|name| !self.filter.passes_name(name)) {
+            return;
+        }
+        self.behind_since.get_or_insert(now);
         if self.notices.insert(subject.clone(), notice).is_none() {
             self.slots.push_back(Slot::Notice(subject));
         }
     }
 
-    /// Says that the kvstore's history went back to `to`.
-    pub(crate) fn history_went_back(&mut self, now: Instant, to: Revision) {
+    /// Says that the kvstore's history went back to `to`, which made these changes.
+    ///
+    /// They melt with what waits, in either mode: of two histories an observer is told only where they lead.
+    pub(crate) fn history_went_back(&mut self, now: Instant, to: Revision, changes: &Arc<[Change<K>]>) {
         self.behind_since.get_or_insert(now);
-        self.melt(to);
+        self.merge_queue();
+        (self.went_back, self.overrun) = (Some(to), None);
+        for change in changes.iter() {
+            if let Some(change) = self.seen(change) {
+                self.merge(change);
+            }
+        }
+        // What is left of the old history is so as of the new one, whose revisions come next.
+        self.pending.values_mut().for_each(|change| change.revision = change.revision.min(to));
     }
 
     /// The next parcel, unless one is under way.
@@ -189,7 +208,8 @@ impl<K> Outbox<K> {
         self.under_way == 0
             && self.backlog.is_none()
             && self.synced.is_none()
-            && self.resynced.is_none()
+            && self.went_back.is_none()
+            && self.overrun.is_none()
             && self.slots.is_empty()
             && self.queue.is_empty()
     }
@@ -207,8 +227,8 @@ impl<K> Outbox<K> {
         if let Some(notice) = self.synced.take() {
             return Some(Parcel::Notice(notice));
         }
-        if let Some((from, to)) = self.resynced.take() {
-            self.told = to;
+        if let Some(to) = self.went_back.take().or_else(|| self.overrun.take()) {
+            let from = std::mem::replace(&mut self.told, to);
             return Some(Parcel::Notice(Notice::Resynced { from, to }));
         }
         let mut changes = Vec::new();
@@ -238,18 +258,11 @@ impl<K> Outbox<K> {
             Mode::LatestPerKey => self.merge(change),
             Mode::EveryEvent { capacity } if self.queue.len() < capacity.get() => self.queue.push_back(change),
             Mode::EveryEvent { .. } => {
-                let to = change.revision;
+                self.overrun = Some(change.revision);
                 self.merge_queue();
                 self.merge(change);
-                self.melt(to);
             }
         }
-    }
-
-    fn melt(&mut self, to: Revision) {
-        self.merge_queue();
-        let from = self.resynced.map_or(self.told, |(from, _)| from);
-        self.resynced = Some((from, to));
     }
 
     fn merge_queue(&mut self) {

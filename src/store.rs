@@ -32,7 +32,7 @@ use crate::watch::{Delivery, Page};
 use self::cache::{Cache, Entry, Shared};
 use self::gone::Gone;
 use self::incoming::{Arrived, Incoming};
-use self::local::LocalNames;
+use self::local::{LocalNames, Then};
 pub use self::observers::ObserverId;
 use self::observers::Observers;
 use self::staging::Staging;
@@ -77,6 +77,7 @@ pub struct Store<K: Key> {
 struct Quarantined {
     hash: u128,
     mod_revision: Revision,
+    lease: LeaseId,
     raw: Bytes,
     cause: CodecError,
 }
@@ -148,11 +149,19 @@ impl<K: Key> Store<K> {
     ///
     /// # Errors
     /// [`Inconsistent`] if only a full relist can mend the cache; nothing was taken in.
+    ///
+    /// After [`close`](Self::close) nothing is taken in, and that is no error.
     pub fn deliver(&mut self, now: Instant, delivery: Delivery) -> Result<(), Inconsistent> {
+        if matches!(self.state, State::Closed { .. }) {
+            return Ok(());
+        }
         match delivery {
             Delivery::Page(page) => self.page(now, page)?,
             Delivery::Events(events) => self.events(now, &events),
-            Delivery::Progress(revision) => self.revision = revision,
+            Delivery::Progress(revision) => {
+                let changes = self.apply(now, Vec::new(), revision);
+                self.observers.push(now, changes);
+            }
             Delivery::Live => {
                 self.state = State::Synced;
                 self.sync_inputs.push_back(SyncInput::BackendUp);
@@ -173,9 +182,11 @@ impl<K: Key> Store<K> {
     }
 
     fn page(&mut self, now: Instant, page: Page) -> Result<(), Inconsistent> {
-        let mut staging = match self.staging.take() {
-            Some(staging) if !page.first => staging,
-            Some(_) | None => Staging::new(page.revision, page.same_history),
+        let mut staging = match (page.first, self.staging.take()) {
+            (true, _) => Staging::new(page.revision, page.same_history),
+            (false, Some(staging)) => staging,
+            // Without its first part a list would delete what that part named.
+            (false, None) => return Err(Inconsistent),
         };
         {
             let cache = self.shared.read();
@@ -217,7 +228,7 @@ impl<K: Key> Store<K> {
         let (revision, same_history) = (staging.revision, staging.same_history);
         if !same_history {
             self.sync_inputs.push_back(SyncInput::Forget);
-            self.observers.history_went_back(now, revision);
+            self.local.history_went_back();
         }
         let (mut incoming, present) = staging.finish();
         let absent = |name: &KeyName| present.binary_search(name).is_err();
@@ -232,11 +243,16 @@ impl<K: Key> Store<K> {
         let lost: Vec<_> = lost.map(|name| Observation { name: name.clone(), revision, state: None }).collect();
         self.sync_inputs.extend(lost.into_iter().map(SyncInput::Observed));
         let changes = self.apply(now, incoming, revision);
-        if self.listed {
-            self.observers.push(now, changes);
-        } else {
-            self.listed = true;
-            self.observers.begin_waiting(now, &self.snapshot(), revision, &self.undecodable());
+        if !same_history {
+            self.shared.write().history_went_back(revision);
+        }
+        match (self.listed, same_history) {
+            (true, true) => self.observers.push_difference(now, changes),
+            (true, false) => self.observers.history_went_back(now, revision, changes),
+            (false, _) => {
+                self.listed = true;
+                self.observers.begin_waiting(now, &self.snapshot(), revision, &self.undecodable());
+            }
         }
     }
 
@@ -280,11 +296,14 @@ impl<K: Key> Store<K> {
         }
         self.revision = revision;
         cache.revision = revision;
+        for name in self.local.reached(revision) {
+            changes.extend(self.settled(&mut cache, &name));
+        }
         drop(cache);
         if self.owners.len() != owners {
             self.sync_inputs.push_back(SyncInput::Owners(self.owners.len()));
         }
-        self.announce(changes.len());
+        self.announce(changes.iter().filter(|change| !change.is_void()).count());
         changes
     }
 
@@ -297,12 +316,13 @@ impl<K: Key> Store<K> {
         arrived: Arrived<K>,
     ) -> Option<Change<K>> {
         self.gone.forget(name.as_str());
+        self.local.put(name, mod_revision);
         let Arrived { hash, lease, raw, value } = arrived;
         let (key, index_values) = match value {
             Ok(value) => value,
             Err(cause) => {
                 let known = self.quarantine.get(name).is_some_and(|quarantined| quarantined.hash == hash);
-                let quarantined = Quarantined { hash, mod_revision, raw, cause };
+                let quarantined = Quarantined { hash, mod_revision, lease, raw, cause };
                 if !known {
                     let cause = &quarantined.cause;
                     tracing::warn!(key = %name, revision = %mod_revision, %cause, "value cannot be decoded");
@@ -310,27 +330,30 @@ impl<K: Key> Store<K> {
                 }
                 self.quarantine.insert(name.clone(), quarantined);
                 return match self.on_undecodable {
-                    OnUndecodable::KeepLast => None,
-                    OnUndecodable::Remove => self.remove(cache, name.as_str(), mod_revision),
+                    OnUndecodable::Remove if !self.local.is_owned(name.as_str()) => {
+                        self.remove(cache, name.as_str(), mod_revision)
+                    }
+                    // An own key will be put again: observers see no deletion.
+                    OnUndecodable::Remove | OnUndecodable::KeepLast => None,
                 };
             }
         };
         self.quarantine.remove(name);
-        let origin = self.origin(name.as_str());
+        let origin = self.local.origin(name.as_str());
         let Some(entry) = cache.get_mut(name.as_str()) else {
             let change = change(name, None, Some((&key, hash)), mod_revision, origin);
             count(&mut self.owners, None, Some(lease));
-            cache.insert(name, Entry { key, hash, mod_revision, lease }, index_values);
+            cache.insert(name, Entry { key, hash, mod_revision, lease, origin }, index_values);
             return Some(change);
         };
         count(&mut self.owners, Some(entry.lease), Some(lease));
         if entry.hash == hash {
             entry.mod_revision = mod_revision;
             entry.lease = lease;
-            return None;
+            return changed_hands(name, entry, mod_revision, origin);
         }
         let change = change(name, Some((&entry.key, entry.hash)), Some((&key, hash)), mod_revision, origin);
-        cache.insert(name, Entry { key, hash, mod_revision, lease }, index_values);
+        cache.insert(name, Entry { key, hash, mod_revision, lease, origin }, index_values);
         Some(change)
     }
 
@@ -339,10 +362,10 @@ impl<K: Key> Store<K> {
         cache.get(name.as_str())?;
         if self.local.is_owned(name.as_str()) {
             // It will be put again: observers see no deletion.
-            self.gone.keep(name, at);
+            self.gone.keep(name);
             None
         } else if self.gone.delays() && !self.local.contains(name.as_str()) {
-            self.gone.delay(now, name, at);
+            self.gone.delay(now, name);
             None
         } else {
             self.remove(cache, name.as_str(), at)
@@ -353,11 +376,29 @@ impl<K: Key> Store<K> {
         self.gone.forget(name);
         let (name, entry) = cache.remove(name)?;
         count(&mut self.owners, Some(entry.lease), None);
-        Some(change(&name, Some((&entry.key, entry.hash)), None, revision, self.origin(name.as_str())))
+        Some(change(&name, Some((&entry.key, entry.hash)), None, revision, entry.origin))
     }
 
-    fn origin(&self, name: &str) -> Origin {
-        if self.local.contains(name) { Origin::Local } else { Origin::Remote }
+    /// Who owns a name may have changed: tells so if its key stays, and that it goes if only its owner was shown.
+    fn settled(&mut self, cache: &mut Cache<K>, name: &KeyName) -> Option<Change<K>> {
+        let removed = self.on_undecodable == OnUndecodable::Remove && self.quarantine.contains_key(name);
+        if !self.local.is_owned(name.as_str()) && (self.gone.is_kept(name.as_str()) || removed) {
+            return self.remove(cache, name.as_str(), self.revision);
+        }
+        let entry = cache.get_mut(name.as_str()).filter(|_| !self.gone.contains(name.as_str()))?;
+        changed_hands(name, entry, self.revision, self.local.origin(name.as_str()))
+    }
+
+    fn settle(&mut self, now: Instant, name: &KeyName) {
+        let shared = Arc::clone(&self.shared);
+        let change = self.settled(&mut shared.write(), name);
+        self.tell(now, change.into_iter().collect());
+    }
+
+    /// Tells readers and observers of changes made without the kvstore.
+    fn tell(&mut self, now: Instant, changes: Vec<Change<K>>) {
+        self.announce(changes.iter().filter(|change| !change.is_void()).count());
+        self.observers.push(now, changes);
     }
 
     /// Tells readers where the cache stands, after it does.
@@ -393,7 +434,7 @@ impl<K: Key> Store<K> {
     /// [`KeyError`] if it has no name or no encoding; nothing changed.
     pub fn put_local_sync(&mut self, ticket: Ticket, key: &K) -> Result<(), KeyError> {
         let (name, value) = self.encode(key)?;
-        self.local.adopt(ticket, &name);
+        self.local.write(ticket, &name, Then::Own);
         self.command(Command::PutSync { ticket, name: name.clone(), value }, &name);
         Ok(())
     }
@@ -404,6 +445,7 @@ impl<K: Key> Store<K> {
     /// [`KeyError`] if it has no name or no encoding; nothing changed.
     pub fn put_once(&mut self, ticket: Ticket, key: &K) -> Result<(), KeyError> {
         let (name, value) = self.encode(key)?;
+        self.local.write(ticket, &name, Then::Leave);
         self.command(Command::PutOnce { ticket, name: name.clone(), value }, &name);
         Ok(())
     }
@@ -430,18 +472,14 @@ impl<K: Key> Store<K> {
     /// Hands a command on, and what is known of its name with it.
     fn command(&mut self, command: Command, name: &KeyName) {
         self.sync_inputs.push_back(SyncInput::Command(command));
-        let cache = self.shared.read();
-        let seen = match (self.quarantine.get(name), cache.get(name.as_str())) {
-            _ if self.gone.contains(name.as_str()) => return,
-            (Some(quarantined), entry) => Seen {
-                hash: quarantined.hash,
-                mod_revision: quarantined.mod_revision,
-                lease: entry.map_or(LeaseId::NONE, |entry| entry.lease),
-            },
-            (None, Some(entry)) => Seen { hash: entry.hash, mod_revision: entry.mod_revision, lease: entry.lease },
-            (None, None) => return,
-        };
-        let observation = Observation { name: name.clone(), revision: self.revision, state: Some(seen) };
+        // That the cache does not show it says nothing: the cache may be behind.
+        if let Some(seen) = self.seen(name) {
+            self.observed(name, Some(seen));
+        }
+    }
+
+    fn observed(&mut self, name: &KeyName, state: Option<Seen>) {
+        let observation = Observation { name: name.clone(), revision: self.revision, state };
         self.sync_inputs.push_back(SyncInput::Observed(observation));
     }
 
@@ -450,22 +488,55 @@ impl<K: Key> Store<K> {
         self.local.names()
     }
 
+    /// What the kvstore holds for a name, as far as the cache knows.
+    fn seen(&self, name: &KeyName) -> Option<Seen> {
+        if self.gone.contains(name.as_str()) {
+            return None;
+        }
+        if let Some(Quarantined { hash, mod_revision, lease, .. }) = self.quarantine.get(name) {
+            return Some(Seen { hash: *hash, mod_revision: *mod_revision, lease: *lease });
+        }
+        let cache = self.shared.read();
+        let entry = cache.get(name.as_str())?;
+        Some(Seen { hash: entry.hash, mod_revision: entry.mod_revision, lease: entry.lease })
+    }
+
+    /// A name is stored for good. If it had just been lost when it was asked for, it is ours only now, and what happened
+    /// meanwhile was not observed.
+    fn stored(&mut self, name: &KeyName) {
+        if self.local.stored(name) {
+            self.observed(name, self.seen(name));
+        }
+    }
+
     /// Takes in what became of the writes.
     pub fn sync_event(&mut self, now: Instant, event: &SyncEvent) {
         match event {
-            SyncEvent::Done { ticket, result } => self.local.adopted(*ticket, result.is_ok()),
-            SyncEvent::Deleted { name, revision } => {
-                if self.local.retired(name.as_str()) && self.gone.contains(name.as_str()) {
-                    self.give_up(now, &[(name.clone(), *revision)]);
+            SyncEvent::Done { ticket, result } => {
+                if let Some((name, owns)) = self.local.written(*ticket, result.is_ok()) {
+                    if owns {
+                        self.stored(&name);
+                    }
+                    self.settle(now, &name);
                 }
             }
-            SyncEvent::Lost { name } => self.local.lost(name.as_str()),
+            SyncEvent::Deleted { name, revision } => {
+                self.local.retired(name, *revision, self.revision);
+                self.settle(now, name);
+            }
+            SyncEvent::Lost { name } => {
+                self.local.lost(name);
+                self.settle(now, name);
+            }
+            SyncEvent::Stored { name, .. } => {
+                self.stored(name);
+                self.settle(now, name);
+            }
             SyncEvent::Conflict { name, revision, lease, policy } => {
                 let (name, revision, lease, policy) = (name.clone(), *revision, *lease, *policy);
                 self.observers.notify(now, &Notice::Conflict { name, revision, lease, policy });
             }
-            SyncEvent::Stored { .. }
-            | SyncEvent::SetAside { .. }
+            SyncEvent::SetAside { .. }
             | SyncEvent::LeaseLost { .. }
             | SyncEvent::BackendFailed(_)
             | SyncEvent::Closed { .. } => {}
@@ -491,15 +562,15 @@ impl<K: Key> Store<K> {
         self.give_up(now, &due);
     }
 
-    /// Shows keys no more that are gone from the kvstore.
-    fn give_up(&mut self, now: Instant, names: &[(KeyName, Revision)]) {
-        let shared = Arc::clone(&self.shared);
+    /// Shows keys no more that are gone from the kvstore. They were shown until now, so they go at the revision of now:
+    /// what is told after a change is never older.
+    fn give_up(&mut self, now: Instant, names: &[KeyName]) {
+        let (shared, revision) = (Arc::clone(&self.shared), self.revision);
         let mut cache = shared.write();
         let changes: Vec<_> =
-            names.iter().filter_map(|(name, revision)| self.remove(&mut cache, name.as_str(), *revision)).collect();
+            names.iter().filter_map(|name| self.remove(&mut cache, name.as_str(), revision)).collect();
         drop(cache);
-        self.announce(changes.len());
-        self.observers.push(now, changes);
+        self.tell(now, changes);
     }
 
     // Observers.
@@ -532,8 +603,7 @@ impl<K: Key> Store<K> {
     fn snapshot(&self) -> Arc<[Change<K>]> {
         let cache = self.shared.read();
         let create = |(name, entry): (&KeyName, &Entry<K>)| {
-            let origin = self.origin(name.as_str());
-            let change = change(name, None, Some((&entry.key, entry.hash)), entry.mod_revision, origin);
+            let change = change(name, None, Some((&entry.key, entry.hash)), entry.mod_revision, entry.origin);
             Change { initial: true, ..change }
         };
         cache.scan("").map(create).collect()
@@ -572,8 +642,7 @@ impl<K: Key> Store<K> {
     /// The own keys are deleted, except those in `left`: observers are told, once.
     pub fn retract_local(&mut self, now: Instant, left: &[KeyName]) {
         let left: HashSet<_> = left.iter().collect();
-        let names = self.local.names().filter(|name| !left.contains(name));
-        let names: Vec<_> = names.map(|name| (name.clone(), self.revision)).collect();
+        let names: Vec<_> = self.local.ours().filter(|name| !left.contains(name)).cloned().collect();
         self.give_up(now, &names);
     }
 
@@ -591,6 +660,15 @@ impl<K: Key> Drop for Store<K> {
     fn drop(&mut self) {
         self.close("store was dropped");
     }
+}
+
+/// The value stays; whose key it is may not. Only observers who care for the origin see anything in it.
+fn changed_hands<K>(name: &KeyName, entry: &mut Entry<K>, at: Revision, origin: Origin) -> Option<Change<K>> {
+    if std::mem::replace(&mut entry.origin, origin) == origin {
+        return None;
+    }
+    let value = Some((&entry.key, entry.hash));
+    Some(change(name, value, value, at, origin))
 }
 
 fn count(owners: &mut HashMap<LeaseId, usize>, old: Option<LeaseId>, new: Option<LeaseId>) {

@@ -210,11 +210,9 @@ impl Watch {
     }
 
     fn listed(&mut self, mut listing: Listing, page: ListPage) -> Option<Delivery> {
-        self.backoff.reset();
+        let answered = page.header.cluster;
         let Some(mut page) = listing.take(page, &self.range) else {
-            // Another cluster answered in the middle of the list.
-            self.relist();
-            return None;
+            return self.other_history(other_cluster(answered));
         };
         let cluster = listing.cluster();
         page.same_history =
@@ -246,14 +244,17 @@ impl Watch {
 
     fn opened(&mut self, header: Header) -> Option<Delivery> {
         let delivered = self.history.map_or(Revision::ZERO, |history| history.revision);
-        if self.history.is_none_or(|history| history.cluster != header.cluster) || header.revision < delivered {
-            self.relist();
-            return None;
+        if self.foreign(header) {
+            return self.other_history(other_cluster(header.cluster));
+        }
+        if header.revision < delivered {
+            return self.other_history(BackendError::FutureRevision);
         }
         if header.revision.0 - delivered.0 > REPLAY_LIMIT {
             self.relist_changes();
             return None;
         }
+        self.backoff.reset();
         let target = (header.revision > delivered).then_some(header.revision);
         self.state = State::Reading(Reading { target, partial: Vec::new() });
         target.is_none().then_some(Delivery::Live)
@@ -262,8 +263,7 @@ impl Watch {
     fn events(&mut self, mut reading: Reading, response: Events) -> Option<Delivery> {
         self.backoff.reset();
         if self.foreign(response.header) {
-            self.relist();
-            return None;
+            return self.other_history(other_cluster(response.header.cluster));
         }
         let cursor = self.cursor();
         let mut events = std::mem::take(&mut reading.partial);
@@ -283,9 +283,11 @@ impl Watch {
     fn progress(&mut self, mut reading: Reading, header: Header) -> Option<Delivery> {
         self.backoff.reset();
         let delivered = self.history.map_or(Revision::ZERO, |history| history.revision);
-        if self.foreign(header) || header.revision < delivered {
-            self.relist();
-            return None;
+        if self.foreign(header) {
+            return self.other_history(other_cluster(header.cluster));
+        }
+        if header.revision < delivered {
+            return self.other_history(BackendError::FutureRevision);
         }
         if !reading.partial.is_empty() {
             debug_assert!(false, "progress inside a revision");
@@ -320,6 +322,12 @@ impl Watch {
         self.wait(Then::Open, error)
     }
 
+    /// What answered shows another history, or lags behind this one: a full list tells. It waits like any failure, or it
+    /// would ask for list after list as long as there are two that answer differently.
+    fn other_history(&mut self, error: BackendError) -> Option<Delivery> {
+        self.wait(Then::List(Listing::full(&self.range)), error)
+    }
+
     fn wait(&mut self, then: Then, error: BackendError) -> Option<Delivery> {
         self.state = State::Waiting { delay: self.backoff.fail(), then };
         Some(Delivery::Broken(error))
@@ -336,4 +344,8 @@ impl Watch {
     fn foreign(&self, header: Header) -> bool {
         self.history.is_some_and(|history| history.cluster != header.cluster)
     }
+}
+
+fn other_cluster(cluster: ClusterId) -> BackendError {
+    BackendError::unavailable(format_args!("another cluster answers: {:x}", cluster.0))
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use tokio::sync::watch;
 
+use crate::change::Origin;
 use crate::index::{Index, Table};
 use crate::key::KeyName;
 use crate::kv::{LeaseId, Revision};
@@ -19,6 +20,8 @@ pub(crate) struct Entry<K> {
     pub(crate) hash: u128,
     pub(crate) mod_revision: Revision,
     pub(crate) lease: LeaseId,
+    /// As observers were told it.
+    pub(crate) origin: Origin,
 }
 
 /// The shared keys by name, in name order, and by index.
@@ -58,6 +61,11 @@ impl<K> Cache<K> {
 
     pub(crate) fn get_mut(&mut self, name: &str) -> Option<&mut Entry<K>> {
         self.entries.get_mut(name)
+    }
+
+    /// Nothing that is still shown of another history is newer than this revision of the one that counts.
+    pub(crate) fn history_went_back(&mut self, to: Revision) {
+        self.entries.values_mut().for_each(|entry| entry.mod_revision = entry.mod_revision.min(to));
     }
 
     /// In no order.

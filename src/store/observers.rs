@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::change::{Change, Notice, Parcel};
 use crate::filter::Filter;
 use crate::kv::Revision;
-use crate::outbox::{Lag, Mode, Outbox};
+use crate::outbox::{Lag, Mode, Outbox, PARCEL};
 
 /// Names one subscription of one store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,7 +64,18 @@ impl<K> Observers<K> {
         }
     }
 
-    pub(super) fn push(&mut self, now: Instant, changes: Vec<Change<K>>) {
+    /// Adds steps of the cache. In parts no longer than a parcel, since they can name a key many times: what does not fit
+    /// into the first melts or overruns as each observer has it.
+    pub(super) fn push(&mut self, now: Instant, mut steps: Vec<Change<K>>) {
+        while steps.len() > PARCEL {
+            let rest = steps.split_off(PARCEL);
+            self.push_difference(now, std::mem::replace(&mut steps, rest));
+        }
+        self.push_difference(now, steps);
+    }
+
+    /// Adds changes that name each key once.
+    pub(super) fn push_difference(&mut self, now: Instant, changes: Vec<Change<K>>) {
         if changes.is_empty() {
             return;
         }
@@ -76,8 +87,9 @@ impl<K> Observers<K> {
         self.each(|outbox| outbox.notify(now, notice.clone()));
     }
 
-    pub(super) fn history_went_back(&mut self, now: Instant, to: Revision) {
-        self.each(|outbox| outbox.history_went_back(now, to));
+    pub(super) fn history_went_back(&mut self, now: Instant, to: Revision, changes: Vec<Change<K>>) {
+        let changes: Arc<[Change<K>]> = changes.into();
+        self.each(|outbox| outbox.history_went_back(now, to, &changes));
     }
 
     pub(super) fn poll(&mut self) -> Option<(ObserverId, Parcel<K>)> {

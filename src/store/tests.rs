@@ -1,1 +1,12 @@
+//! What users care about, to the letter. The simulation proves the rest.
 
+mod bench;
+mod delays;
+mod lists;
+mod observers;
+mod ownership;
+mod quarantine;
+mod readers;
+
+use self::bench::{Bench, NONE, delete, kv, name, note, put};
+use super::*;

@@ -65,6 +65,13 @@ fn breaks(watch: &mut Watch) {
     assert_eq!(watch.handle(Outcome::Waited), None);
 }
 
+fn waits_and_lists_in_full(watch: &mut Watch, outcome: Outcome) {
+    assert!(matches!(watch.handle(outcome), Some(Delivery::Broken(_))));
+    assert!(matches!(watch.action(), Action::Wait(_)));
+    assert_eq!(watch.handle(Outcome::Waited), None);
+    assert_eq!((listing(watch).min_mod_revision, listing(watch).keys_only), (None, false));
+}
+
 fn delivered(delivery: Option<Delivery>) -> Vec<u64> {
     match delivery {
         Some(Delivery::Events(events)) => events.iter().map(|event| event.revision().0).collect(),
@@ -146,7 +153,8 @@ fn another_cluster_in_the_middle_of_a_list_starts_it_anew() {
     let mut watch = Watch::new(range(), Duration::from_secs(60), 1);
     let _ = watch.handle(page(10, vec![put("a", 3)], true));
     let foreign = Header { cluster: ClusterId(8), revision: Revision(10) };
-    assert_eq!(watch.handle(Outcome::Listed(ListPage { header: foreign, kvs: vec![], more: false, count: 0 })), None);
+    let page = Outcome::Listed(ListPage { header: foreign, kvs: vec![], more: false, count: 0 });
+    waits_and_lists_in_full(&mut watch, page);
     assert_eq!(listing(&watch).revision, None);
 }
 
@@ -181,8 +189,7 @@ fn history_that_went_backwards_or_is_foreign_means_a_full_list() {
     for answer in [header(9), Header { cluster: ClusterId(8), revision: Revision(20) }] {
         let mut watch = reading(10);
         breaks(&mut watch);
-        assert_eq!(watch.handle(Outcome::Opened(answer)), None);
-        assert_eq!(listing(&watch).min_mod_revision, None);
+        waits_and_lists_in_full(&mut watch, Outcome::Opened(answer));
         let Some(Delivery::Page(page)) =
             watch.handle(Outcome::Listed(ListPage { header: answer, kvs: vec![], more: false, count: 0 }))
         else {
@@ -191,8 +198,30 @@ fn history_that_went_backwards_or_is_foreign_means_a_full_list() {
         assert!(!page.same_history);
     }
     let mut watch = reading(10);
-    assert_eq!(watch.handle(Outcome::Read(WatchResponse::Progress(header(9)))), None);
-    assert_eq!(listing(&watch).min_mod_revision, None);
+    waits_and_lists_in_full(&mut watch, Outcome::Read(WatchResponse::Progress(header(9))));
+    let foreign = Header { cluster: ClusterId(8), revision: Revision(20) };
+    let mut watch = reading(10);
+    waits_and_lists_in_full(&mut watch, Outcome::Read(WatchResponse::Progress(foreign)));
+    let mut watch = reading(10);
+    let events = vec![Event::Put(put("a", 20))];
+    let events = Outcome::Read(WatchResponse::Events(Events { header: foreign, events, complete: true }));
+    waits_and_lists_in_full(&mut watch, events);
+}
+
+#[test]
+fn a_member_that_lags_for_long_is_not_asked_for_list_after_list_at_once() {
+    let mut watch = reading(10);
+    breaks(&mut watch);
+    let mut waited = Duration::ZERO;
+    for _ in 0..20 {
+        assert!(matches!(watch.handle(Outcome::Opened(header(9))), Some(Delivery::Broken(_))));
+        let Action::Wait(delay) = watch.action() else { panic!("it does not wait") };
+        waited += delay;
+        assert_eq!(watch.handle(Outcome::Waited), None);
+        let Some(Delivery::Page(page)) = watch.handle(page(10, vec![], false)) else { panic!("no page") };
+        assert!(page.same_history);
+    }
+    assert!(waited > Duration::from_secs(20), "{waited:?}");
 }
 
 #[test]

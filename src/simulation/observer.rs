@@ -1,0 +1,264 @@
+//! An observer that believes only what it is told, and checks every word of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
+
+use super::item::{Dice, Item, quiet_panic};
+use super::model::{Model, Step};
+use crate::change::{Change, Notice, Origin, Parcel};
+use crate::filter::Filter;
+use crate::key::KeyName;
+use crate::kv::Revision;
+use crate::outbox::{Lag, Mode};
+
+/// What an observer wants to hear of.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Wish {
+    prefix: Option<&'static str>,
+    slashes: bool,
+    origin: Option<Origin>,
+    /// Only even values; one of the odd ones panics.
+    even: bool,
+}
+
+impl Wish {
+    pub(super) fn any(dice: &mut Dice) -> Self {
+        Self {
+            prefix: dice.of(&[None, None, Some("a"), Some("a/"), Some(".")]),
+            slashes: dice.one_in(6),
+            origin: dice.of(&[None, None, None, Some(Origin::Local), Some(Origin::Remote)]),
+            even: dice.one_in(4),
+        }
+    }
+
+    pub(super) fn filter(self) -> Filter<Item> {
+        let mut filter = Filter::new();
+        if let Some(prefix) = self.prefix {
+            filter = filter.prefix(prefix);
+        }
+        if self.slashes {
+            filter = filter.glob("*/*").glob("nothing");
+        }
+        if let Some(origin) = self.origin {
+            filter = filter.origin(origin);
+        }
+        if self.even {
+            filter = filter
+                .keys(|_, item: &Item| if item.value == 3 { quiet_panic("3") } else { item.value.is_multiple_of(2) });
+        }
+        filter
+    }
+
+    fn name(self, name: &KeyName) -> bool {
+        let name = name.as_str();
+        self.prefix.is_none_or(|prefix| name.starts_with(prefix)) && (!self.slashes || name.contains('/'))
+    }
+
+    fn passes(self, name: &KeyName, value: u32, origin: Origin) -> bool {
+        self.name(name) && self.origin.is_none_or(|wanted| wanted == origin) && (!self.even || value.is_multiple_of(2))
+    }
+
+    /// What of the cache passes.
+    pub(super) fn of(self, model: &Model) -> BTreeMap<KeyName, u32> {
+        let passes = |name: &KeyName, (value, origin): (u32, Origin)| self.passes(name, value, origin).then_some(value);
+        model.visible.iter().filter_map(|(name, shown)| Some((name.clone(), passes(name, *shown)?))).collect()
+    }
+}
+
+/// One observer and its shadow of the cache.
+pub(super) struct Observer {
+    pub(super) wish: Wish,
+    pub(super) mode: Mode,
+    /// With how many steps of the cache there were.
+    pub(super) in_flight: Option<(Parcel<Item>, usize)>,
+    /// It handles nothing before it is woken.
+    pub(super) asleep: bool,
+    /// The first state, once the store has one.
+    first: Option<(BTreeMap<KeyName, u32>, Revision)>,
+    synced: bool,
+    shadow: BTreeMap<KeyName, u32>,
+    /// The newest revision told of each key, and of all.
+    revisions: BTreeMap<KeyName, Revision>,
+    told: Revision,
+    /// Told up to here of the steps of the cache.
+    position: usize,
+    /// Steps may be missing up to this revision.
+    difference_to: Option<Revision>,
+    undecodable: BTreeSet<KeyName>,
+    /// Steps were left out since it was last up to date.
+    resynced: bool,
+}
+
+impl Observer {
+    pub(super) fn any(dice: &mut Dice) -> Self {
+        let capacity = NonZeroUsize::new(dice.of(&[1, 2, 5, usize::MAX])).expect("it is not zero");
+        let mode = if dice.one_in(2) { Mode::LatestPerKey } else { Mode::EveryEvent { capacity } };
+        Self {
+            wish: if dice.one_in(4) { Wish::default() } else { Wish::any(dice) },
+            mode,
+            in_flight: None,
+            asleep: dice.one_in(4),
+            first: None,
+            synced: false,
+            shadow: BTreeMap::new(),
+            revisions: BTreeMap::new(),
+            told: Revision::ZERO,
+            position: 0,
+            difference_to: None,
+            undecodable: BTreeSet::new(),
+            resynced: false,
+        }
+    }
+
+    /// The store has a first state for it.
+    pub(super) fn begin(&mut self, model: &Model) {
+        if self.first.is_none() {
+            self.first = Some((self.wish.of(model), model.revision));
+            self.told = model.revision;
+            self.position = model.log.len();
+        }
+    }
+
+    pub(super) fn handle(&mut self, parcel: &Parcel<Item>, steps: usize, model: &Model) {
+        match parcel {
+            Parcel::Changes(changes) => {
+                assert!(!changes.is_empty() && changes.len() <= 256, "{} changes at once", changes.len());
+                for change in changes.iter() {
+                    self.change(change, model);
+                }
+            }
+            Parcel::Notice(notice) => self.notice(notice, steps, model),
+        }
+    }
+
+    fn change(&mut self, change: &Change<Item>, model: &Model) {
+        let name = &change.name;
+        let value = |item: &Option<std::sync::Arc<Item>>| {
+            item.as_ref().map(|item| {
+                assert_eq!(item.name, name.as_str());
+                item.value
+            })
+        };
+        let (old, new) = (value(&change.old), value(&change.new));
+        let (first, _) = self.first.as_ref().expect("nothing is told before the first list");
+        // Paired, and no deletion of an unknown key.
+        assert_eq!(old, self.shadow.get(name).copied(), "what was told before: {change:?}");
+        assert!(old.is_some() || new.is_some(), "deletion of an unknown key: {change:?}");
+        // Quiet.
+        assert_ne!(old, new, "nothing new: {change:?}");
+        // Filtered.
+        assert!(new.is_none_or(|value| self.wish.passes(name, value, change.origin)), "unwanted: {change:?}");
+        assert!(self.wish.name(name), "unwanted name: {change:?}");
+        // Ordered.
+        let last = self.revisions.insert(name.clone(), change.revision);
+        assert!(last.is_none_or(|last| last <= change.revision), "after {last:?}: {change:?}");
+        assert_eq!(change.initial, !self.synced, "first state: {change:?}");
+        if change.initial {
+            assert_eq!(first.get(name).copied(), new, "not of the first state: {change:?}");
+        } else if let Mode::EveryEvent { .. } = self.mode {
+            if self.difference_to.is_some_and(|to| change.revision > to) {
+                self.difference_to = None;
+            }
+            if self.difference_to.is_none() {
+                assert!(self.told <= change.revision, "after {}: {change:?}", self.told);
+            }
+        }
+        if !change.initial {
+            self.step(change, new, model);
+        }
+        self.told = self.told.max(change.revision);
+        match new {
+            Some(value) => self.shadow.insert(name.clone(), value),
+            None => self.shadow.remove(name),
+        };
+    }
+
+    /// Every step, or at least none that never was.
+    fn step(&mut self, change: &Change<Item>, new: Option<u32>, model: &Model) {
+        // What is left of an earlier history is as old as the one after it began.
+        let began = |step: &Step| matches!(step, Step::WentBack { to } if *to == change.revision);
+        let left = model.log[self.position..].iter().any(began);
+        let is_it = |step: &Step| match step {
+            Step::Change { name, new: to, origin, revision } => {
+                let seen = to.filter(|to| self.wish.passes(name, *to, *origin));
+                let at = *revision == change.revision || left;
+                *name == change.name && at && *origin == change.origin && seen == new
+            }
+            Step::WentBack { .. } => false,
+        };
+        if self.resynced || self.mode == Mode::LatestPerKey {
+            assert!(model.log[self.position..].iter().any(is_it), "it never was so: {change:?}");
+            return;
+        }
+        let heard = |step: &Step| match step {
+            Step::Change { name, new, origin, .. } => {
+                new.filter(|new| self.wish.passes(name, *new, *origin)) != self.shadow.get(name).copied()
+            }
+            Step::WentBack { .. } => true,
+        };
+        let next = self.position + model.log[self.position..].iter().position(heard).expect("there was a step");
+        assert!(is_it(&model.log[next]), "{:?} is next, not {change:?}", model.log[next]);
+        self.position = next + 1;
+    }
+
+    fn notice(&mut self, notice: &Notice, steps: usize, model: &Model) {
+        match notice {
+            Notice::Synced { revision, entries } => {
+                let (first, at) = self.first.as_ref().expect("nothing is told before the first list");
+                assert!(!std::mem::replace(&mut self.synced, true), "synced twice");
+                assert_eq!((&self.shadow, *revision, *entries), (first, *at, first.len()), "first state");
+            }
+            Notice::Resynced { from, to } => {
+                assert!(self.synced);
+                assert_eq!(*from, self.told, "the last revision told");
+                let ahead = &model.log[self.position..steps];
+                let back = |step: &Step| matches!(step, Step::WentBack { .. });
+                let went_back = ahead.iter().any(back);
+                let to_there = |step: &Step| matches!(step, Step::WentBack { to: there } if there == to);
+                assert!(!went_back || self.resynced || ahead.iter().any(to_there), "history went back, not to {to}");
+                let overrun = match self.mode {
+                    Mode::LatestPerKey => false,
+                    Mode::EveryEvent { capacity } => ahead.len() > capacity.get(),
+                };
+                assert!(went_back || overrun, "{notice:?} without a reason");
+                if went_back {
+                    self.revisions.clear();
+                }
+                (self.told, self.difference_to, self.resynced) = (*to, Some(*to), true);
+            }
+            Notice::Undecodable { name, revision, .. } => {
+                assert!(self.synced);
+                assert!(self.wish.name(name), "unwanted: {notice:?}");
+                assert!(model.undecodable.contains(&(name.clone(), *revision)), "it never was so: {notice:?}");
+                self.undecodable.insert(name.clone());
+            }
+            Notice::Conflict { name, .. } => assert!(self.wish.name(name), "unwanted: {notice:?}"),
+        }
+    }
+
+    /// It has been told all there is.
+    pub(super) fn is_up_to_date(&mut self, model: &Model) {
+        assert_eq!(self.synced, self.first.is_some(), "synced as soon as there is something");
+        if self.synced {
+            assert_eq!(self.shadow, self.wish.of(model), "told otherwise");
+            for name in model.quarantine().filter(|name| self.wish.name(name)) {
+                assert!(self.undecodable.contains(name), "not told that {name} is undecodable");
+            }
+            let ahead = model.log.get(self.position..).unwrap_or_default();
+            let went_back = ahead.iter().any(|step| matches!(step, Step::WentBack { .. }));
+            assert!(!went_back || self.resynced, "not told that history went back");
+        }
+        (self.position, self.resynced) = (model.log.len(), false);
+    }
+
+    /// Whether no more waits than may, if `names` is how many keys there can be.
+    pub(super) fn is_bounded(&self, lag: &Lag, names: usize) {
+        let queue = match self.mode {
+            Mode::LatestPerKey => 0,
+            Mode::EveryEvent { capacity } => capacity.get(),
+        };
+        // Of each name one change and two notices, besides the parcel under way.
+        let most = queue.saturating_add(256 + 3 * names);
+        assert!(lag.pending <= most, "{} changes wait", lag.pending);
+    }
+}

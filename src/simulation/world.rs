@@ -1,0 +1,186 @@
+//! The kvstore, and all that strangers and operators do to it.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::item::Dice;
+use crate::backend::memory::Mvcc;
+use crate::backend::{Expect, ListRequest, Write, WriteAction};
+use crate::kv::{ClusterId, KeyValue, LeaseId, Revision};
+use crate::prefix::Prefix;
+
+/// The kvstore and its backup.
+pub(super) struct World {
+    pub(super) mvcc: Mvcc,
+    pub(super) prefix: Prefix,
+    backup: Option<Mvcc>,
+    /// History has gone back and the watch has not noticed. Nothing is written before: if the revisions were used up
+    /// again, nobody could notice.
+    pub(super) frozen: bool,
+}
+
+/// What was done to the kvstore as a whole.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Disaster {
+    WentBack,
+    Replaced,
+}
+
+impl World {
+    pub(super) fn new(prefix: &Prefix) -> Self {
+        Self { mvcc: Mvcc::new(), prefix: prefix.clone(), backup: None, frozen: false }
+    }
+
+    pub(super) fn revision(&self) -> Revision {
+        self.mvcc.header().revision
+    }
+
+    /// Everything below the prefix.
+    pub(super) fn all(&self) -> Vec<KeyValue> {
+        self.mvcc.list(&ListRequest::new(self.prefix.range())).expect("the newest revision is there").kvs
+    }
+
+    pub(super) fn put(&mut self, path: Bytes, value: Bytes, lease: LeaseId) {
+        let action = WriteAction::Put { value, lease };
+        self.write(vec![Write { path, expect: Expect::Any, action }]);
+    }
+
+    fn delete(&mut self, path: Bytes) {
+        self.write(vec![Write { path, expect: Expect::Any, action: WriteAction::Delete }]);
+    }
+
+    fn write(&mut self, writes: Vec<Write>) {
+        self.mvcc.write(writes).expect("the write is possible");
+    }
+
+    /// Ends the leases whose time has come.
+    pub(super) fn expire(&mut self, now: Instant) {
+        if !self.frozen {
+            self.mvcc.expire(now);
+        }
+    }
+
+    fn lease(&mut self, dice: &mut Dice, now: Instant) -> LeaseId {
+        if dice.one_in(3) {
+            let ttl = Duration::from_secs(dice.0.u64(1..90));
+            self.mvcc.grant(ttl, now).expect("the lease is possible").lease
+        } else {
+            LeaseId::NONE
+        }
+    }
+
+    /// One random change, in words.
+    pub(super) fn step(&mut self, dice: &mut Dice, now: Instant) -> String {
+        let path = self.prefix.path(&dice.name());
+        match dice.0.u32(..20) {
+            _ if self.frozen => "frozen".into(),
+            0..8 => {
+                let (value, lease) = (dice.value(), self.lease(dice, now));
+                let words = format!("put {path:?} {value:?} lease {lease}");
+                self.put(path, value, lease);
+                words
+            }
+            8..11 => {
+                let words = format!("delete {path:?}");
+                self.delete(path);
+                words
+            }
+            11 => {
+                let value = dice.value();
+                let words = format!("delete {path:?} and put it {value:?}");
+                self.delete(path.clone());
+                self.put(path, value, LeaseId::NONE);
+                words
+            }
+            12..15 => {
+                let mut writes: Vec<Write> = Vec::new();
+                for _ in 0..dice.0.usize(2..6) {
+                    let path = self.prefix.path(&dice.name());
+                    let value = dice.value();
+                    let put = WriteAction::Put { value, lease: LeaseId::NONE };
+                    let action = if dice.one_in(3) { WriteAction::Delete } else { put };
+                    if writes.iter().all(|write| write.path != path) {
+                        writes.push(Write { path, expect: Expect::Any, action });
+                    }
+                }
+                let words = format!("transaction of {writes:?}");
+                self.write(writes);
+                words
+            }
+            15 => {
+                let stranger = dice.of(&[&b"p"[..], b"p/", b"p0/a", b"p1/a", b"px", b"p/\xff", b"p/\xff", b"o"]);
+                let path = Bytes::from_static(stranger);
+                let words = format!("put or delete stranger {path:?}");
+                if dice.one_in(3) {
+                    self.delete(path)
+                } else {
+                    self.put(path, "1".into(), LeaseId::NONE)
+                }
+                words
+            }
+            16 => {
+                self.backup = Some(self.mvcc.clone());
+                "backup".into()
+            }
+            17 => {
+                let revision = Revision(self.revision().0.saturating_sub(dice.0.u64(..6)));
+                let done = self.mvcc.compact(revision).is_ok();
+                format!("compact {revision}: {done}")
+            }
+            18 => {
+                let count = dice.0.u32(1..30);
+                for n in 0..count {
+                    let (path, value) = (self.prefix.path(&dice.name()), dice.0.u32(..6).to_string());
+                    if n % 4 == 3 { self.delete(path) } else { self.put(path, value.into(), LeaseId::NONE) }
+                }
+                format!("{count} writes at once")
+            }
+            _ => {
+                let path = Bytes::from_static(b"elsewhere");
+                self.put(path, "1".into(), LeaseId::NONE);
+                "put elsewhere".into()
+            }
+        }
+    }
+
+    /// So many writes that replaying them is too slow.
+    pub(super) fn flood(&mut self, dice: &mut Dice, writes: usize) {
+        for n in 0..writes {
+            let (path, value) = (self.prefix.path(&dice.name()), dice.0.u32(..100).to_string());
+            if n % 9 == 8 { self.delete(path) } else { self.put(path, value.into(), LeaseId::NONE) }
+        }
+    }
+
+    /// An older backup or another cluster, if one is at hand that can be noticed. `known` is what the watch has
+    /// delivered, `answered` what writers have been told.
+    pub(super) fn disaster(
+        &mut self,
+        dice: &mut Dice,
+        now: Instant,
+        known: Revision,
+        answered: Revision,
+    ) -> Option<Disaster> {
+        if self.frozen {
+            return None;
+        }
+        if dice.one_in(3) {
+            let cluster = ClusterId(self.mvcc.header().cluster.0 + 1);
+            let mut other = Self { mvcc: Mvcc::new().cluster(cluster), ..Self::new(&self.prefix) };
+            for _ in 0..dice.0.u32(..30) {
+                other.step(dice, now);
+            }
+            *self = other;
+            self.backup = None;
+            return Some(Disaster::Replaced);
+        }
+        let backup = self.backup.as_ref()?;
+        let revision = backup.header().revision;
+        if revision >= known && revision < answered {
+            return None;
+        }
+        self.mvcc.restore(backup, now);
+        self.frozen = true;
+        Some(Disaster::WentBack)
+    }
+}

@@ -1,0 +1,246 @@
+//! A store on the bench: deliveries in, words out.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::*;
+use crate::watch::PageKeys;
+
+/// A name and a number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Note {
+    pub(super) name: String,
+    pub(super) value: u32,
+}
+
+#[derive(Debug)]
+pub(super) enum Digits {}
+
+thread_local! {
+    static DECODED: Cell<usize> = const { Cell::new(0) };
+}
+
+impl Key for Note {
+    type Codec = Digits;
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+}
+
+/// The text of the panics of this bench, which print nothing.
+pub(super) const PANIC: &str = "boo";
+
+pub(super) fn quiet_panic() -> ! {
+    std::panic::resume_unwind(Box::new(PANIC))
+}
+
+impl Codec<Note> for Digits {
+    const TAG: &'static str = "digits";
+
+    fn encode(key: &Note) -> Result<Bytes, CodecError> {
+        match key.value {
+            666 => quiet_panic(),
+            value => Ok(value.to_string().into()),
+        }
+    }
+
+    fn decode(name: &KeyName, value: &Bytes) -> Result<Note, CodecError> {
+        DECODED.set(DECODED.get() + 1);
+        match &value[..] {
+            b"panic" => quiet_panic(),
+            digits => match std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok()) {
+                Some(value) => Ok(Note { name: name.to_string(), value }),
+                None => Err(CodecError::new("no digits")),
+            },
+        }
+    }
+}
+
+pub(super) fn name(name: &str) -> KeyName {
+    KeyName::new(name).unwrap()
+}
+
+pub(super) fn note(name: &str, value: u32) -> Note {
+    Note { name: name.into(), value }
+}
+
+pub(super) fn kv(name: &str, value: &str, revision: u64) -> KeyValue {
+    KeyValue {
+        path: format!("p/{name}").into(),
+        value: value.to_owned().into(),
+        create_revision: Revision(revision),
+        mod_revision: Revision(revision),
+        lease: LeaseId(1),
+    }
+}
+
+pub(super) fn put(name: &str, value: &str, revision: u64) -> Event {
+    Event::Put(kv(name, value, revision))
+}
+
+pub(super) fn delete(name: &str, revision: u64) -> Event {
+    Event::Delete { path: format!("p/{name}").into(), revision: Revision(revision) }
+}
+
+pub(super) struct Bench {
+    pub(super) store: Store<Note>,
+    pub(super) reader: Reader<Note>,
+    pub(super) now: Instant,
+    /// Parcels not handled yet.
+    held: HashMap<ObserverId, Parcel<Note>>,
+}
+
+impl Bench {
+    pub(super) fn new() -> Self {
+        Self::with(|config| config)
+    }
+
+    pub(super) fn with(config: impl FnOnce(Config) -> Config) -> Self {
+        DECODED.set(0);
+        let config = config(Config::new(Prefix::new("p").unwrap()));
+        let store = Store::new(&config, vec![Index::new("tens", |note: &Note| vec![(note.value / 10).to_string()])]);
+        Self { reader: store.reader(), store, now: Instant::now(), held: HashMap::new() }
+    }
+
+    /// A store whose first list has these keys.
+    pub(super) fn listed(keys: &[KeyValue], revision: u64) -> Self {
+        let mut bench = Self::new();
+        bench.list(keys, revision);
+        bench
+    }
+
+    pub(super) fn decoded() -> usize {
+        DECODED.get()
+    }
+
+    pub(super) fn deliver(&mut self, delivery: Delivery) {
+        self.store.deliver(self.now, delivery).unwrap();
+    }
+
+    pub(super) fn page(first: bool, last: bool, revision: u64, keys: PageKeys) -> Delivery {
+        Delivery::Page(Page { first, last, revision: Revision(revision), same_history: true, keys })
+    }
+
+    pub(super) fn list(&mut self, keys: &[KeyValue], revision: u64) {
+        self.deliver(Self::page(true, true, revision, PageKeys::Full(keys.to_vec())));
+    }
+
+    /// A list of another history.
+    pub(super) fn foreign_list(&mut self, keys: &[KeyValue], revision: u64) {
+        let (revision, keys) = (Revision(revision), PageKeys::Full(keys.to_vec()));
+        self.deliver(Delivery::Page(Page { first: true, last: true, revision, same_history: false, keys }));
+    }
+
+    pub(super) fn events(&mut self, events: impl Into<Vec<Event>>) {
+        self.deliver(Delivery::Events(events.into()));
+    }
+
+    pub(super) fn passes(&mut self, seconds: u64) {
+        self.now += Duration::from_secs(seconds);
+        self.store.timeout(self.now);
+    }
+
+    pub(super) fn sync(&mut self, event: &SyncEvent) {
+        self.store.sync_event(self.now, event);
+    }
+
+    pub(super) fn deleted(&mut self, of: &str, revision: u64) {
+        self.sync(&SyncEvent::Deleted { name: name(of), revision: Revision(revision) });
+    }
+
+    pub(super) fn done(&mut self, ticket: u64, result: Result<u64, crate::sync::WriteError>) {
+        self.sync(&SyncEvent::Done { ticket: Ticket(ticket), result: result.map(Revision) });
+    }
+
+    /// Owns a key that is in the kvstore.
+    pub(super) fn own(&mut self, of: &str, value: u32, revision: u64) {
+        self.store.put_local(&note(of, value)).unwrap();
+        self.events([put(of, &value.to_string(), revision)]);
+        self.sync(&SyncEvent::Stored { name: name(of), revision: Revision(revision) });
+    }
+
+    pub(super) fn observer(&mut self) -> ObserverId {
+        self.observe(Filter::new(), Mode::LatestPerKey)
+    }
+
+    pub(super) fn observe(&mut self, filter: Filter<Note>, mode: Mode) -> ObserverId {
+        self.store.subscribe(self.now, filter, mode)
+    }
+
+    /// Takes the next parcel and does not handle it.
+    pub(super) fn hold(&mut self, id: ObserverId) -> Vec<String> {
+        while let Some((id, parcel)) = self.store.poll_parcel() {
+            self.held.insert(id, parcel);
+        }
+        self.held.get(&id).map(words).unwrap_or_default()
+    }
+
+    /// Handles the parcel on hold.
+    pub(super) fn handled(&mut self, id: ObserverId) {
+        self.held.remove(&id);
+        self.store.delivered(id);
+    }
+
+    /// Everything the observer has still to be told.
+    pub(super) fn told(&mut self, id: ObserverId) -> Vec<String> {
+        let mut told = Vec::new();
+        loop {
+            let words = self.hold(id);
+            if words.is_empty() {
+                return told;
+            }
+            told.extend(words);
+            self.handled(id);
+        }
+    }
+
+    /// The cache in words.
+    pub(super) fn shown(&self) -> Vec<String> {
+        self.reader.scan("").entries.iter().map(|(name, note)| format!("{name}={}", note.value)).collect()
+    }
+
+    /// What the sync has to be told, in words.
+    pub(super) fn inputs(&mut self) -> Vec<String> {
+        std::iter::from_fn(|| self.store.poll_sync())
+            .map(|input| match input {
+                SyncInput::Command(Command::Put { name, .. }) => format!("put {name}"),
+                SyncInput::Command(command) => format!("{command:?}"),
+                SyncInput::Observed(Observation { name, revision, state }) => match state {
+                    Some(seen) => format!("{name} is of {} at {revision}", seen.mod_revision),
+                    None => format!("{name} is gone at {revision}"),
+                },
+                SyncInput::BackendUp => "up".into(),
+                SyncInput::Forget => "forget".into(),
+                SyncInput::Owners(owners) => format!("{owners} owners"),
+            })
+            .collect()
+    }
+}
+
+fn words(parcel: &Parcel<Note>) -> Vec<String> {
+    match parcel {
+        Parcel::Changes(changes) => changes.iter().map(in_words).collect(),
+        Parcel::Notice(Notice::Synced { revision, entries }) => vec![format!("synced {entries} @{revision}")],
+        Parcel::Notice(Notice::Resynced { from, to }) => vec![format!("resynced {from} to {to}")],
+        Parcel::Notice(Notice::Undecodable { name, revision, cause }) => {
+            vec![format!("undecodable {name} @{revision}: {cause}")]
+        }
+        Parcel::Notice(Notice::Conflict { name, revision, .. }) => vec![format!("conflict {name} @{revision}")],
+    }
+}
+
+fn in_words(change: &Change<Note>) -> String {
+    let Change { name, old, new, revision, origin, .. } = change;
+    let origin = if *origin == Origin::Local { " own" } else { "" };
+    match (old, new) {
+        (None, Some(new)) => format!("+{name}={} @{revision}{origin}", new.value),
+        (Some(old), Some(new)) => format!("{name}:{}->{} @{revision}{origin}", old.value, new.value),
+        (Some(_), None) => format!("-{name} @{revision}{origin}"),
+        (None, None) => format!("void {name}"),
+    }
+}
+
+/// The path of nothing.
+pub(super) const NONE: [&str; 0] = [];

@@ -1,0 +1,116 @@
+//! Values that cannot be decoded.
+
+use super::*;
+
+fn keeping(policy: OnUndecodable) -> (Bench, ObserverId) {
+    let mut bench = Bench::with(|config| config.on_undecodable(policy));
+    bench.list(&[kv("a", "1", 2)], 5);
+    let id = bench.observer();
+    bench.told(id);
+    (bench, id)
+}
+
+fn undecodable(bench: &Bench) -> usize {
+    bench.store.status(&SyncStats::default()).undecodable
+}
+
+#[test]
+fn the_last_good_value_stays_until_the_key_heals() {
+    let (mut bench, id) = keeping(OnUndecodable::KeepLast);
+    bench.events([put("a", "x", 6), put("new", "y", 7)]);
+    assert_eq!(bench.told(id), ["undecodable a @6: no digits", "undecodable new @7: no digits"]);
+    assert_eq!((bench.shown(), undecodable(&bench)), (vec!["a=1".to_owned()], 2));
+    assert_eq!(bench.store.quarantined("a"), Some(&Bytes::from("x")));
+    bench.events([put("a", "2", 8), put("new", "3", 9)]);
+    assert_eq!(bench.told(id), ["a:1->2 @8", "+new=3 @9"]);
+    assert_eq!((undecodable(&bench), bench.store.quarantined("a")), (0, None));
+}
+
+#[test]
+fn healing_to_the_last_good_value_is_silence() {
+    let (mut bench, id) = keeping(OnUndecodable::KeepLast);
+    bench.events([put("a", "x", 6), put("a", "1", 7)]);
+    assert_eq!(bench.told(id), ["undecodable a @6: no digits"]);
+    assert_eq!((undecodable(&bench), bench.reader.get_with_revision("a").unwrap().1), (0, Revision(7)));
+}
+
+#[test]
+fn an_undecodable_key_goes_if_that_is_the_policy_and_comes_back_when_it_heals() {
+    let (mut bench, id) = keeping(OnUndecodable::Remove);
+    bench.events([put("a", "x", 6)]);
+    assert_eq!(
+        (bench.told(id), bench.shown()),
+        (vec!["undecodable a @6: no digits".to_owned(), "-a @6".into()], vec![])
+    );
+    bench.events([put("a", "1", 7)]);
+    assert_eq!(bench.told(id), ["+a=1 @7"]);
+}
+
+#[test]
+fn deleting_an_undecodable_key_is_told_if_the_key_was_shown() {
+    let (mut bench, id) = keeping(OnUndecodable::KeepLast);
+    bench.events([put("a", "x", 6), put("new", "y", 7), delete("a", 8), delete("new", 9)]);
+    let told = bench.told(id);
+    assert_eq!((told.last().unwrap().as_str(), told.len()), ("-a @8", 3));
+    assert_eq!(undecodable(&bench), 0);
+    let (mut bench, id) = keeping(OnUndecodable::Remove);
+    bench.events([put("a", "x", 6)]);
+    bench.told(id);
+    bench.events([delete("a", 7)]);
+    assert_eq!((bench.told(id), undecodable(&bench)), (vec![], 0));
+}
+
+#[test]
+fn a_relist_knows_an_undecodable_value_again_and_notices_that_it_is_gone() {
+    let (mut bench, id) = keeping(OnUndecodable::KeepLast);
+    bench.events([put("a", "x", 6), put("new", "y", 7)]);
+    bench.told(id);
+    let before = Bench::decoded();
+    bench.list(&[kv("a", "x", 6), kv("new", "y", 7)], 8);
+    assert_eq!((bench.told(id), Bench::decoded(), undecodable(&bench)), (vec![], before, 2));
+    bench.list(&[kv("a", "x", 6)], 9);
+    assert_eq!((bench.told(id), undecodable(&bench)), (vec![], 1));
+    bench.list(&[], 10);
+    assert_eq!((bench.told(id), undecodable(&bench)), (vec!["-a @10".to_owned()], 0));
+}
+
+#[test]
+fn the_same_nonsense_again_is_told_once_and_another_again() {
+    let (mut bench, id) = keeping(OnUndecodable::KeepLast);
+    bench.events([put("a", "x", 6)]);
+    bench.told(id);
+    bench.events([put("a", "x", 7)]);
+    assert_eq!(bench.told(id), NONE);
+    bench.events([put("a", "y", 8)]);
+    assert_eq!(bench.told(id), ["undecodable a @8: no digits"]);
+}
+
+#[test]
+fn late_observers_hear_of_undecodable_values_too() {
+    let (mut bench, _) = keeping(OnUndecodable::KeepLast);
+    bench.events([put("a", "x", 6), put("b", "x", 7)]);
+    let late = bench.observe(Filter::new().prefix("a"), Mode::LatestPerKey);
+    assert_eq!(bench.told(late), ["+a=1 @2", "synced 1 @7", "undecodable a @6: no digits"]);
+}
+
+#[test]
+fn a_codec_that_panics_is_an_undecodable_value_and_counted() {
+    let (mut bench, id) = keeping(OnUndecodable::KeepLast);
+    bench.events([put("a", "panic", 6), put("b", "2", 7)]);
+    let told = bench.told(id);
+    assert_eq!(told, [&format!("undecodable a @6: decoding panicked: {}", bench::PANIC), "+b=2 @7"]);
+    assert_eq!(bench.store.status(&SyncStats::default()).panics, 1);
+    assert_eq!(bench.shown(), ["a=1", "b=2"]);
+}
+
+#[test]
+fn an_index_that_panics_leaves_the_key_out_of_it_and_is_counted() {
+    let config = Config::new(Prefix::new("p").unwrap());
+    let picky = |note: &bench::Note| if note.value == 3 { bench::quiet_panic() } else { vec!["all".to_owned()] };
+    let mut store = Store::new(&config, vec![Index::new("picky", picky)]);
+    let keys = vec![kv("a", "3", 2), kv("b", "4", 2)];
+    store.deliver(Instant::now(), Bench::page(true, true, 5, crate::watch::PageKeys::Full(keys))).unwrap();
+    let found = store.reader().lookup("picky", "all").unwrap().entries;
+    assert_eq!(found.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["b"]);
+    assert_eq!((store.reader().len(), store.status(&SyncStats::default()).panics), (2, 1));
+}

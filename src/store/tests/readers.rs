@@ -1,0 +1,189 @@
+//! Reading the cache: while it changes, and waiting for it.
+
+use std::time::Duration;
+
+use super::*;
+use crate::reader::{AtLeastError, Closed, UnknownIndex};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn later(mut bench: Bench, seconds: u64, act: impl FnOnce(&mut Bench) + 'static) {
+    tokio::task::spawn_local(async move {
+        tokio::time::sleep(SECOND * u32::try_from(seconds).unwrap()).await;
+        act(&mut bench);
+        // It stays until the test ends.
+        std::future::pending::<()>().await;
+    });
+}
+
+async fn local<T>(test: impl Future<Output = T>) -> T {
+    tokio::task::LocalSet::new().run_until(test).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_least_waits_until_the_cache_is_there() {
+    local(async {
+        let bench = Bench::listed(&[], 5);
+        let reader = bench.reader.clone();
+        assert_eq!(reader.at_least(Revision(5), Duration::ZERO).await, Ok(()));
+        later(bench, 3, |bench| bench.events([put("a", "1", 7)]));
+        let start = tokio::time::Instant::now();
+        assert_eq!(reader.at_least(Revision(6), 10 * SECOND).await, Ok(()));
+        assert_eq!((start.elapsed(), reader.snapshot().revision), (3 * SECOND, Revision(7)));
+        assert_eq!(reader.get("a").unwrap().value, 1);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_least_is_content_with_progress() {
+    local(async {
+        let bench = Bench::listed(&[], 5);
+        let reader = bench.reader.clone();
+        later(bench, 1, |bench| bench.deliver(Delivery::Progress(Revision(6))));
+        assert_eq!(reader.at_least(Revision(6), 10 * SECOND).await, Ok(()));
+        assert_eq!(reader.snapshot().revision, Revision(6));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_least_gives_up_in_time_and_says_how_the_store_is() {
+    let mut bench = Bench::listed(&[], 5);
+    bench.deliver(Delivery::Live);
+    let start = tokio::time::Instant::now();
+    let timed_out = bench.reader.at_least(Revision(9), 4 * SECOND).await.unwrap_err();
+    assert_eq!(start.elapsed(), 4 * SECOND);
+    let (wanted, reached) = (Revision(9), Revision(5));
+    assert_eq!(timed_out, AtLeastError::TimedOut { wanted, reached, state: State::Synced });
+    assert_eq!(timed_out.to_string(), "cache is at revision 5, not yet at 9 (synced)");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_is_told_when_the_store_closes_or_is_dropped() {
+    local(async {
+        for drops in [true, false] {
+            let bench = Bench::listed(&[], 5);
+            let (reader, mut changes) = (bench.reader.clone(), bench.reader.clone());
+            tokio::task::spawn_local(async move {
+                tokio::time::sleep(SECOND).await;
+                let mut bench = bench;
+                if drops {
+                    drop(bench);
+                } else {
+                    bench.store.close("left");
+                    std::future::pending::<()>().await;
+                }
+            });
+            let (waits, changed) = tokio::join!(reader.at_least(Revision(9), 60 * SECOND), changes.changed());
+            assert_eq!((waits, changed), (Err(AtLeastError::Closed { reached: Revision(5) }), Err(Closed)));
+            assert_eq!(reader.at_least(Revision(5), SECOND).await, Ok(()));
+            assert_eq!(changes.changed().await, Err(Closed));
+        }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn changed_answers_once_for_what_happened_since() {
+    let mut bench = Bench::listed(&[], 5);
+    let mut reader = bench.reader.clone();
+    bench.events([put("a", "1", 6)]);
+    bench.events([put("a", "2", 7)]);
+    assert_eq!(reader.changed().await, Ok(Revision(7)));
+    let nothing = tokio::time::timeout(SECOND, reader.changed());
+    assert!(nothing.await.is_err(), "nothing has changed");
+    bench.events([put("a", "2", 8), delete("unknown", 8)]);
+    bench.deliver(Delivery::Progress(Revision(9)));
+    let nothing = tokio::time::timeout(SECOND, reader.changed());
+    assert!(nothing.await.is_err(), "an unchanged value is no change");
+    bench.events([delete("a", 10)]);
+    assert_eq!(reader.changed().await, Ok(Revision(10)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_between_clone_and_call_is_not_lost_nor_by_a_cancelled_call() {
+    let mut bench = Bench::listed(&[], 5);
+    let mut reader = bench.reader.clone();
+    let mut clone = reader.clone();
+    let cancelled = tokio::time::timeout(SECOND, reader.changed());
+    assert!(cancelled.await.is_err());
+    bench.events([put("a", "1", 6)]);
+    let mut late = reader.clone();
+    assert_eq!(reader.changed().await, Ok(Revision(6)));
+    assert_eq!(clone.changed().await, Ok(Revision(6)));
+    assert_eq!(late.changed().await, Ok(Revision(6)));
+    let mut new = bench.store.reader();
+    let nothing = tokio::time::timeout(SECOND, new.changed());
+    assert!(nothing.await.is_err(), "a new reader has seen all");
+}
+
+#[test]
+fn scans_and_lookups_are_in_name_order_and_exact() {
+    let keys = [kv("b/2", "21", 2), kv("b", "22", 3), kv("b/1", "23", 4), kv("c", "24", 5), kv("a", "3", 6)];
+    let mut bench = Bench::listed(&keys, 9);
+    let names = |entries: Vec<(KeyName, Arc<bench::Note>)>| -> Vec<_> {
+        entries.into_iter().map(|(name, _)| name.to_string()).collect()
+    };
+    assert_eq!(names(bench.reader.scan("b/").entries), ["b/1", "b/2"]);
+    assert_eq!(names(bench.reader.scan("b").entries), ["b", "b/1", "b/2"]);
+    assert_eq!(names(bench.reader.lookup("tens", "2").unwrap().entries), ["b", "b/1", "b/2", "c"]);
+    assert_eq!(bench.reader.lookup("hundreds", "2").unwrap_err(), UnknownIndex("hundreds".into()));
+    bench.events([put("b", "31", 10), delete("c", 11)]);
+    assert_eq!(names(bench.reader.lookup("tens", "2").unwrap().entries), ["b/1", "b/2"]);
+    assert_eq!(names(bench.reader.lookup("tens", "3").unwrap().entries), ["b"]);
+}
+
+#[test]
+fn a_reader_outlives_the_store() {
+    let bench = Bench::listed(&[kv("a", "1", 2)], 5);
+    let reader = bench.reader.clone();
+    drop(bench);
+    assert_eq!((reader.get("a").unwrap().value, reader.len()), (1, 1));
+    assert_eq!(reader.state().to_string(), "closed: store was dropped");
+}
+
+#[test]
+fn reads_are_never_torn_while_batches_are_applied() {
+    const KEYS: usize = 20;
+    let names: Vec<_> = (0..KEYS).map(|n| format!("k{n:02}")).collect();
+    let all = |revision: u64| -> Vec<_> {
+        names.iter().map(|name| put(name, &(1000 + revision % 10).to_string(), revision)).collect()
+    };
+    let mut bench = Bench::listed(&[], 5);
+    bench.events(all(6));
+    let (reader, done) = (bench.reader.clone(), std::sync::atomic::AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        let readers: Vec<_> = (0..4)
+            .map(|n| {
+                let (reader, done) = (reader.clone(), &done);
+                scope.spawn(move || {
+                    let (mut reads, mut last) = (0_u64, Revision::ZERO);
+                    while !done.load(Ordering::Relaxed) || reads < 100 {
+                        let announced = reader.revision();
+                        let read = match n {
+                            0 => reader.snapshot(),
+                            1 => reader.scan("k"),
+                            _ => reader.lookup("tens", "100").unwrap(),
+                        };
+                        let value = read.entries[0].1.value;
+                        assert_eq!(read.entries.len(), KEYS);
+                        assert!(read.entries.iter().all(|(_, note)| note.value == value), "torn: {read:?}");
+                        assert_eq!(u64::from(value), 1000 + read.revision.0 % 10, "another revision's: {read:?}");
+                        assert!(read.revision >= announced && read.revision >= last, "it went back");
+                        last = read.revision;
+                        reads += 1;
+                    }
+                    reads
+                })
+            })
+            .collect();
+        for revision in 7..3000 {
+            bench.events(all(revision));
+        }
+        done.store(true, Ordering::Relaxed);
+        for reader in readers {
+            assert!(reader.join().unwrap() >= 100);
+        }
+    });
+}
