@@ -32,6 +32,7 @@ struct Running {
     process: Child,
     stdin: Option<ChildStdin>,
     lines: Receiver<String>,
+    waiting: Vec<Value>,
 }
 
 impl Running {
@@ -41,21 +42,21 @@ impl Running {
         let (sender, lines) = channel();
         std::thread::spawn(move || stdout.lines().try_for_each(|line| sender.send(line.unwrap())));
         let stdin = process.stdin.take();
-        Self { process, stdin, lines }
+        Self { process, stdin, lines, waiting: Vec::new() }
     }
 
     fn say(&mut self, line: &str) {
         writeln!(self.stdin.as_mut().unwrap(), "{line}").unwrap();
     }
 
-    /// The next line of this type.
-    fn next(&self, of_type: &str) -> Value {
+    /// The next line of this type. Others wait for their turn: notifications and replies have no common order.
+    fn next(&mut self, of_type: &str) -> Value {
         loop {
-            let line = self.lines.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no {of_type} line"));
-            let value: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line}: {error}"));
-            if value["type"] == of_type {
-                return value;
+            if let Some(index) = self.waiting.iter().position(|line| line["type"] == of_type) {
+                return self.waiting.remove(index);
             }
+            let line = self.lines.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no {of_type} line"));
+            self.waiting.push(serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line}: {error}")));
         }
     }
 
@@ -63,8 +64,9 @@ impl Running {
     fn end(mut self) -> (Vec<Value>, i32) {
         self.stdin = None;
         let lines = std::iter::from_fn(|| self.lines.recv_timeout(PATIENCE).ok());
-        let lines = lines.map(|line| serde_json::from_str(&line).unwrap()).collect();
-        (lines, self.process.wait().unwrap().code().unwrap())
+        let mut all = std::mem::take(&mut self.waiting);
+        all.extend(lines.map(|line| serde_json::from_str::<Value>(&line).unwrap()));
+        (all, self.process.wait().unwrap().code().unwrap())
     }
 }
 
