@@ -138,8 +138,8 @@ fn a_signal_closes_it() {
     let status = Command::new("kill").args(["-TERM", &program.process.id().to_string()]).status().unwrap();
     assert!(status.success());
     assert_eq!(program.next("delete")["name"], "a");
-    assert_eq!(program.next("status")["state"], "closed");
-    assert_eq!(program.process.wait().unwrap().code(), Some(0));
+    let (rest, code) = program.end();
+    assert_eq!((code, &rest.last().unwrap()["state"]), (0, &"closed".into()));
 }
 
 #[test]
