@@ -1,38 +1,39 @@
 //! From what the kvstore says and what the owner wants to a cache, to observers and to writes.
 
+mod apply;
 pub(crate) mod cache;
 mod gone;
 mod incoming;
 mod local;
 mod observers;
+mod owner;
 mod staging;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::change::{Change, Notice, Origin, Parcel};
+use crate::change::{Change, Notice, Parcel};
 use crate::config::{Config, OnUndecodable};
-use crate::filter::{Filter, Panicked, contained};
+use crate::filter::Filter;
 use crate::index::Index;
-use crate::key::{Codec, CodecError, Key, KeyError, KeyName};
-use crate::kv::{Event, KeyValue, LeaseId, Revision};
+use crate::key::{CodecError, Key, KeyName};
+use crate::kv::{KeyValue, LeaseId, Revision};
 use crate::outbox::{Mode, change};
 use crate::prefix::Prefix;
 use crate::reader::Reader;
 use crate::status::{State, Status};
-use crate::sync::{Command, Observation, Seen, SyncEvent, SyncStats, Ticket};
+use crate::sync::{Command, Observation, SyncStats};
 use crate::watch::{Delivery, Page};
 
 use self::cache::{Cache, Entry, Shared};
 use self::gone::Gone;
-use self::incoming::{Arrived, Incoming};
-use self::local::{LocalNames, Then};
+use self::local::LocalNames;
 pub use self::observers::ObserverId;
 use self::observers::Observers;
 use self::staging::Staging;
@@ -224,330 +225,6 @@ impl<K: Key> Store<K> {
         (entry.mod_revision == kv.mod_revision).then(|| name.clone())
     }
 
-    fn commit(&mut self, now: Instant, staging: Staging<K>) {
-        let (revision, same_history) = (staging.revision, staging.same_history);
-        if !same_history {
-            self.sync_inputs.push_back(SyncInput::Forget);
-            self.local.history_went_back();
-        }
-        let (mut incoming, present) = staging.finish();
-        let absent = |name: &KeyName| present.binary_search(name).is_err();
-        {
-            let cache = self.shared.read();
-            let shown = cache.names().chain(self.quarantine.keys().filter(|name| cache.get(name.as_str()).is_none()));
-            // A key that is gone already stays gone as of the revision known for it.
-            let deleted = shown.filter(|name| absent(name) && !self.gone.contains(name.as_str()));
-            incoming.extend(deleted.map(|name| Incoming { name: name.clone(), revision, arrived: None }));
-        }
-        let lost = self.local.names().filter(|name| absent(name));
-        let lost: Vec<_> = lost.map(|name| Observation { name: name.clone(), revision, state: None }).collect();
-        self.sync_inputs.extend(lost.into_iter().map(SyncInput::Observed));
-        let changes = self.apply(now, incoming, revision);
-        if !same_history {
-            self.shared.write().history_went_back(revision);
-        }
-        match (self.listed, same_history) {
-            (true, true) => self.observers.push_difference(now, changes),
-            (true, false) => self.observers.history_went_back(now, revision, changes),
-            (false, _) => {
-                self.listed = true;
-                self.observers.begin_waiting(now, &self.snapshot(), revision, &self.undecodable());
-            }
-        }
-    }
-
-    fn events(&mut self, now: Instant, events: &[Event]) {
-        let Some(revision) = events.last().map(Event::revision) else { return };
-        let incoming = {
-            let cache = self.shared.read();
-            events
-                .iter()
-                .filter_map(|event| match event {
-                    Event::Put(kv) => self.incoming(&cache, kv),
-                    Event::Delete { path, revision } => {
-                        let name = self.prefix.strip_str(path)?;
-                        let name = cache
-                            .get_key_value(name)
-                            .map_or_else(|| KeyName::new(name).ok(), |(name, _)| Some(name.clone()))?;
-                        Some(Incoming { name, revision: *revision, arrived: None })
-                    }
-                })
-                .collect()
-        };
-        let changes = self.apply(now, incoming, revision);
-        self.observers.push(now, changes);
-    }
-
-    /// Puts a batch into the cache, all at once for readers, and answers with the changes.
-    fn apply(&mut self, now: Instant, incoming: Vec<Incoming<K>>, revision: Revision) -> Vec<Change<K>> {
-        let shared = Arc::clone(&self.shared);
-        let mut changes = Vec::with_capacity(incoming.len());
-        let owners = self.owners.len();
-        let mut cache = shared.write();
-        for incoming in incoming {
-            if self.local.contains(incoming.name.as_str()) {
-                self.sync_inputs.push_back(SyncInput::Observed(incoming.observation()));
-            }
-            let change = match incoming.arrived {
-                Some(arrived) => self.put(now, &mut cache, &incoming.name, incoming.revision, arrived),
-                None => self.delete(now, &mut cache, &incoming.name, incoming.revision),
-            };
-            changes.extend(change);
-        }
-        self.revision = revision;
-        cache.revision = revision;
-        for name in self.local.reached(revision) {
-            changes.extend(self.settled(&mut cache, &name));
-        }
-        drop(cache);
-        if self.owners.len() != owners {
-            self.sync_inputs.push_back(SyncInput::Owners(self.owners.len()));
-        }
-        self.announce(changes.iter().filter(|change| !change.is_void()).count());
-        changes
-    }
-
-    fn put(
-        &mut self,
-        now: Instant,
-        cache: &mut Cache<K>,
-        name: &KeyName,
-        mod_revision: Revision,
-        arrived: Arrived<K>,
-    ) -> Option<Change<K>> {
-        self.gone.forget(name.as_str());
-        self.local.put(name, mod_revision);
-        let Arrived { hash, lease, raw, value } = arrived;
-        let (key, index_values) = match value {
-            Ok(value) => value,
-            Err(cause) => {
-                let known = self.quarantine.get(name).is_some_and(|quarantined| quarantined.hash == hash);
-                let quarantined = Quarantined { hash, mod_revision, lease, raw, cause };
-                if !known {
-                    let cause = &quarantined.cause;
-                    tracing::warn!(key = %name, revision = %mod_revision, %cause, "value cannot be decoded");
-                    self.observers.notify(now, &quarantined.notice(name));
-                }
-                self.quarantine.insert(name.clone(), quarantined);
-                return match self.on_undecodable {
-                    OnUndecodable::Remove if !self.local.is_owned(name.as_str()) => {
-                        self.remove(cache, name.as_str(), mod_revision)
-                    }
-                    // An own key will be put again: observers see no deletion.
-                    OnUndecodable::Remove | OnUndecodable::KeepLast => None,
-                };
-            }
-        };
-        self.quarantine.remove(name);
-        let origin = self.local.origin(name.as_str());
-        let Some(entry) = cache.get_mut(name.as_str()) else {
-            let change = change(name, None, Some((&key, hash)), mod_revision, origin);
-            count(&mut self.owners, None, Some(lease));
-            cache.insert(name, Entry { key, hash, mod_revision, lease, origin }, index_values);
-            return Some(change);
-        };
-        count(&mut self.owners, Some(entry.lease), Some(lease));
-        if entry.hash == hash {
-            entry.mod_revision = mod_revision;
-            entry.lease = lease;
-            return changed_hands(name, entry, mod_revision, origin);
-        }
-        let change = change(name, Some((&entry.key, entry.hash)), Some((&key, hash)), mod_revision, origin);
-        cache.insert(name, Entry { key, hash, mod_revision, lease, origin }, index_values);
-        Some(change)
-    }
-
-    fn delete(&mut self, now: Instant, cache: &mut Cache<K>, name: &KeyName, at: Revision) -> Option<Change<K>> {
-        self.quarantine.remove(name);
-        cache.get(name.as_str())?;
-        if self.local.is_owned(name.as_str()) {
-            // It will be put again: observers see no deletion.
-            self.gone.keep(name);
-            None
-        } else if self.gone.delays() && !self.local.contains(name.as_str()) {
-            self.gone.delay(now, name);
-            None
-        } else {
-            self.remove(cache, name.as_str(), at)
-        }
-    }
-
-    fn remove(&mut self, cache: &mut Cache<K>, name: &str, revision: Revision) -> Option<Change<K>> {
-        self.gone.forget(name);
-        let (name, entry) = cache.remove(name)?;
-        count(&mut self.owners, Some(entry.lease), None);
-        Some(change(&name, Some((&entry.key, entry.hash)), None, revision, entry.origin))
-    }
-
-    /// Who owns a name may have changed: tells so if its key stays, and that it goes if only its owner was shown.
-    fn settled(&mut self, cache: &mut Cache<K>, name: &KeyName) -> Option<Change<K>> {
-        let removed = self.on_undecodable == OnUndecodable::Remove && self.quarantine.contains_key(name);
-        if !self.local.is_owned(name.as_str()) && (self.gone.is_kept(name.as_str()) || removed) {
-            return self.remove(cache, name.as_str(), self.revision);
-        }
-        let entry = cache.get_mut(name.as_str()).filter(|_| !self.gone.contains(name.as_str()))?;
-        changed_hands(name, entry, self.revision, self.local.origin(name.as_str()))
-    }
-
-    fn settle(&mut self, now: Instant, name: &KeyName) {
-        let shared = Arc::clone(&self.shared);
-        let change = self.settled(&mut shared.write(), name);
-        self.tell(now, change.into_iter().collect());
-    }
-
-    /// Tells readers and observers of changes made without the kvstore.
-    fn tell(&mut self, now: Instant, changes: Vec<Change<K>>) {
-        self.announce(changes.iter().filter(|change| !change.is_void()).count());
-        self.observers.push(now, changes);
-    }
-
-    /// Tells readers where the cache stands, after it does.
-    fn announce(&self, changes: usize) {
-        let changed = changes > 0;
-        self.shared.point.send_if_modified(|point| {
-            let same = !changed && point.revision == self.revision && point.state == self.state;
-            point.revision = self.revision;
-            point.version += u64::from(changed);
-            if point.state != self.state {
-                point.state = self.state.clone();
-            }
-            !same
-        });
-    }
-
-    // What the owner wants.
-
-    /// Owns `key` from now on.
-    ///
-    /// # Errors
-    /// [`KeyError`] if it has no name or no encoding; nothing changed.
-    pub fn put_local(&mut self, key: &K) -> Result<(), KeyError> {
-        let (name, value) = self.encode(key)?;
-        self.local.own(&name);
-        self.command(Command::Put { name: name.clone(), value }, &name);
-        Ok(())
-    }
-
-    /// Owns `key` once it is in the kvstore; `ticket` comes back in [`SyncEvent::Done`].
-    ///
-    /// # Errors
-    /// [`KeyError`] if it has no name or no encoding; nothing changed.
-    pub fn put_local_sync(&mut self, ticket: Ticket, key: &K) -> Result<(), KeyError> {
-        let (name, value) = self.encode(key)?;
-        self.local.write(ticket, &name, Then::Own);
-        self.command(Command::PutSync { ticket, name: name.clone(), value }, &name);
-        Ok(())
-    }
-
-    /// Writes `key` once without owning it; `ticket` comes back in [`SyncEvent::Done`].
-    ///
-    /// # Errors
-    /// [`KeyError`] if it has no name or no encoding; nothing changed.
-    pub fn put_once(&mut self, ticket: Ticket, key: &K) -> Result<(), KeyError> {
-        let (name, value) = self.encode(key)?;
-        self.local.write(ticket, &name, Then::Leave);
-        self.command(Command::PutOnce { ticket, name: name.clone(), value }, &name);
-        Ok(())
-    }
-
-    /// Gives up the key named `name` and deletes it, if it is ours.
-    pub fn delete_local(&mut self, ticket: Option<Ticket>, name: &KeyName) {
-        self.local.retire(name);
-        self.command(Command::Delete { name: name.clone(), ticket }, name);
-    }
-
-    fn encode(&mut self, key: &K) -> Result<(KeyName, Bytes), KeyError> {
-        let encoded = contained(|| (key.name(), K::Codec::encode(key)));
-        let (name, value) = encoded.map_err(|Panicked(text)| {
-            self.panicked();
-            KeyError::Panicked(text)
-        })?;
-        Ok((KeyName::new(name)?, value?))
-    }
-
-    fn panicked(&self) {
-        self.panics.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Hands a command on, and what is known of its name with it.
-    fn command(&mut self, command: Command, name: &KeyName) {
-        self.sync_inputs.push_back(SyncInput::Command(command));
-        // That the cache does not show it says nothing: the cache may be behind.
-        if let Some(seen) = self.seen(name) {
-            self.observed(name, Some(seen));
-        }
-    }
-
-    fn observed(&mut self, name: &KeyName, state: Option<Seen>) {
-        let observation = Observation { name: name.clone(), revision: self.revision, state };
-        self.sync_inputs.push_back(SyncInput::Observed(observation));
-    }
-
-    /// The names this store owns or is about to.
-    pub fn own_names(&self) -> impl Iterator<Item = &KeyName> {
-        self.local.names()
-    }
-
-    /// What the kvstore holds for a name, as far as the cache knows.
-    fn seen(&self, name: &KeyName) -> Option<Seen> {
-        if self.gone.contains(name.as_str()) {
-            return None;
-        }
-        if let Some(Quarantined { hash, mod_revision, lease, .. }) = self.quarantine.get(name) {
-            return Some(Seen { hash: *hash, mod_revision: *mod_revision, lease: *lease });
-        }
-        let cache = self.shared.read();
-        let entry = cache.get(name.as_str())?;
-        Some(Seen { hash: entry.hash, mod_revision: entry.mod_revision, lease: entry.lease })
-    }
-
-    /// A name is stored for good. If it had just been lost when it was asked for, it is ours only now, and what happened
-    /// meanwhile was not observed.
-    fn stored(&mut self, name: &KeyName) {
-        if self.local.stored(name) {
-            self.observed(name, self.seen(name));
-        }
-    }
-
-    /// Takes in what became of the writes.
-    pub fn sync_event(&mut self, now: Instant, event: &SyncEvent) {
-        match event {
-            SyncEvent::Done { ticket, result } => {
-                if let Some((name, owns)) = self.local.written(*ticket, result.is_ok()) {
-                    if owns {
-                        self.stored(&name);
-                    }
-                    self.settle(now, &name);
-                }
-            }
-            SyncEvent::Deleted { name, revision } => {
-                self.local.retired(name, *revision, self.revision);
-                self.settle(now, name);
-            }
-            SyncEvent::Lost { name } => {
-                self.local.lost(name);
-                self.settle(now, name);
-            }
-            SyncEvent::Stored { name, .. } => {
-                self.stored(name);
-                self.settle(now, name);
-            }
-            SyncEvent::Conflict { name, revision, lease, policy } => {
-                let (name, revision, lease, policy) = (name.clone(), *revision, *lease, *policy);
-                self.observers.notify(now, &Notice::Conflict { name, revision, lease, policy });
-            }
-            SyncEvent::SetAside { .. }
-            | SyncEvent::LeaseLost { .. }
-            | SyncEvent::BackendFailed(_)
-            | SyncEvent::Closed { .. } => {}
-        }
-    }
-
-    /// The next thing `Sync` is to be told.
-    pub fn poll_sync(&mut self) -> Option<SyncInput> {
-        self.sync_inputs.pop_front()
-    }
-
     // Time.
 
     /// When [`timeout`](Self::timeout) has something to do.
@@ -560,17 +237,6 @@ impl<K: Key> Store<K> {
     pub fn timeout(&mut self, now: Instant) {
         let due = self.gone.due(now);
         self.give_up(now, &due);
-    }
-
-    /// Shows keys no more that are gone from the kvstore. They were shown until now, so they go at the revision of now:
-    /// what is told after a change is never older.
-    fn give_up(&mut self, now: Instant, names: &[KeyName]) {
-        let (shared, revision) = (Arc::clone(&self.shared), self.revision);
-        let mut cache = shared.write();
-        let changes: Vec<_> =
-            names.iter().filter_map(|name| self.remove(&mut cache, name.as_str(), revision)).collect();
-        drop(cache);
-        self.tell(now, changes);
     }
 
     // Observers.
@@ -639,13 +305,6 @@ impl<K: Key> Store<K> {
         self.quarantine.get(name).map(|quarantined| &quarantined.raw)
     }
 
-    /// The own keys are deleted, except those in `left`: observers are told, once.
-    pub fn retract_local(&mut self, now: Instant, left: &[KeyName]) {
-        let left: HashSet<_> = left.iter().collect();
-        let names: Vec<_> = self.local.ours().filter(|name| !left.contains(name)).cloned().collect();
-        self.give_up(now, &names);
-    }
-
     /// The store has left; nothing changes any more.
     pub fn close(&mut self, cause: impl Into<Arc<str>>) {
         if !matches!(self.state, State::Closed { .. }) {
@@ -659,31 +318,5 @@ impl<K: Key> Drop for Store<K> {
     /// Readers outlive the store: whoever waits there must not wait for ever.
     fn drop(&mut self) {
         self.close("store was dropped");
-    }
-}
-
-/// The value stays; whose key it is may not. Only observers who care for the origin see anything in it.
-fn changed_hands<K>(name: &KeyName, entry: &mut Entry<K>, at: Revision, origin: Origin) -> Option<Change<K>> {
-    if std::mem::replace(&mut entry.origin, origin) == origin {
-        return None;
-    }
-    let value = Some((&entry.key, entry.hash));
-    Some(change(name, value, value, at, origin))
-}
-
-fn count(owners: &mut HashMap<LeaseId, usize>, old: Option<LeaseId>, new: Option<LeaseId>) {
-    if old == new {
-        return;
-    }
-    if let Some(lease) = new {
-        *owners.entry(lease).or_default() += 1;
-    }
-    if let Some(lease) = old
-        && let Some(keys) = owners.get_mut(&lease)
-    {
-        *keys -= 1;
-        if *keys == 0 {
-            owners.remove(&lease);
-        }
     }
 }

@@ -113,9 +113,9 @@ impl World {
                 let path = Bytes::from_static(stranger);
                 let words = format!("put or delete stranger {path:?}");
                 if dice.one_in(3) {
-                    self.delete(path)
+                    self.delete(path);
                 } else {
-                    self.put(path, "1".into(), LeaseId::NONE)
+                    self.put(path, "1".into(), LeaseId::NONE);
                 }
                 words
             }

@@ -10,3 +10,7 @@ mod readers;
 
 use self::bench::{Bench, NONE, delete, kv, name, note, put};
 use super::*;
+use crate::change::Origin;
+use crate::key::{Codec, KeyError};
+use crate::kv::Event;
+use crate::sync::{Seen, SyncEvent, Ticket};
