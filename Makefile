@@ -1,4 +1,4 @@
-.PHONY: help tools build test verify fix clean-tools
+.PHONY: help tools build test verify bench fix
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/'
@@ -17,6 +17,9 @@ verify: tools ## format, lints, docs and guards; never writes
 	cargo clippy --workspace --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --all-features --no-deps
 	scripts/guards.sh
+
+bench: ## what it costs, against doing the same by hand in the same run
+	cargo bench --bench store
 
 fix: ## formats and applies what clippy can
 	cargo clippy --workspace --all-targets --all-features --fix --allow-dirty --allow-staged
