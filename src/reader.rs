@@ -159,6 +159,14 @@ impl<K> Reader<K> {
             Ok(_) | Err(_) => Err(Closed),
         }
     }
+
+    /// Waits until the state is another than `known`, and answers with it. Cancel-safe.
+    pub async fn state_changed(&self, known: &State) -> State {
+        let mut point = self.shared.point.subscribe();
+        let changed = point.wait_for(|point| point.state != *known).await;
+        // The sender is in `shared`: it is there as long as this reader.
+        changed.map_or_else(|_| self.state(), |point| point.state.clone())
+    }
 }
 
 fn is_closed(point: &Point) -> bool {

@@ -5,8 +5,8 @@ use shared_store::{Key, KeyName, ObserverId, Reader, Revision, Status};
 
 use crate::error::{CloseError, StoreError};
 use crate::messages::{
-    Close, DeleteLocalKey, GetStatus, Release, Subscribe, Unsubscribe, UpdateKeySync, UpdateLocalKey,
-    UpdateLocalKeySync,
+    Close, DeleteLocalKey, DeleteLocalKeys, GetStatus, Release, Subscribe, Unsubscribe, UpdateKeySync, UpdateLocalKey,
+    UpdateLocalKeySync, UpdateLocalKeys,
 };
 use crate::observer::Observer;
 use crate::store::StoreActor;
@@ -74,6 +74,22 @@ impl<K: Key> SharedStore<K> {
     /// [`StoreError`].
     pub async fn delete_local_key(&self, name: KeyName) -> Result<Revision, StoreError> {
         self.addr.send(DeleteLocalKey(name)).await?
+    }
+
+    /// Owns many keys: see [`UpdateLocalKeys`].
+    ///
+    /// # Errors
+    /// [`StoreError::Key`] if one has no name or no encoding, and then none is owned; [`StoreError::Closed`].
+    pub async fn update_local_keys(&self, keys: Vec<K>) -> Result<(), StoreError> {
+        self.addr.send(UpdateLocalKeys(keys)).await?
+    }
+
+    /// Gives up many keys and answers when all are gone: see [`DeleteLocalKeys`].
+    ///
+    /// # Errors
+    /// [`StoreError`], the first of them.
+    pub async fn delete_local_keys(&self, names: Vec<KeyName>) -> Result<Revision, StoreError> {
+        self.addr.send(DeleteLocalKeys(names)).await?
     }
 
     /// Adds an observer: see [`Subscribe`].

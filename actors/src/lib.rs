@@ -16,9 +16,9 @@ pub use error::{CloseError, JoinError, StoreError};
 pub use handle::SharedStore;
 pub use join::{Join, join};
 pub use messages::{
-    Changes, Close, Conflict, Delete, DeleteLocalKey, GetStatus, Release, Resynced, SharedKeys, StateChanged,
-    Subscribe, SubscribeState, Synced, Undecodable, Unsubscribe, Update, UpdateKeySync, UpdateLocalKey,
-    UpdateLocalKeySync,
+    Changes, Close, Conflict, Delete, DeleteLocalKey, DeleteLocalKeys, GetQuarantined, GetStatus, Release, Resynced,
+    SharedKeys, StateChanged, Subscribe, SubscribeState, Synced, Undecodable, Unsubscribe, Update, UpdateKeySync,
+    UpdateLocalKey, UpdateLocalKeySync,
 };
 pub use observer::Observer;
 /// The core: machines, backends and everything not named here.

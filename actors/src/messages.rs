@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use actix::{Message, Recipient};
+use bytes::Bytes;
 use shared_store::{
     CodecError, ConflictPolicy, Key, KeyName, LeaseId, ObserverId, Origin, Revision, Snapshot, State, Status,
 };
@@ -124,6 +125,21 @@ pub struct UpdateKeySync<K: 'static>(pub K);
 #[derive(Debug, Clone, PartialEq, Eq, Message)]
 #[rtype(result = "Result<Revision, StoreError>")]
 pub struct DeleteLocalKey(pub KeyName);
+
+/// Own many keys at once: [`UpdateLocalKey`] for each, in one message. If one cannot be put, none is owned.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<(), StoreError>")]
+pub struct UpdateLocalKeys<K: 'static>(pub Vec<K>);
+
+/// Give up many keys at once: answered when all are gone, with the last revision.
+#[derive(Debug, Clone, PartialEq, Eq, Message)]
+#[rtype(result = "Result<Revision, StoreError>")]
+pub struct DeleteLocalKeys(pub Vec<KeyName>);
+
+/// The bytes of a value that cannot be decoded; `None` if the key is not in quarantine.
+#[derive(Debug, Clone, PartialEq, Eq, Message)]
+#[rtype(result = "Option<Bytes>")]
+pub struct GetQuarantined(pub KeyName);
 
 /// All keys at one revision, own ones included (Cilium's `SharedKeysMap`). A [`Reader`](shared_store::Reader) answers
 /// the same without a message.

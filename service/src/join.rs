@@ -33,9 +33,7 @@ pub(crate) async fn run(common: &Common, args: JoinArgs) -> Result<(), Failure> 
         joined = joining => joined?,
         () = signals.next() => return Ok(()),
     };
-    for document in documents {
-        store.update_local_key(document).await.map_err(Failure::promise)?;
-    }
+    store.update_local_keys(documents).await.map_err(Failure::promise)?;
     let mut leave = Leave { delete: args.own.on_exit == OnExit::Close, reply: None };
     tokio::select! {
         last = commands(&store, &printer) => {

@@ -40,9 +40,7 @@ pub(crate) async fn run(common: &Common, args: &PublishArgs) -> Result<(), Failu
         }
         eprintln!("published {total} keys");
     } else {
-        for document in documents {
-            store.update_local_key(document).await.map_err(Failure::promise)?;
-        }
+        store.update_local_keys(documents).await.map_err(Failure::promise)?;
         eprintln!("publishing {total} keys until a signal");
         signals.next().await;
     }

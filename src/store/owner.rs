@@ -25,9 +25,19 @@ impl<K: Key> Store<K> {
     /// # Errors
     /// [`KeyError`] if it has no name or no encoding; nothing changed.
     pub fn put_local(&mut self, key: &K) -> Result<(), KeyError> {
-        let (name, value) = self.encode(key)?;
-        self.local.own(&name);
-        self.command(Command::Put { name: name.clone(), value }, &name);
+        self.put_local_all(std::slice::from_ref(key))
+    }
+
+    /// Owns `keys` from now on, all or none.
+    ///
+    /// # Errors
+    /// [`KeyError`] if one has no name or no encoding; nothing changed.
+    pub fn put_local_all(&mut self, keys: &[K]) -> Result<(), KeyError> {
+        let encoded = keys.iter().map(|key| self.encode(key)).collect::<Result<Vec<_>, _>>()?;
+        for (name, value) in encoded {
+            self.local.own(&name);
+            self.command(Command::Put { name: name.clone(), value }, &name);
+        }
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! What the owner can ask of the store.
 
 use actix::prelude::*;
+use bytes::Bytes;
 use shared_store::sync::Ticket;
 use shared_store::{Key, KeyError, ObserverId, Revision, Snapshot, Status};
 use tokio::sync::oneshot;
@@ -8,8 +9,8 @@ use tokio::sync::oneshot;
 use super::{StoreActor, at_once, later};
 use crate::error::StoreError;
 use crate::messages::{
-    DeleteLocalKey, GetStatus, SharedKeys, StateChanged, Subscribe, SubscribeState, Unsubscribe, UpdateKeySync,
-    UpdateLocalKey, UpdateLocalKeySync,
+    DeleteLocalKey, DeleteLocalKeys, GetQuarantined, GetStatus, SharedKeys, StateChanged, Subscribe, SubscribeState,
+    Unsubscribe, UpdateKeySync, UpdateLocalKey, UpdateLocalKeySync, UpdateLocalKeys,
 };
 
 impl<K: Key> StoreActor<K> {
@@ -71,6 +72,51 @@ impl<K: Key> Handler<DeleteLocalKey> for StoreActor<K> {
             actor.store.delete_local(Some(ticket), &name);
             Ok(())
         })
+    }
+}
+
+impl<K: Key> Handler<UpdateLocalKeys<K>> for StoreActor<K> {
+    type Result = Result<(), StoreError>;
+
+    fn handle(&mut self, UpdateLocalKeys(keys): UpdateLocalKeys<K>, ctx: &mut Self::Context) -> Self::Result {
+        self.is_open()?;
+        self.store.put_local_all(&keys)?;
+        self.pump(ctx);
+        Ok(())
+    }
+}
+
+impl<K: Key> Handler<DeleteLocalKeys> for StoreActor<K> {
+    type Result = ResponseFuture<Result<Revision, StoreError>>;
+
+    fn handle(&mut self, DeleteLocalKeys(names): DeleteLocalKeys, ctx: &mut Self::Context) -> Self::Result {
+        if let Err(closed) = self.is_open() {
+            return at_once(Err(closed));
+        }
+        let mut answers = Vec::with_capacity(names.len());
+        for name in names {
+            let (ticket, receiver) = self.ticket();
+            self.store.delete_local(Some(ticket), &name);
+            answers.push(later(receiver));
+        }
+        self.pump(ctx);
+        Box::pin(async {
+            let mut last = Ok(Revision::ZERO);
+            for answer in answers {
+                let answer = answer.await;
+                // The first error is what is told; all are waited for.
+                last = last.and_then(|last| answer.map(|revision| revision.max(last)));
+            }
+            last
+        })
+    }
+}
+
+impl<K: Key> Handler<GetQuarantined> for StoreActor<K> {
+    type Result = Option<Bytes>;
+
+    fn handle(&mut self, GetQuarantined(name): GetQuarantined, _: &mut Self::Context) -> Self::Result {
+        self.store.quarantined(name.as_str()).cloned()
     }
 }
 
