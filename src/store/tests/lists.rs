@@ -169,3 +169,12 @@ fn the_state_says_how_far_the_cache_can_be_trusted() {
     bench.events([put("b", "1", 6)]);
     assert_eq!((states(&bench), bench.shown()), ("closed: left".to_owned(), vec!["a=1".to_owned()]));
 }
+
+#[test]
+fn a_deleted_key_leaves_nothing_behind() {
+    let mut bench = Bench::listed(&[kv("a", "1", 2), kv("b", "x", 3)], 5);
+    bench.events([delete("a", 6), delete("b", 7)]);
+    let cache = bench.store.shared.read();
+    assert_eq!((cache.len(), cache.names().count(), cache.lookup("tens", "0").unwrap().count()), (0, 0, 0));
+    assert!(bench.store.quarantine.is_empty() && bench.store.owners.is_empty());
+}
