@@ -18,7 +18,8 @@ pub struct Change<K> {
     pub old: Option<Arc<K>>,
     /// The value now; `None` if the key is gone, or has left the observer's filter.
     pub new: Option<Arc<K>>,
-    /// The revision that made it so.
+    /// The revision that made it so. What did not come from the kvstore just then (a deletion held back, a key that only
+    /// changed hands) has the revision of the cache, so that no change of a key is older than the one told before.
     pub revision: Revision,
     /// Whose key it is.
     pub origin: Origin,

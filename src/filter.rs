@@ -13,7 +13,8 @@ type Predicate<K> = Arc<dyn Fn(&KeyName, &K) -> bool + Send + Sync>;
 
 /// Which keys an observer hears of: those that pass every condition. The default lets all pass.
 ///
-/// A key that leaves the filter is told as a deletion, one that enters it as a create.
+/// A key that leaves the filter is told as a deletion, one that enters it as a create: by its value, or because it
+/// changed hands. Notices about a key come if its name passes.
 ///
 /// ```
 /// # use shared_store::{Filter, Origin};

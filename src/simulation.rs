@@ -136,6 +136,9 @@ impl Simulation {
                 // An answer of the earlier history that comes later would be taken for one of this.
                 self.sync_events();
             }
+            if delivery == Delivery::Live {
+                assert!(self.model.revision >= self.link.named, "live before it has caught up");
+            }
             self.model.deliver(self.now, &delivery);
             self.store.deliver(self.now, delivery).expect("the list fits the cache");
             if self.model.listed {
@@ -285,7 +288,9 @@ impl Simulation {
         assert_eq!(shown, visible, "cache");
         assert_eq!(snapshot.revision, self.model.revision, "revision of the cache");
         assert_eq!(self.reader.revision(), self.model.revision, "revision");
-        for (id, lag) in self.store.status(&SyncStats::default()).observers {
+        let status = self.store.status(&SyncStats::default());
+        assert_eq!(status.undecodable, self.model.quarantine().count(), "undecodable values");
+        for (id, lag) in status.observers {
             self.observers[&id].is_bounded(&lag, NAMES);
         }
     }

@@ -12,6 +12,8 @@ use crate::watch::{Action, Outcome, Watch};
 pub(super) struct Link {
     pub(super) watch: Watch,
     stream: Option<Stream>,
+    /// The revision the kvstore named when the watch opened.
+    pub(super) named: Revision,
     /// One request in so many fails; 0 for none.
     pub(super) faults: u32,
     /// No page is larger.
@@ -30,7 +32,7 @@ struct Stream {
 impl Link {
     pub(super) fn new(watch: Watch, dice: &mut Dice) -> Self {
         let (faults, page) = (dice.of(&[0, 6, 12, 30]), dice.of(&[1, 2, 3, 1000]));
-        Self { watch, stream: None, faults, page }
+        Self { watch, stream: None, named: Revision::ZERO, faults, page }
     }
 
     /// The connections end, as when the kvstore restarts. Some only fall silent.
@@ -74,6 +76,7 @@ impl Link {
                     // A member that lags.
                     header.revision.0 = header.revision.0.saturating_sub(dice.0.u64(..4));
                 }
+                self.named = header.revision;
                 Some(Outcome::Opened(header))
             }
             Action::Read(silence) => {
@@ -82,12 +85,13 @@ impl Link {
                     self.stream = None;
                     return cut();
                 }
+                let header = world.mvcc.header();
                 let answer = if stream.mute { Ok(None) } else { stream.read(world, dice) };
+                // A kvstore that went back may say so, even if it says nothing else.
+                let talks = !stream.mute || stream.next > header.revision.next();
                 match answer {
                     Ok(Some(response)) => Some(Outcome::Read(response)),
-                    Ok(None) if dice.one_in(8) && !stream.mute => {
-                        Some(Outcome::Read(WatchResponse::Progress(world.mvcc.header())))
-                    }
+                    Ok(None) if talks && dice.one_in(8) => Some(Outcome::Read(WatchResponse::Progress(header))),
                     Ok(None) if dice.one_in(4) => self.silent(now, silence),
                     Ok(None) => None,
                     Err(error) => {

@@ -129,7 +129,7 @@ impl World {
                 format!("compact {revision}: {done}")
             }
             18 => {
-                let count = dice.0.u32(1..30);
+                let count = if dice.one_in(30) { 500 } else { dice.0.u32(1..30) };
                 for n in 0..count {
                     let (path, value) = (self.prefix.path(&dice.name()), dice.0.u32(..6).to_string());
                     if n % 4 == 3 { self.delete(path) } else { self.put(path, value.into(), LeaseId::NONE) }

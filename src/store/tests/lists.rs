@@ -169,3 +169,31 @@ fn the_state_says_how_far_the_cache_can_be_trusted() {
     bench.events([put("b", "1", 6)]);
     assert_eq!((states(&bench), bench.shown()), ("closed: left".to_owned(), vec!["a=1".to_owned()]));
 }
+
+#[test]
+fn a_deleted_key_leaves_nothing_behind() {
+    let mut bench = Bench::listed(&[kv("a", "1", 2), kv("b", "x", 3)], 5);
+    bench.events([delete("a", 6), delete("b", 7)]);
+    let cache = bench.store.shared.read();
+    assert_eq!((cache.len(), cache.names().count(), cache.lookup("tens", "0").unwrap().count()), (0, 0, 0));
+    assert!(bench.store.quarantine.is_empty() && bench.store.owners.is_empty());
+}
+
+#[test]
+fn a_revision_of_another_history_says_nothing_about_the_value() {
+    let mut bench = Bench::listed(&[kv("a", "1", 4)], 5);
+    let id = bench.observer();
+    bench.told(id);
+    bench.foreign_list(&[kv("a", "2", 4)], 9);
+    assert_eq!(bench.told(id), ["resynced 5 to 9", "a:1->2 @4"]);
+}
+
+#[test]
+fn what_is_still_shown_of_a_lost_history_is_no_newer_than_the_new_one() {
+    let mut bench = Bench::listed(&[], 5);
+    bench.own("ghost", 1, 8);
+    bench.events([put("bad", "1", 9), put("bad", "x", 10)]);
+    bench.foreign_list(&[kv("bad", "x", 2)], 3);
+    let late = bench.observer();
+    assert_eq!(bench.told(late)[..3], ["+bad=1 @3", "+ghost=1 @3 own", "synced 2 @3"]);
+}

@@ -5,6 +5,11 @@ use std::time::Duration;
 use super::*;
 use crate::reader::{AtLeastError, Closed, UnknownIndex};
 
+/// What `changed` answers, or `None` if it waits.
+async fn changed(reader: &mut Reader<bench::Note>) -> Option<Result<Revision, Closed>> {
+    tokio::time::timeout(SECOND, reader.changed()).await.ok()
+}
+
 const SECOND: Duration = Duration::from_secs(1);
 
 fn later(mut bench: Bench, seconds: u64, act: impl FnOnce(&mut Bench) + 'static) {
@@ -75,10 +80,10 @@ async fn who_waits_is_told_when_the_store_closes_or_is_dropped() {
                     std::future::pending::<()>().await;
                 }
             });
-            let (waits, changed) = tokio::join!(reader.at_least(Revision(9), 60 * SECOND), changes.changed());
-            assert_eq!((waits, changed), (Err(AtLeastError::Closed { reached: Revision(5) }), Err(Closed)));
+            let changes = tokio::time::timeout(60 * SECOND, changes.changed());
+            let (waits, changed) = tokio::join!(reader.at_least(Revision(9), 60 * SECOND), changes);
+            assert_eq!((waits, changed), (Err(AtLeastError::Closed { reached: Revision(5) }), Ok(Err(Closed))));
             assert_eq!(reader.at_least(Revision(5), SECOND).await, Ok(()));
-            assert_eq!(changes.changed().await, Err(Closed));
         }
     })
     .await;
@@ -90,15 +95,13 @@ async fn changed_answers_once_for_what_happened_since() {
     let mut reader = bench.reader.clone();
     bench.events([put("a", "1", 6)]);
     bench.events([put("a", "2", 7)]);
-    assert_eq!(reader.changed().await, Ok(Revision(7)));
-    let nothing = tokio::time::timeout(SECOND, reader.changed());
-    assert!(nothing.await.is_err(), "nothing has changed");
+    assert_eq!(changed(&mut reader).await, Some(Ok(Revision(7))));
+    assert_eq!(changed(&mut reader).await, None);
     bench.events([put("a", "2", 8), delete("unknown", 8)]);
     bench.deliver(Delivery::Progress(Revision(9)));
-    let nothing = tokio::time::timeout(SECOND, reader.changed());
-    assert!(nothing.await.is_err(), "an unchanged value is no change");
+    assert_eq!(changed(&mut reader).await, None, "an unchanged value is no change");
     bench.events([delete("a", 10)]);
-    assert_eq!(reader.changed().await, Ok(Revision(10)));
+    assert_eq!(changed(&mut reader).await, Some(Ok(Revision(10))));
 }
 
 #[tokio::test(start_paused = true)]
@@ -106,16 +109,14 @@ async fn a_change_between_clone_and_call_is_not_lost_nor_by_a_cancelled_call() {
     let mut bench = Bench::listed(&[], 5);
     let mut reader = bench.reader.clone();
     let mut clone = reader.clone();
-    let cancelled = tokio::time::timeout(SECOND, reader.changed());
-    assert!(cancelled.await.is_err());
+    assert_eq!(changed(&mut reader).await, None);
     bench.events([put("a", "1", 6)]);
     let mut late = reader.clone();
-    assert_eq!(reader.changed().await, Ok(Revision(6)));
-    assert_eq!(clone.changed().await, Ok(Revision(6)));
-    assert_eq!(late.changed().await, Ok(Revision(6)));
+    for reader in [&mut reader, &mut clone, &mut late] {
+        assert_eq!(changed(reader).await, Some(Ok(Revision(6))));
+    }
     let mut new = bench.store.reader();
-    let nothing = tokio::time::timeout(SECOND, new.changed());
-    assert!(nothing.await.is_err(), "a new reader has seen all");
+    assert_eq!(changed(&mut new).await, None, "a new reader has seen all");
 }
 
 #[test]
