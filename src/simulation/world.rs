@@ -161,7 +161,8 @@ impl World {
         known: Revision,
         answered: Revision,
     ) -> Option<Disaster> {
-        if self.frozen {
+        // Before the first list there is nothing to compare with, so what writers know must not be outdated either.
+        if self.frozen || known == Revision::ZERO && answered > known {
             return None;
         }
         if dice.one_in(3) {
