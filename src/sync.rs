@@ -452,6 +452,8 @@ impl Sync {
         for name in &names {
             if let Some(local) = self.names.get_mut(name) {
                 local.lease = None;
+                // Nobody else did this: putting it again is no repair.
+                local.stored = false;
             }
             self.review(now, name);
         }

@@ -125,7 +125,8 @@ impl Sync {
             }
             local.flight = true;
             // A write that mends what others did, or that others refused, waits longer each time.
-            if std::mem::take(&mut local.stored) || std::mem::take(&mut local.resisted) {
+            let (stored, resisted) = (std::mem::take(&mut local.stored), std::mem::take(&mut local.resisted));
+            if stored || resisted {
                 local.strike(now);
             }
             let expected = local.known.written_or_zero();
@@ -208,8 +209,10 @@ impl Sync {
                         lease: kv.lease,
                     });
                     let mismatch = seen.map_or(Revision::ZERO, |seen| seen.mod_revision) != *expected;
-                    // Not knowing better is no resistance.
-                    local.resisted |= mismatch && local.known.as_of > Revision::ZERO;
+                    // Not knowing better is no resistance, and neither is that a dead lease took the key.
+                    let dead = |seen: Seen| self.leases.ever_ours(seen.lease) && !self.leases.is_alive(seen.lease);
+                    let unaware = local.known.as_of == Revision::ZERO || local.known.state.is_some_and(dead);
+                    local.resisted |= mismatch && !unaware;
                     // The answer is at least as new as what it was compared with.
                     if revision >= local.known.as_of {
                         local.known = Known { as_of: revision, state: seen };

@@ -1,0 +1,174 @@
+//! Own keys against the rest of the world.
+
+use super::*;
+
+fn conflicts(world: &World) -> usize {
+    world.events.iter().filter(|event| matches!(event, SyncEvent::Conflict { .. })).count()
+}
+
+#[test]
+fn damage_is_repaired_at_once() {
+    let mut world = World::new(&config());
+    world.put("a", "mine");
+    world.strange_delete("a");
+    world.run();
+    assert_eq!(world.value("a").as_deref(), Some("mine"));
+    let mut world = World::new(&config());
+    world.put("a", "mine");
+    world.stranger("a", "theirs", LeaseId::NONE);
+    world.run();
+    assert_eq!(world.value("a").as_deref(), Some("mine"));
+    world.stranger("a", "mine", LeaseId::NONE);
+    world.pass(secs(1));
+    assert_ne!(world.get("a").unwrap().lease, LeaseId::NONE, "the right value without our lease would outlive us");
+}
+
+#[test]
+fn who_damages_in_a_loop_is_answered_once_a_back_off_step() {
+    let mut world = World::new(&config());
+    world.put("a", "mine");
+    world.sent.clear();
+    // 600 s of damage every 10 ms, in a world that looks only when something happens.
+    for _ in 0..60_000 {
+        if world.value("a").is_some() {
+            world.strange_delete("a");
+        }
+        world.pass(Duration::from_millis(10));
+    }
+    // At once twice, then 100 ms doubling to 30 s: about 9 steps to the cap, then two a minute.
+    assert!((20..40).contains(&world.count(is_write)), "{}", world.count(is_write));
+    world.pass(secs(31));
+    assert_eq!(world.value("a").as_deref(), Some("mine"));
+    world.pass(secs(61));
+    world.sent.clear();
+    world.strange_delete("a");
+    world.run();
+    assert_eq!(world.count(is_write), 1, "after a quiet minute it is at once again");
+}
+
+#[test]
+fn with_overwrite_the_other_owner_is_told_and_overwritten() {
+    let mut world = World::new(&config());
+    world.put("a", "mine");
+    let lease = world.foreign_lease();
+    world.stranger("a", "theirs", lease);
+    world.run();
+    assert_eq!((world.value("a").as_deref(), conflicts(&world)), (Some("mine"), 1));
+    world.stranger("a", "theirs", lease);
+    world.run();
+    world.stranger("a", "theirs again", lease);
+    world.run();
+    assert_eq!((world.value("a").as_deref(), conflicts(&world)), (Some("theirs again"), 3), "waits out the step");
+    world.pass(secs(1));
+    assert_eq!((world.value("a").as_deref(), conflicts(&world)), (Some("mine"), 3), "one conflict is told once");
+}
+
+#[test]
+fn with_yield_the_name_is_left_to_the_other_and_taken_back_when_it_is_free() {
+    let mut world = World::new(&config().conflict(ConflictPolicy::Yield));
+    world.put("a", "mine");
+    let lease = world.foreign_lease();
+    world.stranger("a", "theirs", lease);
+    world.pass(secs(3600));
+    assert_eq!((world.value("a").as_deref(), conflicts(&world)), (Some("theirs"), 1));
+    world.give(Command::PutSync { ticket: Ticket(1), name: name("a"), value: "new".into() });
+    assert_eq!(world.done(1), Some(&Err(WriteError::Conflict { lease })));
+    world.kv.revoke(lease);
+    world.pass(secs(1));
+    assert_eq!(world.value("a").as_deref(), Some("mine"));
+}
+
+#[test]
+fn with_fail_the_name_is_lost() {
+    let mut world = World::new(&config().conflict(ConflictPolicy::Fail));
+    world.put("a", "mine");
+    let lease = world.foreign_lease();
+    world.stranger("a", "theirs", lease);
+    world.run();
+    assert!(world.events.contains(&SyncEvent::Lost { name: name("a") }));
+    world.kv.revoke(lease);
+    world.pass(secs(3600));
+    assert_eq!((world.value("a"), world.sync.stats().names), (None, 0));
+}
+
+#[test]
+fn the_key_of_our_own_past_is_taken_over_in_one_write() {
+    for policy in [ConflictPolicy::Overwrite, ConflictPolicy::Yield, ConflictPolicy::Fail] {
+        let mut world = World::new(&config().conflict(policy));
+        let past = world.foreign_lease();
+        world.stranger("a", "mine", past);
+        let before = world.get("a").unwrap();
+        // What the cache knows comes with the wish.
+        world.sync.command(world.now, Command::Put { name: name("a"), value: "mine".into() });
+        let revision = world.kv.header().revision;
+        world.sync.observe(world.now, Observation { name: name("a"), revision, state: Some(seen(&before)) });
+        world.run();
+        let after = world.get("a").unwrap();
+        assert_eq!((after.create_revision, world.count(is_write), conflicts(&world)), (before.create_revision, 1, 0));
+        assert_ne!(after.lease, past, "{policy:?}");
+    }
+}
+
+#[test]
+fn two_owners_who_want_the_same_do_not_fight_over_the_lease() {
+    let mut world = World::new(&config());
+    world.put("a", "same");
+    let theirs = world.foreign_lease();
+    world.stranger("a", "same", theirs);
+    world.sent.clear();
+    world.pass(secs(3600));
+    assert_eq!((world.count(is_write), conflicts(&world)), (0, 0));
+    world.kv.revoke(theirs);
+    world.run();
+    assert_eq!(world.value("a").as_deref(), Some("same"), "when the other goes, ours comes");
+}
+
+#[test]
+fn stale_knowledge_is_mended_by_the_refusal_at_once() {
+    let mut world = World::new(&config());
+    world.stranger("a", "theirs", LeaseId::NONE);
+    world.seen = world.kv.header().revision;
+    world.put("a", "mine");
+    assert_eq!((world.value("a").as_deref(), world.count(is_write)), (Some("mine"), 2));
+}
+
+#[test]
+fn the_key_of_another_owner_is_not_deleted() {
+    let mut world = World::new(&config().conflict(ConflictPolicy::Yield));
+    world.put("a", "mine");
+    let lease = world.foreign_lease();
+    world.stranger("a", "theirs", lease);
+    world.run();
+    world.delete("a", 1);
+    assert!(matches!(world.done(1), Some(Ok(_))));
+    assert_eq!((world.value("a").as_deref(), world.sync.stats().names), (Some("theirs"), 0));
+    world.delete("never ours", 2);
+    assert!(matches!(world.done(2), Some(Ok(_))));
+}
+
+#[test]
+fn a_deletion_that_meets_another_owners_write_leaves_it() {
+    let mut world = World::new(&config());
+    world.put("a", "mine");
+    let lease = world.foreign_lease();
+    world.stranger("a", "theirs", lease);
+    // Not observed yet.
+    world.sync.command(world.now, Command::Delete { name: name("a"), ticket: Some(Ticket(1)) });
+    world.run();
+    assert_eq!((world.value("a").as_deref(), world.done(1).is_some()), (Some("theirs"), true));
+}
+
+#[test]
+fn another_history_means_that_everything_is_put_again() {
+    let mut world = World::new(&config());
+    for n in 0..300 {
+        world.put(&format!("{n}"), "v");
+    }
+    let now = world.now;
+    world.kv.restore(&Mvcc::new(), now);
+    world.seen = world.kv.header().revision;
+    world.sync.forget(world.now);
+    world.run();
+    assert_eq!((0..300).filter(|n| world.value(&n.to_string()).is_some()).count(), 300);
+    assert_eq!(world.sync.stats().pending, 0);
+}
