@@ -57,7 +57,8 @@ pub struct Sync {
     sync_interval: Duration,
     max_writes: usize,
     max_inflight: usize,
-    names: HashMap<KeyName, Local>,
+    // In name order, so that what is sent does not depend on chance.
+    names: BTreeMap<KeyName, Local>,
     /// Names to be written now, each once.
     dirty: VecDeque<KeyName>,
     /// Names to be written later.
@@ -98,7 +99,7 @@ impl Sync {
             sync_interval: config.sync_interval,
             max_writes: max_writes.max(1),
             max_inflight: config.max_inflight,
-            names: HashMap::new(),
+            names: BTreeMap::new(),
             dirty: VecDeque::new(),
             delayed: BTreeSet::new(),
             suspects: VecDeque::new(),
@@ -187,7 +188,7 @@ impl Sync {
     pub fn observe(&mut self, now: Instant, observation: Observation) {
         let Observation { name, revision, state } = observation;
         let Some(local) = self.names.get_mut(&name) else { return };
-        if local.learn(revision, state) {
+        if local.observe(revision, state) {
             self.review(now, &name);
         }
     }
@@ -206,6 +207,7 @@ impl Sync {
         }
         for local in self.names.values_mut() {
             local.known = Known::default();
+            local.unsure = false;
             local.lease = None;
         }
         self.review_all(now);

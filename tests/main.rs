@@ -1,6 +1,7 @@
 //! The integration tests, one module a behaviour.
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests, too")]
 
+mod actors;
 mod backends;
 mod faulty;
 mod memory;

@@ -1,6 +1,6 @@
 //! The leases own keys are attached to.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ pub(super) struct Leases {
     rng: fastrand::Rng,
     alive: BTreeMap<LeaseId, Lease>,
     /// Leases that were ours and are lost, or are believed to be.
-    former: HashSet<LeaseId>,
+    former: BTreeSet<LeaseId>,
     /// The grant under way and when it was asked for.
     pub(super) granting: Option<(RequestId, Instant)>,
 }
@@ -36,7 +36,7 @@ struct Lease {
 impl Leases {
     pub(super) fn new(ttl: Duration, seed: u64) -> Self {
         let rng = fastrand::Rng::with_seed(seed);
-        Self { ttl, rng, alive: BTreeMap::new(), former: HashSet::new(), granting: None }
+        Self { ttl, rng, alive: BTreeMap::new(), former: BTreeSet::new(), granting: None }
     }
 
     pub(super) fn ttl(&self) -> Duration {

@@ -36,6 +36,8 @@ pub(super) struct Local {
     pub(super) stored: bool,
     /// The foreign write that was reported last.
     pub(super) conflict: Option<Revision>,
+    /// A write may have been applied without an answer: what is known may be older than what we did ourselves.
+    pub(super) unsure: bool,
     /// The last write was refused because somebody else had changed the key.
     pub(super) resisted: bool,
     /// Writes against the resistance of others, lately.
@@ -52,10 +54,9 @@ pub(super) enum Want {
         value: Bytes,
         hash: u128,
     },
-    /// Gone, if it is ours: under a lease of ours, or with the value we last wanted.
+    /// Gone, if it is ours: under a lease of ours, or, if we owned it, under none.
     Delete {
         owned: bool,
-        hash: Option<u128>,
     },
 }
 
@@ -87,16 +88,6 @@ impl Known {
     /// The revision that wrote the key.
     pub(super) fn written(&self) -> Revision {
         self.state.map_or(self.as_of, |seen| seen.mod_revision)
-    }
-
-    /// The revision that wrote the key; 0 if it does not exist.
-    pub(super) fn written_or_zero(&self) -> Revision {
-        self.state.map_or(Revision::ZERO, |seen| seen.mod_revision)
-    }
-
-    /// What a write is compared with. Of a name never seen: that it does not exist; a refusal teaches better.
-    pub(super) fn expect(&self) -> Expect {
-        self.state.map_or(Expect::Absent, |seen| Expect::Revision(seen.mod_revision))
     }
 }
 
@@ -139,11 +130,10 @@ impl Local {
             (Some(once), _) => once.hash,
             (None, Want::Put { hash, .. }) => *hash,
             (None, Want::Nothing) => return Verdict::Settled,
-            (None, Want::Delete { owned, hash }) => {
-                let ours = |seen: Seen| {
-                    leases.ever_ours(seen.lease) || Some(seen.hash) == *hash || (*owned && seen.lease == LeaseId::NONE)
-                };
+            (None, Want::Delete { owned }) => {
+                let ours = |seen: Seen| leases.ever_ours(seen.lease) || (*owned && seen.lease == LeaseId::NONE);
                 return match known.state {
+                    _ if self.unsure => self.write(now),
                     Some(seen) if ours(seen) => self.write(now),
                     Some(_) => Verdict::Settled,
                     None if known.as_of > Revision::ZERO => Verdict::Settled,
@@ -158,7 +148,7 @@ impl Local {
         let Some(seen) = known.state else { return self.write(now) };
         let foreign = seen.lease != LeaseId::NONE && !leases.ever_ours(seen.lease);
         match (seen.hash == wanted, foreign) {
-            (true, false) if leases.is_alive(seen.lease) => Verdict::Settled,
+            (true, false) if leases.is_alive(seen.lease) && !self.unsure => Verdict::Settled,
             // Another owner wants the same. If it is our own past, its lease will end: take it over, once.
             (true, true) if self.held => Verdict::Settled,
             (true, _) | (false, false) => self.write(now),
@@ -194,6 +184,25 @@ impl Local {
         self.last_strike = Some(now);
     }
 
+    /// What a write is compared with. Of a name never seen: that it does not exist; a refusal teaches better. A deletion
+    /// that is unsure expects that, too: so it changes nothing, and learns.
+    pub(super) fn expect(&self, target: &Target) -> Expect {
+        let probe = self.unsure && *target == Target::Delete;
+        self.known.state.filter(|_| !probe).map_or(Expect::Absent, |seen| Expect::Revision(seen.mod_revision))
+    }
+
+    /// Takes what the watch saw; whether it was newer.
+    pub(super) fn observe(&mut self, as_of: Revision, state: Option<Seen>) -> bool {
+        let newer = self.learn(as_of, state);
+        // It is what we wrote without knowing.
+        let wanted =
+            self.target().and_then(|target| if let Target::Put { hash, .. } = target { Some(hash) } else { None });
+        if newer && state.is_some_and(|seen| Some(seen.hash) == wanted && Some(seen.lease) == self.lease) {
+            self.unsure = false;
+        }
+        newer
+    }
+
     /// Takes a newer state; whether it was newer.
     pub(super) fn learn(&mut self, as_of: Revision, state: Option<Seen>) -> bool {
         let newer = as_of > self.known.as_of;
@@ -226,8 +235,8 @@ impl Local {
 
     pub(super) fn give_up(&mut self) {
         self.want = match std::mem::take(&mut self.want) {
-            Want::Put { hash, .. } => Want::Delete { owned: true, hash: Some(hash) },
-            Want::Nothing => Want::Delete { owned: false, hash: None },
+            Want::Put { .. } => Want::Delete { owned: true },
+            Want::Nothing => Want::Delete { owned: false },
             delete @ Want::Delete { .. } => delete,
         };
     }

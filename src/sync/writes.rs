@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::local::{Known, Target, Verdict};
 use super::{Answer, Request, RequestId, Seen, Sync, SyncEvent, WriteError};
-use crate::backend::{BackendError, LeaseGrant, Write, WriteAction, WriteOutcome};
+use crate::backend::{Applied, BackendError, Expect, LeaseGrant, Write, WriteAction, WriteOutcome};
 use crate::hash::value_hash;
 use crate::key::KeyName;
 use crate::kv::{LeaseId, Revision};
@@ -102,6 +102,7 @@ impl Sync {
                 continue;
             };
             let path = self.prefix.path(&name);
+            let expect = local.expect(&target);
             let (action, put) = match target {
                 Target::Delete => (WriteAction::Delete, None),
                 Target::Put { value, hash } => {
@@ -129,8 +130,8 @@ impl Sync {
             if stored || resisted {
                 local.strike(now);
             }
-            let expected = local.known.written_or_zero();
-            writes.push(Write { path, expect: local.known.expect(), action });
+            let expected = if let Expect::Revision(revision) = expect { revision } else { Revision::ZERO };
+            writes.push(Write { path, expect, action });
             self.count(&name);
             flight.writes.push(Written { name, expected, put });
         }
@@ -195,6 +196,7 @@ impl Sync {
                 for Written { name, put, .. } in &writes {
                     let seen = put.map(|(hash, lease)| Seen { hash, mod_revision: revision, lease });
                     if let Some(local) = self.names.get_mut(name) {
+                        local.unsure = false;
                         local.learn(revision, seen);
                     }
                 }
@@ -208,6 +210,7 @@ impl Sync {
                         mod_revision: kv.mod_revision,
                         lease: kv.lease,
                     });
+                    local.unsure = false;
                     let mismatch = seen.map_or(Revision::ZERO, |seen| seen.mod_revision) != *expected;
                     // Not knowing better is no resistance, and neither is that a dead lease took the key.
                     let dead = |seen: Seen| self.leases.ever_ours(seen.lease) && !self.leases.is_alive(seen.lease);
@@ -226,7 +229,15 @@ impl Sync {
                 }
             }
             Err(BackendError::Rejected { cause }) => return self.rejected(now, writes, &cause),
-            Err(error) => self.backend_failed(now, error),
+            Err(error) => {
+                let applied = !matches!(error, BackendError::Unavailable { applied: Applied::No, .. });
+                for written in writes.iter().filter(|_| applied && current) {
+                    if let Some(local) = self.names.get_mut(&written.name) {
+                        local.unsure = true;
+                    }
+                }
+                self.backend_failed(now, error);
+            }
         }
         for written in &writes {
             self.review(now, &written.name);

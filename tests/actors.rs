@@ -1,0 +1,156 @@
+//! The actors, on a paused clock where time matters.
+
+mod leaving;
+mod observing;
+mod owning;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use actix::prelude::*;
+use serde::{Deserialize, Serialize};
+use shared_store_actors::{
+    Changes, Config, Delete, Json, Key, MemoryBackend, Observer, Prefix, Resynced, Revision, SharedStore, Synced,
+    Update, join,
+};
+
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Node {
+    pub(crate) name: String,
+    pub(crate) ip: String,
+}
+
+impl Key for Node {
+    type Codec = Json;
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+}
+
+pub(crate) fn node(name: &str, ip: &str) -> Node {
+    Node { name: name.into(), ip: ip.into() }
+}
+
+pub(crate) fn config(backend: &MemoryBackend) -> Config {
+    Config::new(Prefix::new("nodes").unwrap()).backend(backend.clone()).seed(1)
+}
+
+/// Runs a test in a system whose clock moves only when everybody waits; all actors in one arbiter.
+pub(crate) fn paused(test: impl Future<Output = ()>) {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    actix_rt::System::with_tokio_rt(runtime).block_on(test);
+}
+
+/// Joins in the arbiter of the test.
+pub(crate) async fn joined(backend: &MemoryBackend) -> SharedStore<Node> {
+    join(config(backend)).arbiter(Arbiter::current()).await.unwrap()
+}
+
+/// What an observer was told, as text, and the map that follows from it.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    pub(crate) log: Vec<String>,
+    pub(crate) map: BTreeMap<String, String>,
+}
+
+/// An observer that writes down what it is told and complains when it does not fit together.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Shadow(Arc<Mutex<Told>>);
+
+impl Shadow {
+    pub(crate) fn start(&self) -> Addr<Self> {
+        Actor::start(self.clone())
+    }
+
+    pub(crate) fn observer(&self) -> Observer<Node> {
+        let addr = self.start();
+        // The address is kept: a subscription keeps nobody alive.
+        let observer = Observer::new(&addr).synced(addr.clone().recipient()).resynced(addr.clone().recipient());
+        actix_rt::spawn(async move {
+            let _kept = addr;
+            std::future::pending::<()>().await;
+        });
+        observer
+    }
+
+    pub(crate) fn log(&self) -> Vec<String> {
+        self.0.lock().unwrap().log.clone()
+    }
+
+    pub(crate) fn map(&self) -> BTreeMap<String, String> {
+        self.0.lock().unwrap().map.clone()
+    }
+
+    fn change(&self, name: &str, old: Option<&Node>, new: Option<&Node>) {
+        let told = &mut *self.0.lock().unwrap();
+        assert_eq!(told.map.get(name), old.map(|node| &node.ip), "old of {name} is what was told before");
+        match new {
+            Some(node) => {
+                told.log.push(format!("{name}={}", node.ip));
+                told.map.insert(name.to_owned(), node.ip.clone());
+            }
+            None => {
+                told.log.push(format!("-{name}"));
+                told.map.remove(name);
+            }
+        }
+    }
+}
+
+impl Actor for Shadow {
+    type Context = Context<Self>;
+}
+
+impl Handler<Update<Node>> for Shadow {
+    type Result = ();
+
+    fn handle(&mut self, update: Update<Node>, _: &mut Self::Context) {
+        self.change(update.name.as_str(), update.old.as_deref(), Some(&update.key));
+    }
+}
+
+impl Handler<Delete<Node>> for Shadow {
+    type Result = ();
+
+    fn handle(&mut self, delete: Delete<Node>, _: &mut Self::Context) {
+        self.change(delete.name.as_str(), Some(&delete.key), None);
+    }
+}
+
+impl Handler<Changes<Node>> for Shadow {
+    type Result = ();
+
+    fn handle(&mut self, Changes(changes): Changes<Node>, _: &mut Self::Context) {
+        for change in changes.iter() {
+            self.change(change.name.as_str(), change.old.as_deref(), change.new.as_deref());
+        }
+    }
+}
+
+impl Handler<Synced> for Shadow {
+    type Result = ();
+
+    fn handle(&mut self, synced: Synced, _: &mut Self::Context) {
+        self.0.lock().unwrap().log.push(format!("synced {}", synced.entries));
+    }
+}
+
+impl Handler<Resynced> for Shadow {
+    type Result = ();
+
+    fn handle(&mut self, _: Resynced, _: &mut Self::Context) {
+        self.0.lock().unwrap().log.push("resynced".to_owned());
+    }
+}
+
+/// Waits until the cache shows a revision and every observer has handled everything.
+pub(crate) async fn settled(store: &SharedStore<Node>, revision: Revision) {
+    store.reader().at_least(revision, PATIENCE).await.unwrap();
+    while store.status().await.unwrap().observers.iter().any(|(_, lag)| lag.pending > 0) {
+        tokio::task::yield_now().await;
+    }
+}

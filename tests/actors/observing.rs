@@ -1,0 +1,193 @@
+//! Observers: complete, isolated, pruned.
+
+use shared_store_actors::{Filter, Mode, Origin};
+
+use super::*;
+
+/// Handles nothing to its end.
+pub(super) struct Stuck;
+
+impl Actor for Stuck {
+    type Context = Context<Self>;
+}
+
+impl Handler<Update<Node>> for Stuck {
+    type Result = ();
+
+    fn handle(&mut self, _: Update<Node>, ctx: &mut Self::Context) {
+        ctx.wait(std::future::pending::<()>().into_actor(self));
+    }
+}
+
+impl Handler<Delete<Node>> for Stuck {
+    type Result = ();
+
+    fn handle(&mut self, _: Delete<Node>, _: &mut Self::Context) {}
+}
+
+/// Panics at the first word.
+struct Panicking;
+
+impl Actor for Panicking {
+    type Context = Context<Self>;
+}
+
+impl Handler<Update<Node>> for Panicking {
+    type Result = ();
+
+    fn handle(&mut self, _: Update<Node>, _: &mut Self::Context) {
+        panic!("as it must");
+    }
+}
+
+impl Handler<Delete<Node>> for Panicking {
+    type Result = ();
+
+    fn handle(&mut self, _: Delete<Node>, _: &mut Self::Context) {}
+}
+
+#[test]
+fn a_late_subscriber_is_told_what_is_there_then_synced_then_what_changes() {
+    paused(async {
+        let (store, shadow) = (joined(&MemoryBackend::new()).await, Shadow::default());
+        for name in ["b", "a"] {
+            settled(&store, store.update_local_key_sync(node(name, "1")).await.unwrap()).await;
+        }
+        store.subscribe(shadow.observer()).await.unwrap();
+        settled(&store, store.update_local_key_sync(node("a", "2")).await.unwrap()).await;
+        assert_eq!(shadow.log(), ["a=1", "b=1", "synced 2", "a=2"]);
+    });
+}
+
+#[test]
+fn a_stuck_and_a_panicking_observer_hurt_nobody() {
+    paused(async {
+        let (store, shadow) = (joined(&MemoryBackend::new()).await, Shadow::default());
+        let (stuck, panicking) = (Stuck.start(), Panicking.start());
+        store.subscribe(Observer::new(&stuck)).await.unwrap();
+        store.subscribe(Observer::new(&panicking)).await.unwrap();
+        store.subscribe(shadow.observer()).await.unwrap();
+        let mut last = Revision::ZERO;
+        for n in 0..100 {
+            last = store.update_local_key_sync(node(&format!("{:02}", n % 10), &n.to_string())).await.unwrap();
+        }
+        store.reader().at_least(last, PATIENCE).await.unwrap();
+        while shadow.map().values().filter(|ip| ip.len() == 2 && ip.starts_with('9')).count() < 10 {
+            tokio::task::yield_now().await;
+        }
+        let lags = store.status().await.unwrap().observers;
+        assert_eq!(lags.len(), 2, "the one that panicked is gone: {lags:?}");
+        assert!(lags[0].1.pending <= 1 + 10, "at most one change a key: {lags:?}");
+    });
+}
+
+#[test]
+fn an_observer_that_stops_is_forgotten_and_kept_alive_by_nobody() {
+    paused(async {
+        let store = joined(&MemoryBackend::new()).await;
+        let stuck = Stuck.start();
+        store.subscribe(Observer::new(&stuck)).await.unwrap();
+        drop(stuck);
+        tokio::task::yield_now().await;
+        let written = store.update_local_key_sync(node("a", "1")).await.unwrap();
+        settled(&store, written).await;
+        assert!(store.status().await.unwrap().observers.is_empty());
+    });
+}
+
+#[test]
+fn unsubscribed_means_silence() {
+    paused(async {
+        let (store, shadow) = (joined(&MemoryBackend::new()).await, Shadow::default());
+        let id = store.subscribe(shadow.observer()).await.unwrap();
+        store.update_local_key(node("a", "1")).await.unwrap();
+        store.unsubscribe(id).await;
+        let told = shadow.log();
+        settled(&store, store.update_local_key_sync(node("b", "1")).await.unwrap()).await;
+        assert_eq!(shadow.log(), told);
+    });
+}
+
+#[test]
+fn one_by_one_and_in_batches_the_same_is_told() {
+    paused(async {
+        let store = joined(&MemoryBackend::new()).await;
+        let (single, batched) = (Shadow::default(), Shadow::default());
+        store.subscribe(single.observer()).await.unwrap();
+        let addr = batched.start();
+        store.subscribe(Observer::batched(&addr)).await.unwrap();
+        for n in 0..1000 {
+            store.update_local_key(node(&format!("{}", n % 300), &n.to_string())).await.unwrap();
+        }
+        settled(&store, store.update_local_key_sync(node("last", "1")).await.unwrap()).await;
+        assert_eq!((single.map(), batched.map().len()), (batched.map(), 301));
+    });
+}
+
+#[test]
+fn filters_by_glob_origin_and_predicate_tell_who_enters_and_who_leaves() {
+    paused(async {
+        let backend = MemoryBackend::new();
+        let (store, other) = (joined(&backend).await, joined(&backend).await);
+        let (globbed, remote, even) = (Shadow::default(), Shadow::default(), Shadow::default());
+        let filter = |shadow: &Shadow, filter| store.subscribe(shadow.observer().filter(filter));
+        filter(&globbed, Filter::new().glob("eu/*")).await.unwrap();
+        filter(&remote, Filter::new().origin(Origin::Remote)).await.unwrap();
+        filter(&even, Filter::new().keys(|_, node: &Node| node.ip.ends_with('2'))).await.unwrap();
+        settled(&store, store.update_local_key_sync(node("eu/a", "1")).await.unwrap()).await;
+        settled(&store, other.update_local_key_sync(node("us/b", "2")).await.unwrap()).await;
+        settled(&store, other.update_local_key_sync(node("us/b", "3")).await.unwrap()).await;
+        assert_eq!(globbed.log(), ["synced 0", "eu/a=1"]);
+        assert_eq!(remote.log(), ["synced 0", "us/b=2", "us/b=3"]);
+        assert_eq!(even.log(), ["synced 0", "us/b=2", "-us/b"]);
+    });
+}
+
+#[test]
+fn too_many_events_for_an_observer_melt_and_it_is_told_so() {
+    paused(async {
+        let (store, shadow) = (joined(&MemoryBackend::new()).await, Shadow::default());
+        let capacity = std::num::NonZeroUsize::new(5).unwrap();
+        // A parcel is under way while the rest comes.
+        let (gate, open) = tokio::sync::oneshot::channel::<()>();
+        let addr = shadow.start();
+        let gated = Gated { shadow: addr.clone(), open: Some(open) }.start();
+        let observer = Observer::batched(&gated).mode(Mode::EveryEvent { capacity }).resynced(addr.recipient());
+        store.subscribe(observer).await.unwrap();
+        let mut last = Revision::ZERO;
+        for n in 0..50 {
+            last = store.update_local_key_sync(node("a", &n.to_string())).await.unwrap();
+        }
+        store.reader().at_least(last, PATIENCE).await.unwrap();
+        gate.send(()).unwrap();
+        settled(&store, last).await;
+        let log = shadow.log();
+        assert!(log.contains(&"resynced".to_owned()) && log.len() < 20, "{log:?}");
+        assert_eq!(log.last().map(String::as_str), Some("a=49"));
+    });
+}
+
+/// Passes batches on, the first one only when the gate opens.
+struct Gated {
+    shadow: Addr<Shadow>,
+    open: Option<tokio::sync::oneshot::Receiver<()>>,
+}
+
+impl Actor for Gated {
+    type Context = Context<Self>;
+}
+
+impl Handler<Changes<Node>> for Gated {
+    type Result = AtomicResponse<Self, ()>;
+
+    fn handle(&mut self, changes: Changes<Node>, _: &mut Self::Context) -> Self::Result {
+        let (open, shadow) = (self.open.take(), self.shadow.clone());
+        let pass = async move {
+            if let Some(open) = open {
+                open.await.unwrap();
+            }
+            shadow.send(changes).await.unwrap();
+        };
+        AtomicResponse::new(Box::pin(pass.into_actor(self)))
+    }
+}

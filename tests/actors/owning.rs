@@ -1,0 +1,169 @@
+//! Own keys, and joining.
+
+use shared_store::backend::faulty::{Faulty, Op, When};
+use shared_store::backend::{Backend, Expect, ListRequest, Write, WriteAction};
+use shared_store::{KeyName, KeyRange, LeaseId};
+use shared_store_actors::{JoinError, KeyError, State, StoreError};
+
+use super::*;
+
+pub(super) async fn meddle(backend: &MemoryBackend, name: &str, action: WriteAction) -> Revision {
+    let path = Prefix::new("nodes").unwrap().path(&KeyName::new(name).unwrap());
+    let outcome = backend.write(vec![Write { path, expect: Expect::Any, action }]).await.unwrap();
+    let shared_store::backend::WriteOutcome::Committed { revision } = outcome else { panic!("it expects nothing") };
+    revision
+}
+
+pub(super) async fn stored(backend: &MemoryBackend, name: &str) -> Option<shared_store::KeyValue> {
+    let path = Prefix::new("nodes").unwrap().path(&KeyName::new(name).unwrap());
+    backend.list(ListRequest::new(KeyRange::one(&path))).await.unwrap().kvs.pop()
+}
+
+#[test]
+fn joining_an_empty_prefix_is_synced_with_no_entries() {
+    paused(async {
+        let (backend, shadow) = (MemoryBackend::new(), Shadow::default());
+        let store = join(config(&backend)).observer(shadow.observer()).arbiter(Arbiter::current()).await.unwrap();
+        assert_eq!(shadow.log(), ["synced 0"]);
+        assert!(store.reader().is_empty());
+        store.close().await.unwrap();
+    });
+}
+
+#[test]
+fn joining_answers_when_every_observer_has_been_told_everything() {
+    paused(async {
+        let backend = MemoryBackend::new();
+        let first = joined(&backend).await;
+        for n in 0..1000 {
+            first.update_local_key(node(&format!("{n:04}"), "1")).await.unwrap();
+        }
+        let last = first.update_local_key_sync(node("z", "1")).await.unwrap();
+        first.reader().at_least(last, PATIENCE).await.unwrap();
+        let shadows = [Shadow::default(), Shadow::default()];
+        let joining = join(config(&backend)).arbiter(Arbiter::current());
+        let second = joining.observer(shadows[0].observer()).observer(shadows[1].observer()).await.unwrap();
+        for shadow in &shadows {
+            assert_eq!((shadow.map().len(), shadow.log().last().map(String::as_str)), (1001, Some("synced 1001")));
+        }
+        assert_eq!(second.reader().len(), 1001);
+    });
+}
+
+#[test]
+fn joining_a_dead_kvstore_fails_at_the_list_timeout_with_the_cause() {
+    paused(async {
+        let backend = Faulty::new(MemoryBackend::new());
+        backend.fail(Op::List, When::Before, usize::MAX);
+        let config = config(&MemoryBackend::new()).backend(backend).list_timeout(Duration::from_secs(30));
+        let start = tokio::time::Instant::now();
+        let error = join::<Node>(config).arbiter(Arbiter::current()).await.unwrap_err();
+        assert_eq!(start.elapsed(), Duration::from_secs(30));
+        let JoinError::ListTimeout { cause, .. } = &error else { panic!("{error}") };
+        assert!(!cause.is_empty() && error.to_string().contains(&**cause), "{error}");
+    });
+}
+
+#[test]
+fn a_configuration_that_cannot_work_is_refused_at_once() {
+    paused(async {
+        let config = config(&MemoryBackend::new()).sync_interval(Duration::ZERO);
+        let error = join::<Node>(config).await.unwrap_err();
+        assert!(matches!(error, JoinError::Config(_)), "{error}");
+    });
+}
+
+#[test]
+fn what_was_written_can_be_read_once_the_cache_has_caught_up() {
+    paused(async {
+        let backend = MemoryBackend::new();
+        let (alpha, beta) = (joined(&backend).await, joined(&backend).await);
+        let written = alpha.update_local_key_sync(node("a", "1")).await.unwrap();
+        beta.reader().at_least(written, PATIENCE).await.unwrap();
+        assert_eq!(*beta.reader().get("a").unwrap(), node("a", "1"));
+        let gone = alpha.delete_local_key(KeyName::new("a").unwrap()).await.unwrap();
+        beta.reader().at_least(gone, PATIENCE).await.unwrap();
+        assert_eq!(beta.reader().get("a"), None);
+    });
+}
+
+#[test]
+fn a_key_without_a_name_is_refused_and_nothing_is_owned() {
+    paused(async {
+        let store = joined(&MemoryBackend::new()).await;
+        let error = store.update_local_key(node("", "1")).await.unwrap_err();
+        assert!(matches!(error, StoreError::Key(KeyError::Name(_))), "{error}");
+        let error = store.update_local_keys(vec![node("a", "1"), node("", "1")]).await.unwrap_err();
+        assert!(matches!(error, StoreError::Key(KeyError::Name(_))), "{error}");
+        assert_eq!(store.status().await.unwrap().own, 0);
+    });
+}
+
+#[test]
+fn an_own_key_that_a_stranger_deletes_comes_back_and_only_others_hear_of_it() {
+    paused(async {
+        let (backend, mine, theirs) = (MemoryBackend::new(), Shadow::default(), Shadow::default());
+        let owner = join(config(&backend)).observer(mine.observer()).arbiter(Arbiter::current()).await.unwrap();
+        let other = join(config(&backend)).observer(theirs.observer()).arbiter(Arbiter::current()).await.unwrap();
+        let written = owner.update_local_key_sync(node("a", "1")).await.unwrap();
+        settled(&owner, written).await;
+        let deleted = meddle(&backend, "a", WriteAction::Delete).await;
+        let back = Revision(deleted.0 + 1);
+        settled(&owner, back).await;
+        settled(&other, back).await;
+        assert!(stored(&backend, "a").await.is_some());
+        assert_eq!(mine.log(), ["synced 0", "a=1"]);
+        assert_eq!(theirs.log(), ["synced 0", "a=1", "-a", "a=1"]);
+    });
+}
+
+#[test]
+fn an_own_key_that_a_stranger_overwrites_is_put_right() {
+    paused(async {
+        let (backend, mine) = (MemoryBackend::new(), Shadow::default());
+        let owner = join(config(&backend)).observer(mine.observer()).arbiter(Arbiter::current()).await.unwrap();
+        settled(&owner, owner.update_local_key_sync(node("a", "1")).await.unwrap()).await;
+        let value = serde_json::to_vec(&node("a", "theirs")).unwrap().into();
+        let put = meddle(&backend, "a", WriteAction::Put { value, lease: LeaseId::NONE }).await;
+        settled(&owner, Revision(put.0 + 1)).await;
+        assert_eq!(mine.log(), ["synced 0", "a=1", "a=theirs", "a=1"]);
+        assert_ne!(stored(&backend, "a").await.unwrap().lease, LeaseId::NONE);
+        let put = meddle(&backend, "a", WriteAction::Put { value: "garbage".into(), lease: LeaseId::NONE }).await;
+        settled(&owner, Revision(put.0 + 1)).await;
+        assert_eq!((mine.log().len(), owner.status().await.unwrap().undecodable), (4, 0));
+    });
+}
+
+#[test]
+fn own_keys_stay_as_long_as_their_owner_does() {
+    paused(async {
+        let backend = MemoryBackend::new();
+        let config = config(&backend).lease_ttl(Duration::from_secs(10));
+        let store = join(config).arbiter(Arbiter::current()).await.unwrap();
+        let written = store.update_local_key_sync(node("a", "1")).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        assert_eq!(stored(&backend, "a").await.unwrap().mod_revision, written, "kept alive, never written again");
+    });
+}
+
+#[test]
+fn a_broken_watch_is_stale_with_its_cause_and_synced_again_when_it_is_back() {
+    paused(async {
+        let backend = Faulty::new(MemoryBackend::new());
+        let config = config(&MemoryBackend::new()).backend(backend.clone());
+        let store = join::<Node>(config).arbiter(Arbiter::current()).await.unwrap();
+        let mut state = store.reader().state();
+        while state != State::Synced {
+            state = store.reader().state_changed(&state).await;
+        }
+        backend.fail(Op::Watch, When::Before, usize::MAX);
+        backend.break_watches();
+        let stale = store.reader().state_changed(&state).await;
+        assert!(matches!(stale, State::Stale { .. }) && stale.cause().is_some(), "{stale}");
+        backend.heal();
+        let mut state = stale;
+        while state != State::Synced {
+            state = store.reader().state_changed(&state).await;
+        }
+    });
+}
