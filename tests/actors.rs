@@ -62,12 +62,12 @@ pub(crate) struct Told {
 pub(crate) struct Shadow(Arc<Mutex<Told>>);
 
 impl Shadow {
-    pub(crate) fn start(&self) -> Addr<Self> {
+    pub(crate) fn actor(&self) -> Addr<Self> {
         Actor::start(self.clone())
     }
 
     pub(crate) fn observer(&self) -> Observer<Node> {
-        let addr = self.start();
+        let addr = self.actor();
         // The address is kept: a subscription keeps nobody alive.
         let observer = Observer::new(&addr).synced(addr.clone().recipient()).resynced(addr.clone().recipient());
         actix_rt::spawn(async move {

@@ -2,7 +2,7 @@
 
 use shared_store::KeyName;
 use shared_store::backend::faulty::{Faulty, Op, When};
-use shared_store_actors::{State, StoreError};
+use shared_store_actors::{BackendError, State, StoreError};
 
 use super::owning::stored;
 use super::*;
@@ -66,7 +66,7 @@ fn close_names_what_it_could_not_delete_within_its_timeout() {
         let config = config(&MemoryBackend::new()).backend(backend.clone()).close_timeout(Duration::from_secs(5));
         let store = join(config).arbiter(Arbiter::current()).await.unwrap();
         store.update_local_key_sync(node("a", "1")).await.unwrap();
-        backend.fail(Op::Revoke, When::Before, usize::MAX);
+        backend.fail(Op::Revoke, usize::MAX, When::Before, BackendError::unreachable("down"));
         let start = tokio::time::Instant::now();
         let error = store.close().await.unwrap_err();
         assert_eq!(start.elapsed(), Duration::from_secs(5));

@@ -114,7 +114,7 @@ fn one_by_one_and_in_batches_the_same_is_told() {
         let store = joined(&MemoryBackend::new()).await;
         let (single, batched) = (Shadow::default(), Shadow::default());
         store.subscribe(single.observer()).await.unwrap();
-        let addr = batched.start();
+        let addr = batched.actor();
         store.subscribe(Observer::batched(&addr)).await.unwrap();
         for n in 0..1000 {
             store.update_local_key(node(&format!("{}", n % 300), &n.to_string())).await.unwrap();
@@ -150,7 +150,7 @@ fn too_many_events_for_an_observer_melt_and_it_is_told_so() {
         let capacity = std::num::NonZeroUsize::new(5).unwrap();
         // A parcel is under way while the rest comes.
         let (gate, open) = tokio::sync::oneshot::channel::<()>();
-        let addr = shadow.start();
+        let addr = shadow.actor();
         let gated = Gated { shadow: addr.clone(), open: Some(open) }.start();
         let observer = Observer::batched(&gated).mode(Mode::EveryEvent { capacity }).resynced(addr.recipient());
         store.subscribe(observer).await.unwrap();

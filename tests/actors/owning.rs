@@ -3,7 +3,7 @@
 use shared_store::backend::faulty::{Faulty, Op, When};
 use shared_store::backend::{Backend, Expect, ListRequest, Write, WriteAction};
 use shared_store::{KeyName, KeyRange, LeaseId};
-use shared_store_actors::{JoinError, KeyError, State, StoreError};
+use shared_store_actors::{BackendError, JoinError, KeyError, State, StoreError};
 
 use super::*;
 
@@ -54,7 +54,7 @@ fn joining_answers_when_every_observer_has_been_told_everything() {
 fn joining_a_dead_kvstore_fails_at_the_list_timeout_with_the_cause() {
     paused(async {
         let backend = Faulty::new(MemoryBackend::new());
-        backend.fail(Op::List, When::Before, usize::MAX);
+        backend.fail(Op::List, usize::MAX, When::Before, BackendError::unreachable("down"));
         let config = config(&MemoryBackend::new()).backend(backend).list_timeout(Duration::from_secs(30));
         let start = tokio::time::Instant::now();
         let error = join::<Node>(config).arbiter(Arbiter::current()).await.unwrap_err();
@@ -156,8 +156,8 @@ fn a_broken_watch_is_stale_with_its_cause_and_synced_again_when_it_is_back() {
         while state != State::Synced {
             state = store.reader().state_changed(&state).await;
         }
-        backend.fail(Op::Watch, When::Before, usize::MAX);
-        backend.break_watches();
+        backend.fail(Op::Watch, usize::MAX, When::Before, BackendError::unreachable("down"));
+        backend.break_watches(BackendError::unavailable("broken"));
         let stale = store.reader().state_changed(&state).await;
         assert!(matches!(stale, State::Stale { .. }) && stale.cause().is_some(), "{stale}");
         backend.heal();
