@@ -69,9 +69,9 @@ fn list(keys: u64) -> Delivery {
     Delivery::Page(Page { first: true, last: true, revision: Revision(1), same_history: true, keys })
 }
 
-/// Batches of new values, keys in turn.
-fn batches(keys: u64, changes: u64) -> Vec<Vec<Event>> {
-    let event = |change: u64| Event::Put(kv(change * 7919 % keys, 1 + change, 2 + change / BATCH));
+/// Batches of new values, keys in turn; of another generation other values.
+fn batches(keys: u64, changes: u64, generation: u64) -> Vec<Vec<Event>> {
+    let event = |change: u64| Event::Put(kv(change * 7919 % keys, generation + change, 2 + change / BATCH));
     (0..changes / BATCH).map(|batch| (batch * BATCH..(batch + 1) * BATCH).map(event).collect()).collect()
 }
 
@@ -145,7 +145,7 @@ fn joining() {
 }
 
 fn applying() {
-    let events = batches(KEYS, 200_000);
+    let events = batches(KEYS, 200_000, 1);
     let total = 200_000.0;
     let by_hand = median(|| {
         let mut map: HashMap<KeyName, Arc<Node>> = store(KEYS).reader().snapshot().entries.into_iter().collect();
@@ -223,7 +223,7 @@ fn busy(mut store: Store<Node>, by_hand: f64) {
     for threads in [1, 4] {
         let (stop, applied) = (AtomicBool::new(false), AtomicU64::new(0));
         let reader = store.reader();
-        let events = batches(KEYS, 100_000);
+        let events = batches(KEYS, 100_000, 1);
         let mut revision = store.reader().revision().0;
         let rates = std::thread::scope(|scope| {
             let (stop, applied, store) = (&stop, &applied, &mut store);
@@ -274,8 +274,8 @@ fn sleeping() {
     let awake = store.subscribe(Instant::now(), Filter::new(), Mode::LatestPerKey);
     let asleep = store.subscribe(Instant::now(), Filter::new(), Mode::LatestPerKey);
     drain(&mut store, &[]);
-    let events = batches(keys, 100_000);
-    let pass = |store: &mut Store<Node>, asleep: &[ObserverId]| {
+    let (events, others) = (batches(keys, 100_000, 1), batches(keys, 100_000, 1_000_000));
+    let pass = |store: &mut Store<Node>, events: &Vec<Vec<Event>>, asleep: &[ObserverId]| {
         let start = Instant::now();
         for batch in events.clone() {
             store.deliver(start, Delivery::Events(batch)).unwrap();
@@ -283,11 +283,11 @@ fn sleeping() {
         }
         start.elapsed().as_secs_f64()
     };
-    pass(&mut store, &[]);
-    let (normal, before) = (pass(&mut store, &[]), resident());
+    pass(&mut store, &others, &[]);
+    let (normal, before) = (pass(&mut store, &events, &[]), resident());
     let mut times = Vec::new();
-    for _ in 0..rounds {
-        times.push(pass(&mut store, &[asleep]));
+    for round in 0..rounds {
+        times.push(pass(&mut store, if round % 2 == 0 { &events } else { &others }, &[asleep]));
     }
     let grown = resident().saturating_sub(before);
     times.sort_by(f64::total_cmp);

@@ -3,6 +3,8 @@
 
 mod actors;
 mod backends;
+#[cfg(feature = "etcd")]
+mod etcd;
 mod faulty;
 mod memory;
 mod support;

@@ -26,9 +26,10 @@ impl<K: Key> Store<K> {
         let absent = |name: &KeyName| present.binary_search(name).is_err();
         {
             let cache = self.shared.read();
-            let shown = cache.names().chain(self.quarantine.keys().filter(|name| cache.get(name.as_str()).is_none()));
+            let unseen = self.quarantine.keys().filter(|name| cache.get(name.as_str()).is_none() && absent(name));
             // A key that is gone already stays gone as of the revision known for it.
-            let deleted = shown.filter(|name| absent(name) && !self.gone.contains(name.as_str()));
+            let deleted = difference(cache.names(), &present).chain(unseen);
+            let deleted = deleted.filter(|name| !self.gone.contains(name.as_str()));
             incoming.extend(deleted.map(|name| Incoming { name: name.clone(), revision, arrived: None }));
         }
         let lost = self.local.names().filter(|name| absent(name));
@@ -217,6 +218,15 @@ impl<K: Key> Store<K> {
         drop(cache);
         self.tell(now, changes);
     }
+}
+
+/// The names that are not present; both in order.
+fn difference<'a>(names: impl Iterator<Item = &'a KeyName>, present: &[KeyName]) -> impl Iterator<Item = &'a KeyName> {
+    let mut present = present.iter().peekable();
+    names.filter(move |name| {
+        while present.next_if(|next| next < name).is_some() {}
+        present.peek() != Some(name)
+    })
 }
 
 /// The value stays; whose key it is may not. Only observers who care for the origin see anything in it.

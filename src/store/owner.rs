@@ -165,7 +165,8 @@ impl<K: Key> Store<K> {
     /// The own keys are deleted, except those in `left`: observers are told, once.
     pub fn retract_local(&mut self, now: Instant, left: &[KeyName]) {
         let left: HashSet<_> = left.iter().collect();
-        let names: Vec<_> = self.local.ours().filter(|name| !left.contains(name)).cloned().collect();
+        let mut names: Vec<_> = self.local.ours().filter(|name| !left.contains(name)).cloned().collect();
+        names.sort_unstable();
         self.give_up(now, &names);
     }
 }

@@ -12,8 +12,10 @@ use crate::watch::PageKeys;
 pub(super) struct Staging<K> {
     pub(super) revision: Revision,
     pub(super) same_history: bool,
-    /// New or changed keys.
-    incoming: HashMap<KeyName, Incoming<K>>,
+    /// New or changed keys, each once.
+    incoming: Vec<Incoming<K>>,
+    /// Their revisions by name, once a page without values asks for them.
+    revisions: Option<HashMap<KeyName, Revision>>,
     /// Every key there is.
     names: Vec<KeyName>,
     /// Keys whose values neither the list nor the cache has.
@@ -22,7 +24,7 @@ pub(super) struct Staging<K> {
 
 impl<K> Staging<K> {
     pub(super) fn new(revision: Revision, same_history: bool) -> Self {
-        Self { revision, same_history, incoming: HashMap::new(), names: Vec::new(), missing: 0 }
+        Self { revision, same_history, incoming: Vec::new(), revisions: None, names: Vec::new(), missing: 0 }
     }
 
     /// How many keys have come.
@@ -52,17 +54,20 @@ impl<K> Staging<K> {
                         self.names.push(name);
                     } else if let Some(incoming) = decode(&kv) {
                         self.names.push(incoming.name.clone());
-                        self.incoming.insert(incoming.name.clone(), incoming);
+                        self.incoming.push(incoming);
                     }
                 }
             }
             PageKeys::Names(kvs) => {
+                // These pages come after all that have values.
+                let incoming = &self.incoming;
+                let revisions = || incoming.iter().map(|came| (came.name.clone(), came.revision)).collect();
+                let revisions = self.revisions.get_or_insert_with(revisions);
                 for kv in kvs {
                     if let Some(name) = known(&kv) {
                         self.names.push(name);
                     } else if let Some(name) = name(&kv) {
-                        let came = self.incoming.get(&name).is_some_and(|came| came.revision == kv.mod_revision);
-                        self.missing += usize::from(!came);
+                        self.missing += usize::from(revisions.get(&name) != Some(&kv.mod_revision));
                         self.names.push(name);
                     }
                 }
@@ -72,10 +77,10 @@ impl<K> Staging<K> {
 
     /// What arrived, and the names of all keys in order.
     pub(super) fn finish(mut self) -> (Vec<Incoming<K>>, Vec<KeyName>) {
-        self.names.sort_unstable();
+        // In name order already, but for keys that came twice: with their values, and by name.
+        self.names.sort();
         self.names.dedup();
-        let mut incoming: Vec<_> = self.incoming.into_values().collect();
-        incoming.sort_unstable_by(|a, b| (a.revision, &a.name).cmp(&(b.revision, &b.name)));
-        (incoming, self.names)
+        self.incoming.sort_by_key(|incoming| incoming.revision);
+        (self.incoming, self.names)
     }
 }

@@ -101,6 +101,15 @@ impl EtcdServer {
         std::fs::remove_dir_all(self.data.path().join("etcd")).expect("the directory is ours");
     }
 
+    /// Runs etcd's own command line against it.
+    pub(crate) fn etcdctl(&self, arguments: &[&str]) {
+        let etcdctl = Version::V34.binary().with_file_name("etcdctl");
+        let mut command = Command::new(etcdctl);
+        command.env("ETCDCTL_API", "3").args(["--endpoints", &self.endpoint()]).args(arguments);
+        let output = command.output().expect("etcdctl runs");
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
     fn signal(&self, signal: &str) {
         let pid = self.process.as_ref().expect("it runs").id();
         let status = Command::new("kill").args([&format!("-{signal}"), &pid.to_string()]).status();

@@ -48,7 +48,11 @@ impl Failure {
             _ => (error.to_string(), error.source()),
         };
         while let Some(cause) = source {
-            text = format!("{text}: {cause}");
+            // Each layer of the client repeats the one below.
+            let words = cause.to_string();
+            if !text.contains(&words) {
+                text = format!("{text}: {words}");
+            }
             source = cause.source();
         }
         if let Error::GRpcStatus(status) = error {

@@ -1,0 +1,157 @@
+//! What the etcd backend does when etcd does not do as it should.
+
+use shared_store::BackendError;
+use shared_store::backend::{Applied, WatchRequest};
+
+use super::*;
+
+fn backend(endpoints: &[String]) -> EtcdBackend {
+    let config = EtcdConfig::new(endpoints)
+        .call_timeout(Duration::from_secs(1))
+        .keep_alive(Duration::from_millis(300), Duration::from_millis(300));
+    EtcdBackend::new(config).unwrap()
+}
+
+fn everything() -> ListRequest {
+    ListRequest::new(prefix().range())
+}
+
+fn put(value: &[u8]) -> Vec<Write> {
+    let action = WriteAction::Put { value: value.to_vec().into(), lease: LeaseId::NONE };
+    vec![Write { path: prefix().path(&KeyName::new("a").unwrap()), expect: Expect::Any, action }]
+}
+
+/// Where nobody listens.
+fn dead_endpoint() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    format!("http://{}", listener.local_addr().unwrap())
+}
+
+#[tokio::test]
+async fn nobody_listening_is_told_with_endpoint_and_cause_and_nothing_was_applied() {
+    let endpoint = dead_endpoint();
+    let error = backend(std::slice::from_ref(&endpoint)).write(put(b"1")).await.unwrap_err();
+    let expected = format!("cannot reach etcd at {endpoint}: connection refused");
+    assert_eq!(error, BackendError::Unavailable { cause: expected.into(), applied: Applied::No });
+}
+
+#[tokio::test]
+async fn one_dead_endpoint_of_two_is_never_noticed() {
+    let server = EtcdServer::start(Version::V35);
+    for endpoints in [[dead_endpoint(), server.endpoint()], [server.endpoint(), dead_endpoint()]] {
+        for _ in 0..10 {
+            let backend = backend(&endpoints);
+            backend.write(put(b"1")).await.unwrap();
+            backend.watch(WatchRequest { range: prefix().range(), start: Revision(1) }).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_kvstore_that_is_killed_ends_the_watch_and_serves_again_after_a_restart() {
+    let mut server = EtcdServer::start(Version::V34);
+    let backend = backend(&[server.endpoint()]);
+    backend.write(put(b"1")).await.unwrap();
+    let request = WatchRequest { range: prefix().range(), start: Revision(100) };
+    let mut watch = backend.watch(request).await.unwrap();
+    server.kill();
+    assert!(matches!(watch.next().await, Err(BackendError::Unavailable { .. })));
+    assert!(matches!(watch.next().await, Err(BackendError::Unavailable { .. })), "and it stays dead");
+    assert!(matches!(backend.list(everything()).await, Err(BackendError::Unavailable { .. })));
+    server.restart();
+    assert_eq!(backend.list(everything()).await.unwrap().kvs.len(), 1);
+}
+
+#[tokio::test]
+async fn a_kvstore_that_stands_still_is_noticed_by_calls_and_by_the_watch() {
+    let server = EtcdServer::start(Version::V35);
+    let backend = backend(&[server.endpoint()]);
+    let request = WatchRequest { range: prefix().range(), start: Revision(1) };
+    let mut watch = backend.watch(request).await.unwrap();
+    server.pause();
+    let error = tokio::time::timeout(Duration::from_secs(10), backend.write(put(b"1"))).await.unwrap().unwrap_err();
+    assert!(matches!(error, BackendError::Unavailable { applied: Applied::Maybe, .. }), "{error:?}");
+    let ended = tokio::time::timeout(Duration::from_secs(10), watch.next()).await.unwrap();
+    assert!(matches!(ended, Err(BackendError::Unavailable { .. })), "{ended:?}");
+    server.go_on();
+    backend.list(everything()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_value_too_large_is_rejected_for_good() {
+    let server = EtcdServer::start(Version::V34);
+    let backend = backend(&[server.endpoint()]);
+    for size in [2 << 20, 20 << 20] {
+        let error = backend.write(put(&vec![b'x'; size])).await.unwrap_err();
+        assert!(matches!(error, BackendError::Rejected { .. }), "{size}: {error:?}");
+    }
+}
+
+#[test]
+fn a_backend_outlives_the_runtime_that_used_it_first_and_may_be_dropped_inside_one() {
+    let server = EtcdServer::start(Version::V35);
+    let backend = backend(&[server.endpoint()]);
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime().block_on(backend.write(put(b"1"))).unwrap();
+    assert_eq!(runtime().block_on(backend.list(everything())).unwrap().kvs.len(), 1);
+    runtime().block_on(async move { drop(backend) });
+}
+
+#[tokio::test]
+async fn tls_to_an_endpoint_without_it_is_told_apart_in_words() {
+    let server = EtcdServer::start(Version::V35);
+    let error = backend(&[server.endpoint().replace("http:", "https:")]).list(everything()).await.unwrap_err();
+    assert!(error.to_string().contains("tls"), "{error}");
+}
+
+/// Far more than gRPC's usual 4 MiB, in one page and in one catch-up.
+#[tokio::test]
+async fn large_pages_and_large_catch_ups_are_read() {
+    let server = EtcdServer::start(Version::V35);
+    let backend = server.backend();
+    let start = backend.list(everything()).await.unwrap().header.revision.next();
+    for batch in 0..80 {
+        let write = |n: u32| {
+            let path = prefix().path(&KeyName::new(format!("{batch:03}/{n:03}")).unwrap());
+            let action = WriteAction::Put { value: vec![b'x'; 1000].into(), lease: LeaseId::NONE };
+            Write { path, expect: Expect::Absent, action }
+        };
+        backend.write((0..128).map(write).collect()).await.unwrap();
+    }
+    assert_eq!(backend.list(everything()).await.unwrap().kvs.len(), 80 * 128);
+    let mut watch = backend.watch(WatchRequest { range: prefix().range(), start }).await.unwrap();
+    let mut events = 0;
+    while events < 80 * 128 {
+        if let shared_store::backend::WatchResponse::Events(response) = watch.next().await.unwrap() {
+            events += response.events.len();
+        }
+    }
+}
+
+/// Turns authentication on, with a user `root` whose password is `secret`.
+fn authenticate(server: &EtcdServer) {
+    for arguments in [&["user", "add", "root:secret"][..], &["user", "grant-role", "root", "root"], &["auth", "enable"]]
+    {
+        server.etcdctl(arguments);
+    }
+}
+
+#[tokio::test]
+async fn a_password_that_is_missing_or_wrong_is_told_in_words_and_the_right_one_works() {
+    let server = EtcdServer::start(Version::V34);
+    authenticate(&server);
+    let config = || EtcdConfig::new([server.endpoint()]);
+    for (config, words) in [
+        (config(), "asks for a user and a password"),
+        (config().user("root", "wrong"), "authentication failed"),
+        (config().user("nobody", "secret"), "authentication failed"),
+    ] {
+        let error = EtcdBackend::new(config).unwrap().write(put(b"1")).await.unwrap_err();
+        assert!(matches!(error, BackendError::Misconfigured { .. }), "{error:?}");
+        assert!(error.to_string().contains(words), "{error}");
+    }
+    let backend = EtcdBackend::new(config().user("root", "secret")).unwrap();
+    backend.write(put(b"1")).await.unwrap();
+    let mut watch = backend.watch(WatchRequest { range: prefix().range(), start: Revision(1) }).await.unwrap();
+    watch.next().await.unwrap();
+}
