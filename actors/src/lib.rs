@@ -18,7 +18,7 @@ pub use join::{Join, join};
 pub use messages::{
     Changes, Close, Conflict, Delete, DeleteLocalKey, DeleteLocalKeys, GetQuarantined, GetStatus, Release, Resynced,
     SharedKeys, StateChanged, Subscribe, SubscribeState, Synced, Undecodable, Unsubscribe, Update, UpdateKeySync,
-    UpdateLocalKey, UpdateLocalKeySync,
+    UpdateLocalKey, UpdateLocalKeySync, UpdateLocalKeys,
 };
 pub use observer::Observer;
 /// The core: machines, backends and everything not named here.
