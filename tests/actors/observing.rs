@@ -1,6 +1,11 @@
 //! Observers: complete, isolated, pruned.
 
-use shared_store_actors::{Filter, Mode, Origin};
+use bytes::Bytes;
+use shared_store::backend::WriteAction;
+use shared_store::backend::faulty::{Faulty, Op};
+use shared_store_actors::{
+    Codec, CodecError, Filter, GetQuarantined, GetStatus, Index, KeyError, KeyName, LeaseId, Mode, Origin, StoreError,
+};
 
 use super::*;
 
@@ -190,4 +195,94 @@ impl Handler<Changes<Node>> for Gated {
         };
         AtomicResponse::new(Box::pin(pass.into_actor(self)))
     }
+}
+
+/// A codec, a filter and an index that panic on a value of `!`.
+#[derive(Debug, Clone)]
+struct Touchy(String);
+
+impl Key for Touchy {
+    type Codec = Careless;
+
+    fn name(&self) -> String {
+        assert_ne!(self.0, "!", "a name that panics");
+        self.0.clone()
+    }
+}
+
+enum Careless {}
+
+impl Codec<Touchy> for Careless {
+    const TAG: &'static str = "careless";
+
+    fn encode(key: &Touchy) -> Result<Bytes, CodecError> {
+        Ok(key.0.clone().into())
+    }
+
+    fn decode(_: &KeyName, value: &Bytes) -> Result<Touchy, CodecError> {
+        assert_ne!(&value[..], b"!", "a value that panics");
+        Ok(Touchy(String::from_utf8_lossy(value).into_owned()))
+    }
+}
+
+#[test]
+fn panics_in_codec_index_and_filter_are_contained_and_counted() {
+    paused(async {
+        let backend = MemoryBackend::new();
+        let store = join::<Touchy>(config(&backend))
+            .index(Index::new("first", |key: &Touchy| vec![key.0[2..].to_owned()]))
+            .arbiter(Arbiter::current())
+            .await
+            .unwrap();
+        assert!(matches!(
+            store.update_local_key(Touchy("!".into())).await,
+            Err(StoreError::Key(KeyError::Panicked(_)))
+        ));
+        super::owning::meddle(&backend, "bad", WriteAction::Put { value: "!".into(), lease: LeaseId::NONE }).await;
+        // Too short for the index function, which panics.
+        let put =
+            super::owning::meddle(&backend, "x", WriteAction::Put { value: "x".into(), lease: LeaseId::NONE }).await;
+        store.reader().at_least(put, PATIENCE).await.unwrap();
+        let status = store.status().await.unwrap();
+        assert_eq!((status.panics, status.undecodable, status.entries), (3, 1, 1));
+        let bytes = store.addr().send(GetQuarantined(KeyName::new("bad").unwrap())).await.unwrap();
+        assert_eq!(bytes.as_deref(), Some(&b"!"[..]));
+        assert_eq!(store.reader().lookup("first", "x").unwrap().entries.len(), 0);
+    });
+}
+
+/// Real threads and a real clock: what is waited for are keep-alives, not time.
+#[test]
+fn a_foreign_thread_that_floods_the_store_stops_neither_keep_alives_nor_the_watch() {
+    actix_rt::System::new().block_on(async {
+        let (memory, counted) = (MemoryBackend::new(), Shadow::default());
+        let backend = Faulty::new(memory.clone());
+        let config = config(&memory).backend(backend.clone()).lease_ttl(Duration::from_secs(1));
+        let store = join(config).observer(counted.observer()).await.unwrap();
+        let written = store.update_local_key_sync(node("mine", "1")).await.unwrap();
+        let (addr, stop) = (store.addr().clone(), Arc::new(std::sync::atomic::AtomicBool::new(false)));
+        let stopped = Arc::clone(&stop);
+        let flood = std::thread::spawn(move || {
+            while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
+                // A mailbox that is full is what a flood wants.
+                let _ = addr.try_send(GetStatus);
+            }
+        });
+        // Far more than one lease's life.
+        while backend.calls(Op::KeepAlive) < 8 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let put = super::owning::meddle(
+            &memory,
+            "theirs",
+            WriteAction::Put { value: serde_json::to_vec(&node("theirs", "1")).unwrap().into(), lease: LeaseId::NONE },
+        )
+        .await;
+        store.reader().at_least(put, PATIENCE).await.unwrap();
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        flood.join().unwrap();
+        let mine = super::owning::stored(&memory, "mine").await.unwrap();
+        assert_eq!(mine.mod_revision, written, "its lease never ended");
+        store.close().await.unwrap();
+    });
 }
