@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use actix::Addr;
-use shared_store_actors::{CloseError, Mode, Observer, SharedStore, join};
+use shared_store_actors::{CloseError, Config, Mode, Observer, SharedStore, join};
 use tokio::io::BufReader;
 use tokio::sync::{Semaphore, mpsc, watch};
 
@@ -23,15 +23,9 @@ pub(crate) async fn run(common: &Common, args: JoinArgs) -> Result<(), Failure> 
             .map_err(|error| Failure::usage(format_args!("cannot read {}: {error}", file.display())))?;
         documents.extend(read_lines(&text, &file.display().to_string()).map_err(Failure::usage)?);
     }
-    let config = setup::own(setup::config(common)?, &args.own).delete_delay(args.observe.delete_delay);
-    let mut signals = Signals::new()?;
-    let (printer, mut ended) = Printer::start(common.output);
-    let joining = join::<Document>(config)
-        .observer(observer(&printer, &args.observe))
-        .state_observer(printer.clone().recipient());
-    let store = tokio::select! {
-        joined = joining => joined?,
-        () = signals.next() => return Ok(()),
+    let config = setup::own(setup::config(common)?, &args.own);
+    let Some(Joined { store, printer, mut ended, mut signals }) = joined(common, config, &args.observe).await? else {
+        return Ok(());
     };
     store.update_local_keys(documents).await.map_err(Failure::promise)?;
     let mut leave = Leave { delete: args.own.on_exit == OnExit::Close, reply: None };
@@ -65,15 +59,10 @@ struct Leave {
 }
 
 pub(crate) async fn watch(common: &Common, args: WatchArgs) -> Result<(), Failure> {
-    let config = setup::config(common)?.delete_delay(args.observe.delete_delay);
-    let mut signals = Signals::new()?;
-    let (printer, mut ended) = Printer::start(common.output);
-    let joining = join::<Document>(config)
-        .observer(observer(&printer, &args.observe))
-        .state_observer(printer.clone().recipient());
-    let store = tokio::select! {
-        joined = joining => joined?,
-        () = signals.next() => return Ok(()),
+    let Some(Joined { store, printer, mut ended, mut signals }) =
+        joined(common, setup::config(common)?, &args.observe).await?
+    else {
+        return Ok(());
     };
     if !args.until_synced {
         tokio::select! {
@@ -84,6 +73,27 @@ pub(crate) async fn watch(common: &Common, args: WatchArgs) -> Result<(), Failur
     store.release().await?;
     print(&printer, String::new()).await;
     Ok(())
+}
+
+/// A store whose changes are printed.
+struct Joined {
+    store: SharedStore<Document>,
+    printer: Addr<Printer>,
+    ended: watch::Receiver<Option<String>>,
+    signals: Signals,
+}
+
+/// Joins; `None` if a signal comes first.
+async fn joined(common: &Common, config: Config, observe: &Observe) -> Result<Option<Joined>, Failure> {
+    let mut signals = Signals::new()?;
+    let (printer, ended) = Printer::start(common.output);
+    let joining = join::<Document>(config.delete_delay(observe.delete_delay))
+        .observer(observer(&printer, observe))
+        .state_observer(printer.clone().recipient());
+    tokio::select! {
+        store = joining => Ok(Some(Joined { store: store?, printer, ended, signals })),
+        () = signals.next() => Ok(None),
+    }
 }
 
 fn observer(printer: &Addr<Printer>, observe: &Observe) -> Observer<Document> {
