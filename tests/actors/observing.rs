@@ -114,6 +114,23 @@ fn unsubscribed_means_silence() {
 }
 
 #[test]
+fn unsubscribing_is_answered_when_what_was_under_way_has_been_handled() {
+    paused(async {
+        let (store, shadow) = (joined(&MemoryBackend::new()).await, Shadow::default());
+        let (gate, open) = tokio::sync::oneshot::channel::<()>();
+        let gated = Gated { shadow: shadow.actor(), open: Some(open) }.start();
+        let id = store.subscribe(Observer::batched(&gated)).await.unwrap();
+        let written = store.update_local_key_sync(node("a", "1")).await.unwrap();
+        store.reader().at_least(written, PATIENCE).await.unwrap();
+        let mut unsubscribed = Box::pin(store.unsubscribe(id));
+        assert!(tokio::time::timeout(PATIENCE, &mut unsubscribed).await.is_err(), "it is still being told");
+        gate.send(()).unwrap();
+        unsubscribed.await;
+        assert_eq!(shadow.log(), ["a=1"]);
+    });
+}
+
+#[test]
 fn one_by_one_and_in_batches_the_same_is_told() {
     paused(async {
         let store = joined(&MemoryBackend::new()).await;
