@@ -105,7 +105,8 @@ impl Sync {
             return;
         }
         let done = match &closing.revoke {
-            Some(revoke) => revoke.is_empty() && closing.revoking.is_empty(),
+            // A lease may be on its way yet.
+            Some(revoke) => revoke.is_empty() && closing.revoking.is_empty() && self.leases.granting.is_none(),
             None => self.unsettled == 0,
         };
         if !done && now < closing.deadline {

@@ -65,6 +65,23 @@ fn joining_a_dead_kvstore_fails_at_the_list_timeout_with_the_cause() {
 }
 
 #[test]
+fn dropping_a_join_that_has_not_answered_stops_everything() {
+    paused(async {
+        let backend = Faulty::new(MemoryBackend::new());
+        backend.fail(Op::List, usize::MAX, When::Before, BackendError::unreachable("down"));
+        let config = config(&MemoryBackend::new()).backend(backend.clone());
+        let joining = join::<Node>(config).arbiter(Arbiter::current()).into_future();
+        assert!(tokio::time::timeout(Duration::from_secs(10), joining).await.is_err());
+        // Whatever was told to stop has stopped once everybody waits.
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        let calls = backend.calls(Op::List);
+        assert!(calls > 1, "it did try");
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        assert_eq!(backend.calls(Op::List), calls);
+    });
+}
+
+#[test]
 fn a_configuration_that_cannot_work_is_refused_at_once() {
     paused(async {
         let config = config(&MemoryBackend::new()).sync_interval(Duration::ZERO);

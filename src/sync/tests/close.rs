@@ -82,6 +82,7 @@ fn a_lease_granted_while_leaving_is_revoked_too() {
     let answer = world.perform(grant);
     world.sync.answer(world.now, id, answer);
     world.run();
+    assert_eq!(world.count(|request| matches!(request, Request::Revoke(_))), 1);
     assert_eq!((closed(&world), world.value("a")), (vec![(1, 0)], None));
 }
 
