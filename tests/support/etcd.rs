@@ -122,6 +122,8 @@ impl EtcdServer {
         command
             .args(["--name", "test", "--heartbeat-interval", "10", "--election-timeout", "100"])
             .args(["--logger", "zap", "--log-level", "error"])
+            // Clients that look after their connections more often than every 5 s are thrown out otherwise.
+            .arg("--grpc-keepalive-min-time=200ms")
             .arg("--data-dir")
             .arg(self.data.path().join("etcd"))
             .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
