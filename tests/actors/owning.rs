@@ -3,7 +3,7 @@
 use shared_store::backend::faulty::{Faulty, Op, When};
 use shared_store::backend::{Backend, Expect, ListRequest, Write, WriteAction};
 use shared_store::{KeyName, KeyRange, LeaseId};
-use shared_store_actors::{BackendError, JoinError, KeyError, State, StoreError};
+use shared_store_actors::{BackendError, JoinError, KeyError, State, StateChanged, StoreError, SubscribeState};
 
 use super::*;
 
@@ -182,5 +182,49 @@ fn a_broken_watch_is_stale_with_its_cause_and_synced_again_when_it_is_back() {
         while state != State::Synced {
             state = store.reader().state_changed(&state).await;
         }
+    });
+}
+
+/// Writes down the states it is told.
+#[derive(Default)]
+struct States(Arc<Mutex<Vec<String>>>);
+
+impl Actor for States {
+    type Context = Context<Self>;
+}
+
+impl Handler<StateChanged> for States {
+    type Result = ();
+
+    fn handle(&mut self, StateChanged(state): StateChanged, _: &mut Self::Context) {
+        self.0.lock().unwrap().push(state.to_string());
+    }
+}
+
+#[test]
+fn whoever_asks_is_told_every_state_from_the_start_to_the_end() {
+    paused(async {
+        let backend = Faulty::new(MemoryBackend::new());
+        backend.fail(Op::List, 1, When::Before, BackendError::unreachable("down"));
+        let (log, late) = (Arc::default(), Arc::default());
+        let states = States(Arc::clone(&log)).start();
+        let config = config(&MemoryBackend::new()).backend(backend.clone());
+        let joining = join::<Node>(config).state_observer(states.clone().recipient());
+        let store = joining.arbiter(Arbiter::current()).await.unwrap();
+        while store.reader().state() != State::Synced {
+            store.reader().state_changed(&store.reader().state()).await;
+        }
+        let late_states = States(Arc::clone(&late)).start();
+        store.addr().send(SubscribeState(late_states.clone().recipient())).await.unwrap();
+        backend.break_watches(BackendError::unavailable("cut"));
+        let stale = store.reader().state_changed(&State::Synced).await;
+        store.reader().state_changed(&stale).await;
+        store.close().await.unwrap();
+        tokio::task::yield_now().await;
+        let told: Vec<_> = log.lock().unwrap().clone();
+        let end = ["stale: cut", "synced", "closed: closed"];
+        let start = ["connecting", "connecting: down", "listing, 0 keys so far", "synced"];
+        assert_eq!(told, [&start[..], &end].concat());
+        assert_eq!(*late.lock().unwrap(), [&["synced"][..], &end].concat());
     });
 }
