@@ -2,6 +2,7 @@
 //!
 //! `SEEDS=100000 cargo test simulation` runs more seeds, `SEED=17` just one, which prints its steps.
 
+mod auditor;
 mod item;
 mod link;
 mod model;
@@ -14,21 +15,23 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
+use self::auditor::Auditor;
 use self::item::{Dice, Item, decode};
 use self::link::Link;
 use self::model::Model;
 use self::observer::Observer;
 use self::owner::Owner;
 use self::world::{Disaster, World};
+use crate::audit::Found;
 use crate::change::Origin;
-use crate::config::{Config, OnUndecodable};
+use crate::config::{Config, DeletionGuard, OnUndecodable};
 use crate::index::Index;
 use crate::key::KeyName;
 use crate::kv::Revision;
 use crate::prefix::Prefix;
 use crate::reader::Reader;
 use crate::status::State;
-use crate::store::{ObserverId, Store};
+use crate::store::{ObserverId, Refused, Store};
 use crate::sync::{SyncStats, Ticket};
 use crate::watch::{Action, Delivery, Outcome, Page, Watch};
 
@@ -40,6 +43,10 @@ struct Simulation {
     now: Instant,
     world: World,
     link: Link,
+    auditor: Auditor,
+    guard: DeletionGuard,
+    /// Since when the kvstore is doubted.
+    doubt: Option<Instant>,
     store: Store<Item>,
     reader: Reader<Item>,
     model: Model,
@@ -56,12 +63,17 @@ impl Simulation {
         let prefix = Prefix::new("p").expect("it is a prefix");
         let policy = dice.of(&[OnUndecodable::KeepLast, OnUndecodable::Remove]);
         let delay = Duration::from_secs(dice.of(&[0, 0, 5, 100]));
-        let config = Config::new(prefix.clone()).on_undecodable(policy).delete_delay(delay);
+        let hold = Duration::from_secs(dice.of(&[0, 10, 100]));
+        let guard = dice.of(&[DeletionGuard::OFF, DeletionGuard { percent: 40, min_keys: 3, hold }]);
+        let config = Config::new(prefix.clone()).on_undecodable(policy).delete_delay(delay).deletion_guard(guard);
         let store = Store::new(&config, vec![Index::new("value", |item: &Item| vec![item.value.to_string()])]);
         Self {
             now: Instant::now(),
             world: World::new(&prefix),
             link: Link::new(Watch::new(prefix.range(), Duration::from_secs(60), seed), &mut dice),
+            auditor: Auditor::new(&prefix, seed, &mut dice),
+            guard,
+            doubt: None,
             reader: store.reader(),
             store,
             model: Model::new(&prefix, policy, delay),
@@ -114,6 +126,7 @@ impl Simulation {
                 self.world.flood(&mut self.dice, 5200);
                 self.say(|| "flood".into());
             }
+            38 => self.audit(),
             _ => {}
         }
         self.world.expire(self.now);
@@ -123,10 +136,14 @@ impl Simulation {
         let Some(outcome) = outcome else { return };
         self.say(|| format!("{:?} -> {outcome:?}", self.link.watch.action()));
         let opened = matches!(outcome, Outcome::Opened(_));
-        let mut next = self.link.watch.handle(outcome);
+        let next = self.link.watch.handle(outcome);
         if opened && matches!(self.link.watch.action(), Action::Read(_)) {
             self.world.frozen = false;
         }
+        self.deliver(next);
+    }
+
+    fn deliver(&mut self, mut next: Option<Delivery>) {
         while let Some(delivery) = next {
             self.say(|| format!("    {delivery:?}"));
             if let Delivery::Page(Page { last: true, .. }) = &delivery {
@@ -139,12 +156,65 @@ impl Simulation {
             if delivery == Delivery::Live {
                 assert!(self.model.revision >= self.link.named, "live before it has caught up");
             }
+            self.auditor.audit.delivered(&delivery);
+            if self.is_doubtful(&delivery) {
+                self.say(|| "    is doubted".into());
+                let Err(Refused::Doubtful { wait, .. }) = self.store.deliver(self.now, delivery) else {
+                    panic!("too much is believed")
+                };
+                self.link.watch.doubt(wait);
+                break;
+            }
             self.model.deliver(self.now, &delivery);
             self.store.deliver(self.now, delivery).expect("the list fits the cache");
             if self.model.listed {
                 self.observers.values_mut().for_each(|observer| observer.begin(&self.model));
             }
             next = self.link.watch.caught_up();
+        }
+    }
+
+    /// Whether so much at once has to be asked for again.
+    fn is_doubtful(&mut self, delivery: &Delivery) -> bool {
+        let (removed, entries) = self.model.removal(delivery);
+        let many = entries >= self.guard.min_keys && removed * 100 > entries * usize::from(self.guard.percent);
+        let confirmed = self.doubt.is_some_and(|since| match delivery {
+            Delivery::Page(page) if page.same_history => true,
+            Delivery::Page(_) => self.now >= since + self.guard.hold,
+            Delivery::Events(_)
+            | Delivery::Progress(_)
+            | Delivery::Live
+            | Delivery::Broken(_)
+            | Delivery::Audited(_) => false,
+        });
+        let doubtful = many && !confirmed;
+        if doubtful {
+            self.doubt.get_or_insert(self.now);
+        } else if matches!(delivery, Delivery::Page(Page { last: true, .. })) {
+            self.doubt = None;
+        }
+        doubtful
+    }
+
+    /// Compares a part of the cache with the kvstore: nothing is ever lost, so nothing may be found.
+    fn audit(&mut self) {
+        if self.dice.one_in(4) {
+            self.auditor.ask();
+        }
+        let in_step = self.link.watch.in_step();
+        match self.auditor.perform(&self.world, in_step, &mut self.dice, self.now) {
+            Found::Nothing => {}
+            Found::Part(part) => {
+                self.say(|| format!("{part:?}"));
+                self.store.deliver(self.now, Delivery::Audited(part)).expect("nothing was lost");
+                if let Some(report) = self.store.poll_audit() {
+                    assert_eq!(report.unexplained().count(), 0, "{report:?}");
+                }
+            }
+            Found::OtherHistory(error) => {
+                let broken = self.link.watch.distrust(error);
+                self.deliver(broken);
+            }
         }
     }
 

@@ -4,13 +4,14 @@ use std::collections::HashMap;
 
 use super::incoming::Incoming;
 use crate::key::KeyName;
-use crate::kv::{KeyValue, Revision};
+use crate::kv::{Header, KeyValue, Revision};
 use crate::watch::PageKeys;
 
 /// The pages of one list so far. Nothing of it is in the cache before the last page.
 #[derive(Debug)]
 pub(super) struct Staging<K> {
-    pub(super) revision: Revision,
+    /// Who answered, and the revision the list shows.
+    pub(super) header: Header,
     pub(super) same_history: bool,
     /// New or changed keys, each once.
     incoming: Vec<Incoming<K>>,
@@ -23,8 +24,8 @@ pub(super) struct Staging<K> {
 }
 
 impl<K> Staging<K> {
-    pub(super) fn new(revision: Revision, same_history: bool) -> Self {
-        Self { revision, same_history, incoming: Vec::new(), revisions: None, names: Vec::new(), missing: 0 }
+    pub(super) fn new(header: Header, same_history: bool) -> Self {
+        Self { header, same_history, incoming: Vec::new(), revisions: None, names: Vec::new(), missing: 0 }
     }
 
     /// How many keys have come.

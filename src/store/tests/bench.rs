@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::*;
+use crate::kv::ClusterId;
 use crate::watch::PageKeys;
 
 /// A name and a number.
@@ -120,7 +121,8 @@ impl Bench {
     }
 
     pub(super) fn page(first: bool, last: bool, revision: u64, keys: PageKeys) -> Delivery {
-        Delivery::Page(Page { first, last, revision: Revision(revision), same_history: true, keys })
+        let (revision, cluster) = (Revision(revision), ClusterId(1));
+        Delivery::Page(Page { first, last, revision, cluster, same_history: true, keys })
     }
 
     pub(super) fn list(&mut self, keys: &[KeyValue], revision: u64) {
@@ -129,8 +131,12 @@ impl Bench {
 
     /// A list of another history.
     pub(super) fn foreign_list(&mut self, keys: &[KeyValue], revision: u64) {
-        let (revision, keys) = (Revision(revision), PageKeys::Full(keys.to_vec()));
-        self.deliver(Delivery::Page(Page { first: true, last: true, revision, same_history: false, keys }));
+        self.deliver(Self::foreign_page(keys, revision));
+    }
+
+    pub(super) fn foreign_page(keys: &[KeyValue], revision: u64) -> Delivery {
+        let (revision, cluster, keys) = (Revision(revision), ClusterId(2), PageKeys::Full(keys.to_vec()));
+        Delivery::Page(Page { first: true, last: true, revision, cluster, same_history: false, keys })
     }
 
     pub(super) fn events(&mut self, events: impl Into<Vec<Event>>) {

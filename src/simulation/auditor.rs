@@ -1,0 +1,44 @@
+//! The shell of an audit, with a slow network between it and the kvstore.
+
+use std::time::{Duration, Instant};
+
+use super::item::Dice;
+use super::world::World;
+use crate::audit::{Audit, Found};
+use crate::backend::{BackendError, ListRequest};
+use crate::kv::Header;
+use crate::prefix::Prefix;
+
+/// An audit and the request it waits for.
+pub(super) struct Auditor {
+    pub(super) audit: Audit,
+    request: Option<ListRequest>,
+    page: usize,
+}
+
+impl Auditor {
+    pub(super) fn new(prefix: &Prefix, seed: u64, dice: &mut Dice) -> Self {
+        let (interval, page) = (Duration::from_secs(dice.of(&[0, 10, 100])), dice.of(&[1, 2, 1000]));
+        Self { audit: Audit::new(prefix.range(), interval, seed), request: None, page }
+    }
+
+    pub(super) fn ask(&mut self) {
+        self.audit.ask();
+        self.request = None;
+    }
+
+    /// Sends the next request, or brings the answer of the one under way.
+    pub(super) fn perform(&mut self, world: &World, in_step: Option<Header>, dice: &mut Dice, now: Instant) -> Found {
+        let Some(request) = self.request.take() else {
+            self.request = self.audit.poll_request(now, in_step);
+            return Found::Nothing;
+        };
+        let limit = request.limit.min(self.page);
+        let answer = if dice.one_in(10) {
+            Err(BackendError::unavailable("cut"))
+        } else {
+            world.mvcc.list(&ListRequest { limit, ..request })
+        };
+        self.audit.answer(now, answer)
+    }
+}
