@@ -1,5 +1,6 @@
 //! The actors, on a paused clock where time matters.
 
+mod auditing;
 mod leaving;
 mod observing;
 mod owning;
@@ -42,7 +43,9 @@ pub(crate) fn config(backend: &MemoryBackend) -> Config {
 /// Runs a test in a system whose clock moves only when everybody waits; all actors in one arbiter.
 pub(crate) fn paused(test: impl Future<Output = ()>) {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-    actix_rt::System::with_tokio_rt(runtime).block_on(test);
+    // What never comes would let the clock run for ever.
+    let test = async { tokio::time::timeout(Duration::from_secs(30 * 86_400), test).await };
+    actix_rt::System::with_tokio_rt(runtime).block_on(test).expect("the test ends within a month");
 }
 
 /// Joins in the arbiter of the test.
