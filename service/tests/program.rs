@@ -197,6 +197,22 @@ fn watch_until_synced_prints_what_is_there_and_ends() {
 }
 
 #[test]
+fn an_audit_that_finds_nothing_ends_with_0_and_is_a_command_of_join_too() {
+    let output = run(&["--prefix", "p", "audit"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(output.stdout, b"audit: 0 keys compared at revision 1, 0 differences\n");
+    let mut program = Running::start(&[&JOIN[..], &["--key", "a=1"]].concat());
+    program.next("update");
+    program.say(r#"{"id":1,"op":"audit"}"#);
+    let reply = program.next("reply");
+    assert_eq!((&reply["keys"], &reply["differences"]), (&1.into(), &Value::Array(vec![])));
+    program.say(r#"{"id":2,"op":"status"}"#);
+    let status = program.next("reply");
+    assert_eq!((&status["audited_keys"], &status["audit_differences"]), (&1.into(), &0.into()));
+    assert_eq!(program.end().1, 0);
+}
+
+#[test]
 fn publish_once_reports_how_many_keys_are_in() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let lines: String = (0..300).map(|n| format!("{{\"name\":\"k{n}\",\"value\":{n}}}\n")).collect();
