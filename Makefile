@@ -18,8 +18,9 @@ verify: tools ## format, lints, docs and guards; never writes
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --all-features --no-deps
 	scripts/guards.sh
 
-bench: ## what it costs, against doing the same by hand in the same run
+bench: tools ## what it costs, against doing the same by hand in the same run
 	cargo bench --bench store
+	cargo bench --features etcd --bench etcd
 
 fix: ## formats and applies what clippy can
 	cargo clippy --workspace --all-targets --all-features --fix --allow-dirty --allow-staged

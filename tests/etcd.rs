@@ -11,7 +11,7 @@ use shared_store::{EtcdBackend, EtcdConfig, KeyName, LeaseId, Prefix, Revision};
 use shared_store_actors::{Config, SharedStore, join};
 
 use crate::actors::{Node, Shadow, node};
-use crate::support::etcd::{EtcdServer, Version};
+use crate::support::{Connect, EtcdServer, Version};
 
 const PATIENCE: Duration = Duration::from_secs(40);
 

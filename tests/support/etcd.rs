@@ -5,12 +5,11 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use shared_store::{EtcdBackend, EtcdConfig};
 use tempfile::TempDir;
 
 /// Which etcd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Version {
+pub enum Version {
     /// Debian's 3.4.
     V34,
     /// 3.5 from PyPI.
@@ -23,7 +22,7 @@ impl Version {
             Self::V34 => ("ETCD_34", "etcd-3.4"),
             Self::V35 => ("ETCD_35", "etcd-3.5"),
         };
-        let tools = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(".tools").join(directory).join("etcd");
+        let tools = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../.tools").join(directory).join("etcd");
         let binary = std::env::var_os(variable).map_or_else(tools, PathBuf::from);
         assert!(binary.exists(), "{} is missing: `make tools` installs it", binary.display());
         binary
@@ -32,7 +31,7 @@ impl Version {
 
 /// A running etcd.
 #[derive(Debug)]
-pub(crate) struct EtcdServer {
+pub struct EtcdServer {
     version: Version,
     flags: Vec<String>,
     data: TempDir,
@@ -43,12 +42,12 @@ pub(crate) struct EtcdServer {
 
 impl EtcdServer {
     /// Starts one and waits until it serves.
-    pub(crate) fn start(version: Version) -> Self {
+    pub fn start(version: Version) -> Self {
         Self::start_with(version, &[])
     }
 
     /// Starts one with more flags.
-    pub(crate) fn start_with(version: Version, flags: &[&str]) -> Self {
+    pub fn start_with(version: Version, flags: &[&str]) -> Self {
         let flags = flags.iter().map(ToString::to_string).collect();
         let data = tempfile::tempdir().expect("a temporary directory");
         let mut server = Self { version, flags, data, client_port: 0, peer_port: 0, process: None };
@@ -62,17 +61,13 @@ impl EtcdServer {
         panic!("etcd does not start");
     }
 
-    pub(crate) fn endpoint(&self) -> String {
+    /// Where it serves.
+    pub fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.client_port)
     }
 
-    /// A new collaborator's backend.
-    pub(crate) fn backend(&self) -> EtcdBackend {
-        EtcdBackend::new(EtcdConfig::new([self.endpoint()])).expect("a good configuration")
-    }
-
     /// Ends it as a power failure would.
-    pub(crate) fn kill(&mut self) {
+    pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.kill().expect("the process is ours");
             process.wait().expect("the process is ours");
@@ -80,34 +75,35 @@ impl EtcdServer {
     }
 
     /// Starts it again with the same ports and data.
-    pub(crate) fn restart(&mut self) {
+    pub fn restart(&mut self) {
         self.kill();
         assert!(self.run(), "etcd does not start again");
     }
 
     /// Stops it for a while: it answers nothing, and its connections stay open.
-    pub(crate) fn pause(&self) {
+    pub fn pause(&self) {
         self.signal("STOP");
     }
 
     /// Lets it go on.
-    pub(crate) fn go_on(&self) {
+    pub fn go_on(&self) {
         self.signal("CONT");
     }
 
     /// Deletes its data; it must not be running.
-    pub(crate) fn wipe(&self) {
+    pub fn wipe(&self) {
         assert!(self.process.is_none(), "a running etcd cannot be wiped");
         std::fs::remove_dir_all(self.data.path().join("etcd")).expect("the directory is ours");
     }
 
-    /// Runs etcd's own command line against it.
-    pub(crate) fn etcdctl(&self, arguments: &[&str]) {
+    /// Runs etcd's own command line against it; what it prints.
+    pub fn etcdctl(&self, arguments: &[&str]) -> String {
         let etcdctl = Version::V34.binary().with_file_name("etcdctl");
         let mut command = Command::new(etcdctl);
         command.env("ETCDCTL_API", "3").args(["--endpoints", &self.endpoint()]).args(arguments);
         let output = command.output().expect("etcdctl runs");
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("it prints text")
     }
 
     fn signal(&self, signal: &str) {
