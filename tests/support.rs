@@ -1,7 +1,7 @@
-//! Real etcds for these tests.
+//! Real etcds for these tests, and bad ways to them.
 
 use shared_store::{EtcdBackend, EtcdConfig};
-pub(crate) use shared_store_support::{EtcdServer, Version};
+pub(crate) use shared_store_support::{Cluster, EtcdServer, Mode, Proxy, Version};
 
 /// How tests reach an etcd.
 pub(crate) trait Connect {
