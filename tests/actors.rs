@@ -71,13 +71,18 @@ impl Shadow {
 
     pub(crate) fn observer(&self) -> Observer<Node> {
         let addr = self.actor();
+        let observer = Self::at(&addr);
         // The address is kept: a subscription keeps nobody alive.
-        let observer = Observer::new(&addr).synced(addr.clone().recipient()).resynced(addr.clone().recipient());
         actix_rt::spawn(async move {
             let _kept = addr;
             std::future::pending::<()>().await;
         });
         observer
+    }
+
+    /// The observer at an address that somebody keeps.
+    pub(crate) fn at(addr: &Addr<Self>) -> Observer<Node> {
+        Observer::new(addr).synced(addr.clone().recipient()).resynced(addr.clone().recipient())
     }
 
     pub(crate) fn log(&self) -> Vec<String> {
@@ -86,6 +91,11 @@ impl Shadow {
 
     pub(crate) fn map(&self) -> BTreeMap<String, String> {
         self.0.lock().unwrap().map.clone()
+    }
+
+    #[cfg(feature = "etcd")]
+    pub(crate) fn clear_log(&self) {
+        self.0.lock().unwrap().log.clear();
     }
 
     fn change(&self, name: &str, old: Option<&Node>, new: Option<&Node>) {
