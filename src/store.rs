@@ -13,7 +13,7 @@ mod staging;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -54,7 +54,8 @@ use self::staging::Staging;
 /// 3. A list is taken in as a whole or not at all, and tells its true difference.
 /// 4. A value is decoded at most once, outside the lock, and not at all if its bytes are those already decoded.
 /// 5. A value that cannot be decoded stops nothing: it is in quarantine until it heals or goes.
-/// 6. Every change of a name that is ours is observed to `Sync`, and every absence after a list.
+/// 6. Every change of a name that is ours is observed to `Sync`, and every absence after a list. So is every change of a
+///    name given up that a late put may still create.
 /// 7. What would remove many keys at once is asked for twice before anybody hears of it
 ///    ([`DeletionGuard`](crate::DeletionGuard)).
 #[derive(Debug)]
@@ -75,6 +76,8 @@ pub struct Store<K: Key> {
     /// Fingerprint and revision of each value that cannot be decoded, and the value.
     quarantine: HashMap<KeyName, Quarantined>,
     local: LocalNames,
+    /// Names given up that a put whose answer was lost may still create.
+    haunted: HashSet<KeyName>,
     gone: Gone,
     observers: Observers<K>,
     sync_inputs: VecDeque<SyncInput>,
@@ -150,6 +153,7 @@ impl<K: Key> Store<K> {
             relists: Relists::default(),
             quarantine: HashMap::new(),
             local: LocalNames::default(),
+            haunted: HashSet::new(),
             gone: Gone::new(config.delete_delay),
             observers: Observers::default(),
             sync_inputs: VecDeque::new(),

@@ -129,7 +129,7 @@ impl<K: Key> Store<K> {
         let owners = self.owners.len();
         let mut cache = shared.write();
         for incoming in incoming {
-            if self.local.contains(incoming.name.as_str()) {
+            if self.local.contains(incoming.name.as_str()) || self.haunted.contains(&incoming.name) {
                 self.sync_inputs.push_back(SyncInput::Observed(incoming.observation()));
             }
             let change = match incoming.arrived {

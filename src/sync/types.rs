@@ -139,6 +139,9 @@ pub enum SyncEvent {
         name: KeyName,
         /// The revision at which that was so.
         revision: Revision,
+        /// Whether a put of ours whose answer was lost may still create it. Then what is seen of it is to be observed
+        /// until this is told again.
+        late: bool,
     },
     /// Another live owner writes one of our names.
     Conflict {

@@ -238,9 +238,11 @@ impl Sync {
             Err(BackendError::Rejected { cause }) => return self.rejected(now, writes, &cause),
             Err(error) => {
                 let applied = !matches!(error, BackendError::Unavailable { applied: Applied::No, .. });
-                for written in writes.iter().filter(|_| applied && current) {
-                    if let Some(local) = self.names.get_mut(&written.name) {
+                for Written { name, expected, put } in writes.iter().filter(|_| applied && current) {
+                    if let Some(local) = self.names.get_mut(name) {
                         local.unsure = true;
+                        let create = put.filter(|_| *expected == Revision::ZERO);
+                        local.late = create.map(|(_, lease)| lease).or(local.late);
                     }
                 }
                 self.backend_failed(now, error);

@@ -153,7 +153,7 @@ impl Bench {
     }
 
     pub(super) fn deleted(&mut self, of: &str, revision: u64) {
-        self.sync(&SyncEvent::Deleted { name: name(of), revision: Revision(revision) });
+        self.sync(&SyncEvent::Deleted { name: name(of), revision: Revision(revision), late: false });
     }
 
     pub(super) fn done(&mut self, ticket: u64, result: Result<u64, crate::sync::WriteError>) {
