@@ -161,6 +161,11 @@ impl Three {
         self.wanted.contains_key(name)
     }
 
+    /// Whether its deletion was asked for since all converged.
+    pub(super) fn is_going(&self, name: &str) -> bool {
+        self.given_up.iter().any(|(going, _)| going == name)
+    }
+
     /// Drops what was told so far.
     pub(super) fn forget_the_past(&mut self) {
         self.gone.clear();
