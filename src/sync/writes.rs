@@ -241,8 +241,10 @@ impl Sync {
                 for Written { name, expected, put } in writes.iter().filter(|_| applied && current) {
                     if let Some(local) = self.names.get_mut(name) {
                         local.unsure = true;
-                        let create = put.filter(|_| *expected == Revision::ZERO);
-                        local.late = create.map(|(_, lease)| lease).or(local.late);
+                        // Over what was ours it cannot come after a deletion.
+                        let ours = |seen: Seen| seen.mod_revision == *expected && self.leases.ever_ours(seen.lease);
+                        let late = put.filter(|_| !local.known.state.is_some_and(ours));
+                        local.late = late.map(|(_, lease)| lease).or(local.late);
                     }
                 }
                 self.backend_failed(now, error);
