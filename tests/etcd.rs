@@ -1,7 +1,23 @@
 //! Three collaborators on a real etcd that fails. At the end every cache, every map built from an observer's messages
 //! alone, and etcd's own answer are equal.
 
+/// Makes a test of each scenario on etcd 3.4 and on 3.5.
+macro_rules! on_both {
+    ($($scenario:ident)+) => {
+        mod etcd_34 {
+            $(#[test] fn $scenario() { super::on_etcd(super::$scenario(super::Version::V34)); })+
+        }
+        mod etcd_35 {
+            $(#[test] fn $scenario() { super::on_etcd(super::$scenario(super::Version::V35)); })+
+        }
+    };
+}
+
+mod auth;
 mod backend;
+mod endpoints;
+mod quota;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -209,17 +225,6 @@ async fn fifty_thousand_keys(version: Version) {
     };
     tokio::time::timeout(PATIENCE, gone).await.unwrap();
     reader.release().await.unwrap();
-}
-
-macro_rules! on_both {
-    ($($scenario:ident)+) => {
-        mod etcd_34 {
-            $(#[test] fn $scenario() { super::on_etcd(super::$scenario(super::Version::V34)); })+
-        }
-        mod etcd_35 {
-            $(#[test] fn $scenario() { super::on_etcd(super::$scenario(super::Version::V35)); })+
-        }
-    };
 }
 
 on_both! {

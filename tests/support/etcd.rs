@@ -38,6 +38,8 @@ pub(crate) struct EtcdServer {
     data: TempDir,
     client_port: u16,
     peer_port: u16,
+    /// Says whether it is healthy, without TLS.
+    metrics_port: u16,
     process: Option<Child>,
 }
 
@@ -51,10 +53,11 @@ impl EtcdServer {
     pub(crate) fn start_with(version: Version, flags: &[&str]) -> Self {
         let flags = flags.iter().map(ToString::to_string).collect();
         let data = tempfile::tempdir().expect("a temporary directory");
-        let mut server = Self { version, flags, data, client_port: 0, peer_port: 0, process: None };
+        let (client_port, peer_port, metrics_port) = (0, 0, 0);
+        let mut server = Self { version, flags, data, client_port, peer_port, metrics_port, process: None };
         // A port found free may be taken before etcd binds it: then others are found.
         for _ in 0..10 {
-            (server.client_port, server.peer_port) = (free_port(), free_port());
+            (server.client_port, server.peer_port, server.metrics_port) = (free_port(), free_port(), free_port());
             if server.run() {
                 return server;
             }
@@ -62,8 +65,10 @@ impl EtcdServer {
         panic!("etcd does not start");
     }
 
+    /// `https` if it was started with a certificate.
     pub(crate) fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}", self.client_port)
+        let tls = self.flags.iter().any(|flag| flag.starts_with("--cert-file"));
+        format!("{}://127.0.0.1:{}", if tls { "https" } else { "http" }, self.client_port)
     }
 
     /// A new collaborator's backend.
@@ -88,6 +93,11 @@ impl EtcdServer {
     /// Stops it for a while: it answers nothing, and its connections stay open.
     pub(crate) fn pause(&self) {
         self.signal("STOP");
+        // Under load its threads run on for a while.
+        let pid = self.process.as_ref().expect("it runs").id();
+        while !stopped(pid) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Lets it go on.
@@ -101,13 +111,19 @@ impl EtcdServer {
         std::fs::remove_dir_all(self.data.path().join("etcd")).expect("the directory is ours");
     }
 
-    /// Runs etcd's own command line against it.
-    pub(crate) fn etcdctl(&self, arguments: &[&str]) {
+    /// Runs etcd's own command line against it and says what that says.
+    pub(crate) fn etcdctl(&self, arguments: &[&str]) -> String {
+        self.etcdctl_with(arguments, Stdio::null())
+    }
+
+    /// Runs it and lets it read this.
+    pub(crate) fn etcdctl_with(&self, arguments: &[&str], input: Stdio) -> String {
         let etcdctl = Version::V34.binary().with_file_name("etcdctl");
         let mut command = Command::new(etcdctl);
-        command.env("ETCDCTL_API", "3").args(["--endpoints", &self.endpoint()]).args(arguments);
+        command.env("ETCDCTL_API", "3").args(["--endpoints", &self.endpoint()]).args(arguments).stdin(input);
         let output = command.output().expect("etcdctl runs");
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     fn signal(&self, signal: &str) {
@@ -127,6 +143,7 @@ impl EtcdServer {
             .arg("--data-dir")
             .arg(self.data.path().join("etcd"))
             .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
+            .args(["--listen-metrics-urls", &format!("http://127.0.0.1:{}", self.metrics_port)])
             .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
             .args(["--initial-cluster", &format!("test={peer}")])
             .args(&self.flags)
@@ -152,7 +169,7 @@ impl EtcdServer {
                 self.process = None;
                 return false;
             }
-            if healthy(self.client_port) {
+            if healthy(self.metrics_port) {
                 return true;
             }
             std::thread::sleep(Duration::from_millis(10));
@@ -166,6 +183,15 @@ impl Drop for EtcdServer {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Whether all threads of a process stand still.
+fn stopped(pid: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("it runs");
+    threads.flatten().all(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('T'))
+    })
 }
 
 fn free_port() -> u16 {
