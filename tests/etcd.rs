@@ -46,34 +46,7 @@ impl Three {
 
     /// Waits until all is equal and there are so many keys.
     async fn converged(&self, keys: usize) {
-        let backend = self.server.backend();
-        let mut last = String::new();
-        let all = async {
-            loop {
-                match backend.list(ListRequest::new(prefix().range())).await {
-                    Ok(page) => {
-                        let truth: BTreeMap<_, _> = page
-                            .kvs
-                            .iter()
-                            .map(|kv| (prefix().strip(&kv.path).unwrap().to_string(), ip(&kv.value)))
-                            .collect();
-                        let unequal = self.stores.iter().position(|(store, shadow)| {
-                            let cache = store.reader().snapshot().entries;
-                            let cache: BTreeMap<_, _> =
-                                cache.iter().map(|(name, node)| (name.to_string(), node.ip.clone())).collect();
-                            cache != truth || shadow.map() != truth
-                        });
-                        if unequal.is_none() && truth.len() == keys {
-                            return;
-                        }
-                        last = format!("{} keys in etcd, first that differs: {unequal:?}", truth.len());
-                    }
-                    Err(error) => last = error.to_string(),
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        assert!(tokio::time::timeout(PATIENCE, all).await.is_ok(), "never equal: {last}");
+        converged(&self.server.backend(), &self.stores, |truth| truth.len() == keys).await;
     }
 
     async fn end(self) {
@@ -90,7 +63,43 @@ impl Three {
     }
 }
 
-fn prefix() -> Prefix {
+/// Waits until every cache and every map built from an observer's messages equals the kvstore's own answer, and that is
+/// as it should be.
+pub(crate) async fn converged(
+    backend: &dyn Backend,
+    stores: &[(SharedStore<Node>, Shadow)],
+    right: impl Fn(&BTreeMap<String, String>) -> bool,
+) {
+    let mut last = String::new();
+    let all = async {
+        loop {
+            match backend.list(ListRequest::new(prefix().range())).await {
+                Ok(page) => {
+                    let truth: BTreeMap<_, _> = page
+                        .kvs
+                        .iter()
+                        .map(|kv| (prefix().strip(&kv.path).unwrap().to_string(), ip(&kv.value)))
+                        .collect();
+                    let unequal = stores.iter().position(|(store, shadow)| {
+                        let cache = store.reader().snapshot().entries;
+                        let cache: BTreeMap<_, _> =
+                            cache.iter().map(|(name, node)| (name.to_string(), node.ip.clone())).collect();
+                        cache != truth || shadow.map() != truth
+                    });
+                    if unequal.is_none() && right(&truth) {
+                        return;
+                    }
+                    last = format!("{} keys in etcd, first that differs: {unequal:?}", truth.len());
+                }
+                Err(error) => last = error.to_string(),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, all).await.is_ok(), "never equal: {last}");
+}
+
+pub(crate) fn prefix() -> Prefix {
     Prefix::new("tests/nodes").unwrap()
 }
 
@@ -106,7 +115,7 @@ async fn meddle(backend: &EtcdBackend, name: &str, action: WriteAction) -> Revis
     }
 }
 
-fn on_etcd(test: impl Future<Output = ()>) {
+pub(crate) fn on_etcd(test: impl Future<Output = ()>) {
     actix_rt::System::new().block_on(test);
 }
 

@@ -7,4 +7,6 @@ mod backends;
 mod etcd;
 mod faulty;
 mod memory;
+#[cfg(feature = "etcd")]
+mod served;
 mod support;

@@ -4,6 +4,8 @@ mod config;
 mod connection;
 mod convert;
 mod failure;
+#[cfg(feature = "test-kit")]
+pub mod served;
 mod watch;
 
 use std::collections::HashSet;

@@ -10,8 +10,8 @@ use crate::backend::ListRequest;
 use crate::kv::{ClusterId, Event, Header, KeyValue, LeaseId, Revision};
 
 /// etcd's type numbers; the client's own function panics on others.
-const PUT: i32 = 0;
-const DELETE: i32 = 1;
+pub(super) const PUT: i32 = 0;
+pub(super) const DELETE: i32 = 1;
 
 pub(super) fn to_i64(revision: Revision) -> i64 {
     i64::try_from(revision.0).unwrap_or(i64::MAX)
