@@ -7,6 +7,7 @@ mod backends;
 mod etcd;
 mod faulty;
 mod memory;
+mod promises;
 #[cfg(feature = "etcd")]
 mod served;
 mod support;
