@@ -42,10 +42,9 @@ async fn events(watch: &mut Box<dyn WatchStream>) -> Events {
 }
 
 fn words(error: &BackendError, expected: Applied) -> &str {
-    match error {
-        BackendError::Unavailable { cause, applied } if *applied == expected => cause,
-        other => panic!("{other:?}"),
-    }
+    let BackendError::Unavailable { cause, applied } = error else { panic!("{error:?}") };
+    assert_eq!(*applied, expected, "{cause}");
+    cause
 }
 
 #[tokio::test]

@@ -114,7 +114,10 @@ impl Watch {
             BackendError::Compacted { oldest } => {
                 self.cancel(header, convert::to_i64(oldest), status(error).message()).await;
             }
-            error => self.cancel(header, 0, status(error).message()).await,
+            error @ (BackendError::FutureRevision
+            | BackendError::LeaseNotFound { .. }
+            | BackendError::Rejected { .. }
+            | BackendError::Misconfigured { .. }) => self.cancel(header, 0, status(error).message()).await,
         }
     }
 
