@@ -280,3 +280,20 @@ fn a_live_watch_that_says_nothing_for_too_long_is_opened_anew() {
     assert_eq!(watch.handle(Outcome::Waited), None);
     assert_eq!(start(&watch), 11);
 }
+
+#[test]
+fn progress_inside_a_revision_breaks_the_watch_and_the_revision_is_read_again() {
+    let mut watch = reading(5);
+    assert_eq!(watch.handle(events(6, &[6], false)), None);
+    let progress = Outcome::Read(WatchResponse::Progress(header(6)));
+    assert!(matches!(watch.handle(progress), Some(Delivery::Broken(_))));
+    assert_eq!(watch.handle(Outcome::Waited), None);
+    assert_eq!(start(&watch), 6);
+}
+
+#[test]
+fn a_kvstore_at_the_last_revision_there_is_overflows_nothing() {
+    let mut watch = reading(u64::MAX);
+    breaks(&mut watch);
+    assert_eq!(start(&watch), u64::MAX);
+}
