@@ -13,7 +13,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use shared_store::watch::{Delivery, Page, PageKeys};
 use shared_store::{
-    Config, Event, Filter, Json, Key, KeyName, KeyValue, LeaseId, Mode, ObserverId, Parcel, Prefix, Reader, Revision,
+    ClusterId, Config, Event, Filter, Json, Key, KeyName, KeyValue, LeaseId, Mode, ObserverId, Parcel, Prefix, Reader, Revision,
     Store,
 };
 
@@ -65,8 +65,8 @@ fn kv(n: u64, generation: u64, revision: u64) -> KeyValue {
 fn list(keys: u64) -> Delivery {
     let mut kvs: Vec<_> = (0..keys).map(|n| kv(n, 0, 1)).collect();
     kvs.sort_by(|a, b| a.path.cmp(&b.path));
-    let keys = PageKeys::Full(kvs);
-    Delivery::Page(Page { first: true, last: true, revision: Revision(1), same_history: true, keys })
+    let (revision, cluster, keys) = (Revision(1), ClusterId(1), PageKeys::Full(kvs));
+    Delivery::Page(Page { first: true, last: true, revision, cluster, same_history: true, keys })
 }
 
 /// Batches of new values, keys in turn; of another generation other values.

@@ -17,6 +17,7 @@ mod simulation;
 mod status;
 pub mod store;
 pub mod sync;
+pub mod warm;
 pub mod watch;
 
 #[cfg(feature = "etcd")]
@@ -36,6 +37,7 @@ pub use prefix::{Prefix, PrefixError};
 pub use reader::{AtLeastError, Closed, Reader, Snapshot, UnknownIndex};
 pub use status::{State, Status};
 pub use store::{ObserverId, Store};
+pub use warm::SnapshotError;
 
 /// The code of the README is compiled and run.
 #[cfg(doctest)]

@@ -8,6 +8,7 @@ mod local;
 mod observers;
 mod owner;
 mod staging;
+mod warm;
 #[cfg(test)]
 mod tests;
 
@@ -23,7 +24,7 @@ use crate::config::{Config, OnUndecodable};
 use crate::filter::Filter;
 use crate::index::Index;
 use crate::key::{CodecError, Key, KeyName};
-use crate::kv::{KeyValue, LeaseId, Revision};
+use crate::kv::{ClusterId, KeyValue, LeaseId, Revision};
 use crate::outbox::{Mode, change};
 use crate::prefix::Prefix;
 use crate::reader::Reader;
@@ -59,8 +60,9 @@ pub struct Store<K: Key> {
     state: State,
     /// The revision of the cache.
     revision: Revision,
-    /// Whether the first list is complete.
-    listed: bool,
+    /// The cluster it is a revision of.
+    cluster: ClusterId,
+    shows: Shows,
     staging: Option<Staging<K>>,
     /// Fingerprint and revision of each value that cannot be decoded, and the value.
     quarantine: HashMap<KeyName, Quarantined>,
@@ -72,6 +74,17 @@ pub struct Store<K: Key> {
     owners: HashMap<LeaseId, usize>,
     /// How often code of the user panicked.
     panics: AtomicU64,
+}
+
+/// What the cache shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shows {
+    /// Nothing yet.
+    Nothing,
+    /// What was known before a restart; the first list is not complete.
+    Snapshot,
+    /// What the kvstore said.
+    List,
 }
 
 #[derive(Debug)]
@@ -120,7 +133,8 @@ impl<K: Key> Store<K> {
             indexes,
             state: State::Connecting { cause: None },
             revision: Revision::ZERO,
-            listed: false,
+            cluster: ClusterId::default(),
+            shows: Shows::Nothing,
             staging: None,
             quarantine: HashMap::new(),
             local: LocalNames::default(),
@@ -138,10 +152,10 @@ impl<K: Key> Store<K> {
         Reader::new(Arc::clone(&self.shared))
     }
 
-    /// Whether the first list is in the cache.
+    /// Whether the cache shows anything: the first list, or until then what was known before a restart.
     #[must_use]
-    pub fn is_listed(&self) -> bool {
-        self.listed
+    pub fn has_state(&self) -> bool {
+        self.shows != Shows::Nothing
     }
 
     // What the kvstore says.
@@ -184,7 +198,7 @@ impl<K: Key> Store<K> {
 
     fn page(&mut self, now: Instant, page: Page) -> Result<(), Inconsistent> {
         let mut staging = match (page.first, self.staging.take()) {
-            (true, _) => Staging::new(page.revision, page.same_history),
+            (true, _) => Staging::new(page.revision, page.cluster, page.same_history),
             (false, Some(staging)) => staging,
             // Without its first part a list would delete what that part named.
             (false, None) => return Err(Inconsistent),
@@ -212,17 +226,19 @@ impl<K: Key> Store<K> {
         Ok(())
     }
 
-    /// The name of a key whose value we have at just this revision.
-    fn known(&self, cache: &Cache<K>, kv: &KeyValue) -> Option<KeyName> {
+    /// The name of a key whose value we have at just this revision, and that value's fingerprint. In one history a lease
+    /// cannot change without the revision.
+    fn known(&self, cache: &Cache<K>, kv: &KeyValue) -> Option<(KeyName, u128)> {
         let name = self.prefix.strip_str(&kv.path)?;
         if self.gone.contains(name) {
             return None;
         }
         if let Some((name, quarantined)) = self.quarantine.get_key_value(name) {
-            return (quarantined.mod_revision == kv.mod_revision).then(|| name.clone());
+            let same = quarantined.mod_revision == kv.mod_revision && quarantined.lease == kv.lease;
+            return same.then(|| (name.clone(), quarantined.hash));
         }
         let (name, entry) = cache.get_key_value(name)?;
-        (entry.mod_revision == kv.mod_revision).then(|| name.clone())
+        (entry.mod_revision == kv.mod_revision && entry.lease == kv.lease).then(|| (name.clone(), entry.hash))
     }
 
     // Time.
@@ -241,13 +257,22 @@ impl<K: Key> Store<K> {
 
     // Observers.
 
-    /// Adds an observer: it is told the cache as it is, then [`Notice::Synced`], then every change.
+    /// Adds an observer: it is told the cache as it is, then [`Notice::Synced`], then every change. While the cache shows
+    /// what was known before a restart, `Synced` comes after the first list, and before it what that list changed.
     pub fn subscribe(&mut self, now: Instant, filter: Filter<K>, mode: Mode) -> ObserverId {
         let id = self.observers.add(filter, mode);
-        if self.listed {
-            self.observers.begin_waiting(now, &self.snapshot(), self.revision, &self.undecodable());
+        match self.shows {
+            Shows::Nothing => {}
+            Shows::Snapshot => self.observers.begin_unverified(now, &self.snapshot(), self.revision),
+            Shows::List => self.observers.begin_waiting(now, &self.snapshot(), self.revision, &self.undecodable()),
         }
         id
+    }
+
+    /// Whether an observer has handled its first state: the first list, or until then what was known before a restart.
+    #[must_use]
+    pub fn has_begun(&self, id: ObserverId) -> bool {
+        self.observers.has_begun(id)
     }
 
     /// Drops an observer and what it has still to be told.
@@ -295,6 +320,8 @@ impl<K: Key> Store<K> {
             set_aside: sync.set_aside.clone(),
             undecodable: self.quarantine.len(),
             panics: self.panics.load(Ordering::Relaxed),
+            saved: None,
+            state_error: None,
             observers: self.observers.lags(),
         }
     }

@@ -126,6 +126,8 @@ pub struct Page {
     pub last: bool,
     /// The revision the list shows.
     pub revision: Revision,
+    /// The cluster it is a revision of.
+    pub cluster: ClusterId,
     /// Whether revisions seen before this list still mean something: same cluster, and history did not go backwards.
     pub same_history: bool,
     /// The keys.
@@ -142,6 +144,18 @@ pub enum PageKeys {
     Names(Vec<KeyValue>),
 }
 
+/// What the consumer has from before the watch began, and how to make sure of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resume {
+    /// The cluster it is from.
+    pub cluster: ClusterId,
+    /// The revision it shows.
+    pub revision: Revision,
+    /// The first list has values only of keys written after this revision; `None` for all values. A little before
+    /// `revision`: what both have must be equal, or the history is another.
+    pub since: Option<Revision>,
+}
+
 impl Watch {
     /// A watch that has seen nothing. `silence` is how long an open watch may say nothing.
     #[must_use]
@@ -153,6 +167,17 @@ impl Watch {
             backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(5), seed),
             history: None,
         }
+    }
+
+    /// A watch that goes on where an earlier one, perhaps of another process, has left off: it lists what changed since.
+    #[must_use]
+    pub fn resume(range: KeyRange, silence: Duration, seed: u64, resume: Resume) -> Self {
+        let mut watch = Self::new(range, silence, seed);
+        watch.history = Some(History { cluster: resume.cluster, revision: resume.revision });
+        if let Some(since) = resume.since {
+            watch.state = State::Listing(Listing::changes(&watch.range, since));
+        }
+        watch
     }
 
     /// What to do now. Asking twice gives the same answer.

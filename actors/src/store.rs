@@ -117,7 +117,7 @@ impl<K: Key> StoreActor<K> {
                 actor.pump(ctx);
             })
         });
-        if self.unsynced.is_empty() && self.store.is_listed() {
+        if self.unsynced.is_empty() && self.store.has_state() {
             // Nobody may be waiting any more.
             self.joining.take().map(|joining| joining.send(()));
         }

@@ -3,14 +3,16 @@
 use std::collections::HashMap;
 
 use super::incoming::Incoming;
+use crate::hash::value_hash;
 use crate::key::KeyName;
-use crate::kv::{KeyValue, Revision};
+use crate::kv::{ClusterId, KeyValue, Revision};
 use crate::watch::PageKeys;
 
 /// The pages of one list so far. Nothing of it is in the cache before the last page.
 #[derive(Debug)]
 pub(super) struct Staging<K> {
     pub(super) revision: Revision,
+    pub(super) cluster: ClusterId,
     pub(super) same_history: bool,
     /// New or changed keys, each once.
     incoming: Vec<Incoming<K>>,
@@ -20,11 +22,22 @@ pub(super) struct Staging<K> {
     names: Vec<KeyName>,
     /// Keys whose values neither the list nor the cache has.
     missing: usize,
+    /// A value is another than the one known at its revision.
+    contradicts: bool,
 }
 
 impl<K> Staging<K> {
-    pub(super) fn new(revision: Revision, same_history: bool) -> Self {
-        Self { revision, same_history, incoming: Vec::new(), revisions: None, names: Vec::new(), missing: 0 }
+    pub(super) fn new(revision: Revision, cluster: ClusterId, same_history: bool) -> Self {
+        Self {
+            revision,
+            cluster,
+            same_history,
+            incoming: Vec::new(),
+            revisions: None,
+            names: Vec::new(),
+            missing: 0,
+            contradicts: false,
+        }
     }
 
     /// How many keys have come.
@@ -32,27 +45,29 @@ impl<K> Staging<K> {
         self.names.len()
     }
 
-    /// Whether each key's value is known.
+    /// Whether each key's value is known. One that contradicts what is known makes the values a list leaves out doubtful.
     pub(super) fn is_complete(&self) -> bool {
-        self.missing == 0
+        self.missing == 0 && !(self.contradicts && self.revisions.is_some())
     }
 
-    /// Adds a page. `known` answers with the name of a key we have at just that revision, `decode` with what arrived;
-    /// `None` for a path that is no key of ours.
+    /// Adds a page. `known` answers with the name and the fingerprint of a key we have at just that revision, `decode`
+    /// with what arrived; `None` for a path that is no key of ours.
     pub(super) fn add(
         &mut self,
         keys: PageKeys,
-        known: impl Fn(&KeyValue) -> Option<KeyName>,
+        known: impl Fn(&KeyValue) -> Option<(KeyName, u128)>,
         decode: impl Fn(&KeyValue) -> Option<Incoming<K>>,
         name: impl Fn(&KeyValue) -> Option<KeyName>,
     ) {
         match keys {
             PageKeys::Full(kvs) => {
                 for kv in kvs {
-                    // Within one history the revision says whether this is the value we have.
-                    if let Some(name) = known(&kv).filter(|_| self.same_history) {
-                        self.names.push(name);
+                    let known = known(&kv).filter(|_| self.same_history);
+                    // An etcd that lost its data keeps its cluster id, and may have come to the same revisions again.
+                    if let Some((name, _)) = known.as_ref().filter(|(_, hash)| *hash == value_hash(&kv.value)) {
+                        self.names.push(name.clone());
                     } else if let Some(incoming) = decode(&kv) {
+                        self.contradicts |= known.is_some();
                         self.names.push(incoming.name.clone());
                         self.incoming.push(incoming);
                     }
@@ -64,7 +79,7 @@ impl<K> Staging<K> {
                 let revisions = || incoming.iter().map(|came| (came.name.clone(), came.revision)).collect();
                 let revisions = self.revisions.get_or_insert_with(revisions);
                 for kv in kvs {
-                    if let Some(name) = known(&kv) {
+                    if let Some((name, _)) = known(&kv) {
                         self.names.push(name);
                     } else if let Some(name) = name(&kv) {
                         self.missing += usize::from(revisions.get(&name) != Some(&kv.mod_revision));

@@ -90,7 +90,7 @@ impl Listing {
             }
             (Phase::Full | Phase::Names, false) => true,
         };
-        Some(Page { first, last, revision, same_history: true, keys })
+        Some(Page { first, last, revision, cluster, same_history: true, keys })
     }
 }
 

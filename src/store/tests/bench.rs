@@ -120,7 +120,8 @@ impl Bench {
     }
 
     pub(super) fn page(first: bool, last: bool, revision: u64, keys: PageKeys) -> Delivery {
-        Delivery::Page(Page { first, last, revision: Revision(revision), same_history: true, keys })
+        let (revision, cluster) = (Revision(revision), ClusterId(7));
+        Delivery::Page(Page { first, last, revision, cluster, same_history: true, keys })
     }
 
     pub(super) fn list(&mut self, keys: &[KeyValue], revision: u64) {
@@ -129,8 +130,8 @@ impl Bench {
 
     /// A list of another history.
     pub(super) fn foreign_list(&mut self, keys: &[KeyValue], revision: u64) {
-        let (revision, keys) = (Revision(revision), PageKeys::Full(keys.to_vec()));
-        self.deliver(Delivery::Page(Page { first: true, last: true, revision, same_history: false, keys }));
+        let (revision, cluster, keys) = (Revision(revision), ClusterId(8), PageKeys::Full(keys.to_vec()));
+        self.deliver(Delivery::Page(Page { first: true, last: true, revision, cluster, same_history: false, keys }));
     }
 
     pub(super) fn events(&mut self, events: impl Into<Vec<Event>>) {
