@@ -13,8 +13,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use shared_store::watch::{Delivery, Page, PageKeys};
 use shared_store::{
-    ClusterId, Config, Event, Filter, Json, Key, KeyName, KeyValue, LeaseId, Mode, ObserverId, Parcel, Prefix, Reader, Revision,
-    Store,
+    ClusterId, Config, Event, Filter, Json, Key, KeyName, KeyValue, LeaseId, Mode, ObserverId, Parcel, Prefix, Reader,
+    Revision, Store,
 };
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -8,9 +8,9 @@ mod local;
 mod observers;
 mod owner;
 mod staging;
-mod warm;
 #[cfg(test)]
 mod tests;
+mod warm;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
