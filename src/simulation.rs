@@ -8,6 +8,7 @@ mod model;
 mod observer;
 mod owner;
 mod owners;
+mod restart;
 mod world;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use self::link::Link;
 use self::model::Model;
 use self::observer::Observer;
 use self::owner::Owner;
+use self::restart::Left;
 use self::world::{Disaster, World};
 use crate::change::Origin;
 use crate::config::{Config, OnUndecodable};
@@ -37,6 +39,7 @@ const NAMES: usize = 7;
 
 struct Simulation {
     dice: Dice,
+    config: Config,
     now: Instant,
     world: World,
     link: Link,
@@ -45,9 +48,15 @@ struct Simulation {
     model: Model,
     owner: Owner,
     observers: BTreeMap<ObserverId, Observer>,
+    /// What processes have left behind.
+    left: Vec<Left>,
     tickets: u64,
     /// Whether the steps are printed.
     loud: bool,
+}
+
+fn indexes() -> Vec<Index<Item>> {
+    vec![Index::new("value", |item: &Item| vec![item.value.to_string()])]
 }
 
 impl Simulation {
@@ -57,16 +66,18 @@ impl Simulation {
         let policy = dice.of(&[OnUndecodable::KeepLast, OnUndecodable::Remove]);
         let delay = Duration::from_secs(dice.of(&[0, 0, 5, 100]));
         let config = Config::new(prefix.clone()).on_undecodable(policy).delete_delay(delay);
-        let store = Store::new(&config, vec![Index::new("value", |item: &Item| vec![item.value.to_string()])]);
+        let store = Store::new(&config, indexes());
         Self {
             now: Instant::now(),
             world: World::new(&prefix),
             link: Link::new(Watch::new(prefix.range(), Duration::from_secs(60), seed), &mut dice),
             reader: store.reader(),
             store,
-            model: Model::new(&prefix, policy, delay),
+            model: Model::new(&config),
             owner: Owner::new(&prefix, &mut dice),
             observers: BTreeMap::new(),
+            left: Vec::new(),
+            config,
             tickets: 0,
             loud,
             dice,
@@ -89,7 +100,7 @@ impl Simulation {
     }
 
     fn step(&mut self) {
-        match self.dice.0.u32(..40) {
+        match self.dice.0.u32(..42) {
             0..9 => {
                 let words = self.world.step(&mut self.dice, self.now);
                 self.say(|| words);
@@ -114,6 +125,8 @@ impl Simulation {
                 self.world.flood(&mut self.dice, 5200);
                 self.say(|| "flood".into());
             }
+            40 if self.dice.one_in(3) => self.save(),
+            41 if self.dice.one_in(5) => self.restart(),
             _ => {}
         }
         self.world.expire(self.now);
@@ -216,7 +229,7 @@ impl Simulation {
         let mut observer = Observer::any(&mut self.dice);
         let id = self.store.subscribe(self.now, observer.wish.filter(), observer.mode);
         self.say(|| format!("subscribe {id:?} {:?} {:?}", observer.wish, observer.mode));
-        if self.model.listed {
+        if self.model.has_state() {
             observer.begin(&self.model);
         }
         self.observers.insert(id, observer);
@@ -251,6 +264,7 @@ impl Simulation {
         let Some((id, parcel)) = self.store.poll_parcel() else { return false };
         let observer = self.observers.get_mut(&id).expect("nobody is told after leaving");
         let taken = (parcel, self.model.log.len());
+        observer.takes();
         assert!(observer.in_flight.replace(taken).is_none(), "one parcel at a time");
         true
     }
@@ -272,10 +286,11 @@ impl Simulation {
     }
 
     fn disaster(&mut self) {
-        let known = if self.model.listed { self.model.revision } else { Revision::ZERO };
+        let known = if self.model.has_state() { self.model.revision } else { Revision::ZERO };
         let Some(disaster) = self.world.disaster(&mut self.dice, self.now, known, self.owner.answered) else { return };
         self.say(|| format!("{disaster:?} to {:?}", self.world.mvcc.header()));
         self.link.cut(&mut self.dice);
+        self.outdated();
         assert!(disaster == Disaster::WentBack || !self.world.frozen);
     }
 
