@@ -3,6 +3,7 @@
 mod leaving;
 mod observing;
 mod owning;
+mod restarting;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

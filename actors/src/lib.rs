@@ -8,6 +8,7 @@ mod join;
 mod messages;
 mod observer;
 mod place;
+mod state_file;
 mod store;
 mod sync;
 mod watcher;
@@ -27,7 +28,7 @@ pub use shared_store::sync::WriteError;
 pub use shared_store::{
     AtLeastError, Backend, BackendError, Change, Codec, CodecError, Config, ConfigError, ConflictPolicy, Filter, Index,
     Json, Key, KeyError, KeyName, KeyNameError, Lag, LeaseId, MemoryBackend, Mode, ObserverId, OnUndecodable, Origin,
-    Prefix, PrefixError, Reader, Revision, Snapshot, State, Status, UnknownIndex,
+    Prefix, PrefixError, Reader, Revision, Snapshot, SnapshotError, State, Status, UnknownIndex,
 };
 #[cfg(feature = "etcd")]
 pub use shared_store::{EtcdBackend, EtcdConfig, EtcdConfigError};
