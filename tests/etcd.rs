@@ -1,7 +1,19 @@
 //! Three collaborators on a real etcd that fails. At the end every cache, every map built from an observer's messages
 //! alone, and etcd's own answer are equal.
 
+macro_rules! on_both {
+    ($($scenario:ident)+) => {
+        mod etcd_34 {
+            $(#[test] fn $scenario() { super::on_etcd(super::$scenario(super::Version::V34)); })+
+        }
+        mod etcd_35 {
+            $(#[test] fn $scenario() { super::on_etcd(super::$scenario(super::Version::V35)); })+
+        }
+    };
+}
+
 mod backend;
+mod warm;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -209,17 +221,6 @@ async fn fifty_thousand_keys(version: Version) {
     };
     tokio::time::timeout(PATIENCE, gone).await.unwrap();
     reader.release().await.unwrap();
-}
-
-macro_rules! on_both {
-    ($($scenario:ident)+) => {
-        mod etcd_34 {
-            $(#[test] fn $scenario() { super::on_etcd(super::$scenario(super::Version::V34)); })+
-        }
-        mod etcd_35 {
-            $(#[test] fn $scenario() { super::on_etcd(super::$scenario(super::Version::V35)); })+
-        }
-    };
 }
 
 on_both! {
