@@ -65,7 +65,8 @@ fn kv(n: u64, generation: u64, revision: u64) -> KeyValue {
 fn list(keys: u64) -> Delivery {
     let mut kvs: Vec<_> = (0..keys).map(|n| kv(n, 0, 1)).collect();
     kvs.sort_by(|a, b| a.path.cmp(&b.path));
-    let (revision, cluster, keys) = (Revision(1), ClusterId(1), PageKeys::Full(kvs));
+    let keys = PageKeys::Full(kvs);
+    let (revision, cluster) = (Revision(1), ClusterId(1));
     Delivery::Page(Page { first: true, last: true, revision, cluster, same_history: true, keys })
 }
 

@@ -51,6 +51,11 @@ pub struct Config {
     pub bootstrap_qps: u32,
     /// Write requests under way at once (Cilium's `maxInflight`). Default 4.
     pub max_inflight: usize,
+    /// When an answer that would remove many keys at once is doubted. Default: more than half of at least 100 keys.
+    pub deletion_guard: DeletionGuard,
+    /// Over how long the whole cache is compared with the kvstore, a part at a time, to find what the watch may have
+    /// lost; [`Duration::ZERO`] for never. Default 1 hour: for 10,000 keys one or two small requests.
+    pub audit_interval: Duration,
     /// Where a snapshot of the cache is kept for the next start, in a file per prefix. A start with one shows it at once
     /// as [`State::Stale`](crate::State::Stale), and observers are told its keys; when the kvstore answers, only what has
     /// changed since is told, deletions included, and then `Synced`. A file that is torn, foreign or newer is refused, as
@@ -61,6 +66,36 @@ pub struct Config {
     pub state_interval: Duration,
     /// Seed of everything random (jitter). Default: from the system.
     pub seed: u64,
+}
+
+/// When a list, or the changes of one response, that would remove many keys at once is not believed at once.
+///
+/// Such an answer is asked for again, in full, before observers hear of it; meanwhile the store is
+/// [`State::Stale`](crate::State::Stale), says why, and shows what it showed. If the kvstore is still the same the second
+/// answer counts. If it is another one (another cluster, or a history that went back: wiped, restored, or a wrong
+/// address), the answer must stay the same for [`hold`](Self::hold), in which owners put their keys into the new kvstore:
+/// what has come back by then is never told as deleted.
+///
+/// The price: a mass deletion that is meant is told one list later, and after a change of the kvstore `hold` later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeletionGuard {
+    /// Doubt what removes more than this share of the keys, in per cent; 100 to doubt nothing.
+    pub percent: u8,
+    /// Doubt nothing while there are fewer keys than this. Default 100.
+    pub min_keys: usize,
+    /// How long another kvstore has to answer the same. Default 30 s.
+    pub hold: Duration,
+}
+
+impl DeletionGuard {
+    /// Everything is believed at once.
+    pub const OFF: Self = Self { percent: 100, min_keys: usize::MAX, hold: Duration::ZERO };
+}
+
+impl Default for DeletionGuard {
+    fn default() -> Self {
+        Self { percent: 50, min_keys: 100, hold: Duration::from_secs(30) }
+    }
 }
 
 /// What an owner does when another live owner writes its name.
@@ -129,6 +164,8 @@ impl Config {
             qps: 0,
             bootstrap_qps: 0,
             max_inflight: 4,
+            deletion_guard: DeletionGuard::default(),
+            audit_interval: Duration::from_secs(60 * 60),
             state_dir: None,
             state_interval: Duration::from_secs(30),
             seed: fastrand::u64(..),
@@ -169,6 +206,8 @@ impl Config {
         qps: u32,
         bootstrap_qps: u32,
         max_inflight: usize,
+        deletion_guard: DeletionGuard,
+        audit_interval: Duration,
         state_interval: Duration,
         seed: u64,
     }

@@ -1,5 +1,6 @@
 //! A typed store that many collaborators share over a kvstore: what it *is*, without actors, threads or clocks.
 
+pub mod audit;
 pub mod backend;
 mod backoff;
 mod change;
@@ -26,7 +27,7 @@ pub use backend::memory::MemoryBackend;
 pub use backend::{Backend, BackendError};
 pub use backoff::Backoff;
 pub use change::{Change, Changes, Notice, Origin, Parcel};
-pub use config::{Config, ConfigError, ConflictPolicy, OnUndecodable};
+pub use config::{Config, ConfigError, ConflictPolicy, DeletionGuard, OnUndecodable};
 pub use filter::Filter;
 pub use hash::value_hash;
 pub use index::Index;
@@ -35,8 +36,8 @@ pub use kv::{ClusterId, Event, Header, KeyRange, KeyValue, LeaseId, Revision};
 pub use outbox::{Lag, Mode};
 pub use prefix::{Prefix, PrefixError};
 pub use reader::{AtLeastError, Closed, Reader, Snapshot, UnknownIndex};
-pub use status::{State, Status};
-pub use store::{ObserverId, Store};
+pub use status::{AuditStats, Relists, State, Status};
+pub use store::{AuditReport, Difference, DifferenceKind, ObserverId, Store};
 pub use warm::SnapshotError;
 
 /// The code of the README is compiled and run.

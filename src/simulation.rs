@@ -2,6 +2,7 @@
 //!
 //! `SEEDS=100000 cargo test simulation` runs more seeds, `SEED=17` just one, which prints its steps.
 
+mod auditor;
 mod item;
 mod link;
 mod model;
@@ -9,28 +10,28 @@ mod observer;
 mod owner;
 mod owners;
 mod restart;
+mod truth;
 mod world;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use self::item::{Dice, Item, decode};
+use self::auditor::Auditor;
+use self::item::{Dice, Item};
 use self::link::Link;
 use self::model::Model;
 use self::observer::Observer;
 use self::owner::Owner;
 use self::restart::Left;
 use self::world::{Disaster, World};
-use crate::change::Origin;
-use crate::config::{Config, OnUndecodable};
+use crate::config::{Config, DeletionGuard, OnUndecodable};
 use crate::index::Index;
-use crate::key::KeyName;
 use crate::kv::Revision;
 use crate::prefix::Prefix;
 use crate::reader::Reader;
 use crate::status::State;
-use crate::store::{ObserverId, Store};
+use crate::store::{ObserverId, Refused, Store};
 use crate::sync::{SyncStats, Ticket};
 use crate::watch::{Action, Delivery, Outcome, Page, Watch};
 
@@ -43,6 +44,10 @@ struct Simulation {
     now: Instant,
     world: World,
     link: Link,
+    auditor: Auditor,
+    guard: DeletionGuard,
+    /// Since when the kvstore is doubted.
+    doubt: Option<Instant>,
     store: Store<Item>,
     reader: Reader<Item>,
     model: Model,
@@ -65,12 +70,17 @@ impl Simulation {
         let prefix = Prefix::new("p").expect("it is a prefix");
         let policy = dice.of(&[OnUndecodable::KeepLast, OnUndecodable::Remove]);
         let delay = Duration::from_secs(dice.of(&[0, 0, 5, 100]));
-        let config = Config::new(prefix.clone()).on_undecodable(policy).delete_delay(delay);
+        let hold = Duration::from_secs(dice.of(&[0, 10, 100]));
+        let guard = dice.of(&[DeletionGuard::OFF, DeletionGuard { percent: 40, min_keys: 3, hold }]);
+        let config = Config::new(prefix.clone()).on_undecodable(policy).delete_delay(delay).deletion_guard(guard);
         let store = Store::new(&config, indexes());
         Self {
             now: Instant::now(),
             world: World::new(&prefix),
             link: Link::new(Watch::new(prefix.range(), Duration::from_secs(60), seed), &mut dice),
+            auditor: Auditor::new(&prefix, seed, &mut dice),
+            guard,
+            doubt: None,
             reader: store.reader(),
             store,
             model: Model::new(&config),
@@ -125,6 +135,7 @@ impl Simulation {
                 self.world.flood(&mut self.dice, 5200);
                 self.say(|| "flood".into());
             }
+            38 => self.audit(),
             40 if self.dice.one_in(3) => self.save(),
             41 if self.dice.one_in(5) => self.restart(),
             _ => {}
@@ -136,10 +147,14 @@ impl Simulation {
         let Some(outcome) = outcome else { return };
         self.say(|| format!("{:?} -> {outcome:?}", self.link.watch.action()));
         let opened = matches!(outcome, Outcome::Opened(_));
-        let mut next = self.link.watch.handle(outcome);
+        let next = self.link.watch.handle(outcome);
         if opened && matches!(self.link.watch.action(), Action::Read(_)) {
             self.world.frozen = false;
         }
+        self.deliver(next);
+    }
+
+    fn deliver(&mut self, mut next: Option<Delivery>) {
         while let Some(delivery) = next {
             self.say(|| format!("    {delivery:?}"));
             if let Delivery::Page(Page { last: true, .. }) = &delivery {
@@ -152,6 +167,15 @@ impl Simulation {
             if delivery == Delivery::Live {
                 assert!(self.model.revision >= self.link.named, "live before it has caught up");
             }
+            self.auditor.audit.delivered(&delivery);
+            if self.is_doubtful(&delivery) {
+                self.say(|| "    is doubted".into());
+                let Err(Refused::Doubtful { wait, .. }) = self.store.deliver(self.now, delivery) else {
+                    panic!("too much is believed")
+                };
+                self.link.watch.doubt(wait);
+                break;
+            }
             self.model.deliver(self.now, &delivery);
             self.store.deliver(self.now, delivery).expect("the list fits the cache");
             if self.model.listed {
@@ -159,6 +183,28 @@ impl Simulation {
             }
             next = self.link.watch.caught_up();
         }
+    }
+
+    /// Whether so much at once has to be asked for again.
+    fn is_doubtful(&mut self, delivery: &Delivery) -> bool {
+        let (removed, entries) = self.model.removal(delivery);
+        let many = entries >= self.guard.min_keys && removed * 100 > entries * usize::from(self.guard.percent);
+        let confirmed = self.doubt.is_some_and(|since| match delivery {
+            Delivery::Page(page) if page.same_history => true,
+            Delivery::Page(_) => self.now >= since + self.guard.hold,
+            Delivery::Events(_)
+            | Delivery::Progress(_)
+            | Delivery::Live
+            | Delivery::Broken(_)
+            | Delivery::Audited(_) => false,
+        });
+        let doubtful = many && !confirmed;
+        if doubtful {
+            self.doubt.get_or_insert(self.now);
+        } else if matches!(delivery, Delivery::Page(Page { last: true, .. })) {
+            self.doubt = None;
+        }
+        doubtful
     }
 
     /// The owner wants something.
@@ -364,40 +410,6 @@ impl Simulation {
         }
         for observer in self.observers.values_mut().filter(|observer| !observer.asleep) {
             observer.is_up_to_date(&self.model);
-        }
-    }
-
-    /// Cache, readers and own keys against the kvstore itself.
-    fn check_truth(&mut self) {
-        let all = self.world.all();
-        let named = all.iter().filter_map(|kv| Some((self.world.prefix.strip(&kv.path)?, kv)));
-        let truth: BTreeMap<KeyName, _> =
-            named.map(|(name, kv)| (name, (kv.value.clone(), kv.mod_revision, kv.lease))).collect();
-        assert_eq!(self.model.raw, truth, "what the watch told");
-        assert_eq!(self.reader.state(), State::Synced);
-        let wanted: BTreeMap<_, _> = self.owner.wanted().map(|(name, value, lease)| (name, (value, lease))).collect();
-        for (name, (value, lease)) in &wanted {
-            let kept = truth.get(*name).map(|(value, _, lease)| (value, Some(*lease)));
-            assert_eq!(kept, Some((*value, *lease)), "own {name}");
-        }
-        for (name, (value, ..)) in &truth {
-            let origin = if wanted.contains_key(name) { Origin::Local } else { Origin::Remote };
-            let shown = self.model.visible.get(name);
-            if let Some(value) = decode(value) {
-                assert_eq!(shown, Some(&(value, origin)), "{name}");
-                let (item, revision) = self.reader.get_with_revision(name.as_str()).expect("it is shown");
-                assert_eq!((item.value, revision), (value, truth[name].1), "{name}");
-            }
-        }
-        let gone: Vec<_> = self.model.visible.keys().filter(|name| !truth.contains_key(*name)).collect();
-        assert!(gone.is_empty(), "{gone:?} shown but gone");
-        let names: Vec<_> = self.reader.scan("a").entries.into_iter().map(|(name, _)| name).collect();
-        let under_a = self.model.visible.keys().filter(|name| name.as_str().starts_with('a'));
-        assert!(names.iter().eq(under_a), "scan");
-        for value in 0..6 {
-            let found = self.reader.lookup("value", &value.to_string()).expect("it is declared").entries;
-            let with_value = self.model.visible.iter().filter(|(_, shown)| shown.0 == value).map(|(name, _)| name);
-            assert!(found.iter().map(|(name, _)| name).eq(with_value), "index");
         }
     }
 }

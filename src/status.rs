@@ -94,6 +94,10 @@ pub struct Status {
     pub set_aside: Vec<(KeyName, Arc<str>)>,
     /// Keys whose values are not of this store's type.
     pub undecodable: usize,
+    /// How often the kvstore was listed, and what for.
+    pub relists: Relists,
+    /// What comparing the cache with the kvstore has found.
+    pub audits: AuditStats,
     /// How often code of the user (codec, filter, index) panicked in the store.
     pub panics: u64,
     /// The revision of the snapshot in the state directory, once this store has written one.
@@ -102,4 +106,27 @@ pub struct Status {
     pub state_error: Option<Arc<str>>,
     /// How far each observer is behind.
     pub observers: Vec<(ObserverId, Lag)>,
+}
+
+/// How often the whole kvstore was listed, and what for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Relists {
+    /// Lists taken in. The first one is joining; each other one is a relist.
+    pub lists: u64,
+    /// Those of another history: the kvstore went back, or another cluster answers.
+    pub other_histories: u64,
+    /// Answers that would have removed many keys and were asked for again
+    /// ([`DeletionGuard`](crate::DeletionGuard)).
+    pub doubts: u64,
+}
+
+/// What comparing the cache with the kvstore has found since the store was joined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AuditStats {
+    /// How often the whole cache has been compared.
+    pub rounds: u64,
+    /// How many keys have been compared.
+    pub keys: u64,
+    /// Keys that differed though nothing explains it: something was lost on the way, and a relist has mended it.
+    pub differences: u64,
 }

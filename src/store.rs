@@ -1,8 +1,10 @@
 //! From what the kvstore says and what the owner wants to a cache, to observers and to writes.
 
 mod apply;
+mod audits;
 pub(crate) mod cache;
 mod gone;
+mod guard;
 mod incoming;
 mod local;
 mod observers;
@@ -15,7 +17,7 @@ mod warm;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -24,16 +26,19 @@ use crate::config::{Config, OnUndecodable};
 use crate::filter::Filter;
 use crate::index::Index;
 use crate::key::{CodecError, Key, KeyName};
-use crate::kv::{ClusterId, KeyValue, LeaseId, Revision};
+use crate::kv::{ClusterId, Header, KeyValue, LeaseId, Revision};
 use crate::outbox::{Mode, change};
 use crate::prefix::Prefix;
 use crate::reader::Reader;
-use crate::status::{State, Status};
+use crate::status::{Relists, State, Status};
 use crate::sync::{Command, Observation, SyncStats};
 use crate::watch::{Delivery, Page};
 
+use self::audits::Audits;
+pub use self::audits::{AuditReport, Difference, DifferenceKind};
 use self::cache::{Cache, Entry, Shared};
 use self::gone::Gone;
+use self::guard::Guard;
 use self::local::LocalNames;
 pub use self::observers::ObserverId;
 use self::observers::Observers;
@@ -51,6 +56,8 @@ use self::staging::Staging;
 /// 4. A value is decoded at most once, outside the lock, and not at all if its bytes are those already decoded.
 /// 5. A value that cannot be decoded stops nothing: it is in quarantine until it heals or goes.
 /// 6. Every change of a name that is ours is observed to `Sync`, and every absence after a list.
+/// 7. What would remove many keys at once is asked for twice before anybody hears of it
+///    ([`DeletionGuard`](crate::DeletionGuard)).
 #[derive(Debug)]
 pub struct Store<K: Key> {
     prefix: Prefix,
@@ -64,6 +71,9 @@ pub struct Store<K: Key> {
     cluster: ClusterId,
     shows: Shows,
     staging: Option<Staging<K>>,
+    guard: Guard,
+    audits: Audits,
+    relists: Relists,
     /// Fingerprint and revision of each value that cannot be decoded, and the value.
     quarantine: HashMap<KeyName, Quarantined>,
     local: LocalNames,
@@ -117,10 +127,23 @@ pub enum SyncInput {
     Owners(usize),
 }
 
-/// The cache does not fit what the kvstore says: [`Watch::relist`](crate::watch::Watch::relist) mends it.
+/// A delivery was not taken in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("cache does not fit the list")]
-pub struct Inconsistent;
+pub enum Refused {
+    /// The cache does not fit what the kvstore says: [`Watch::relist`](crate::watch::Watch::relist) mends it.
+    #[error("cache does not fit the kvstore")]
+    Inconsistent,
+    /// It would remove too many keys to be believed at once: [`Watch::doubt`](crate::watch::Watch::doubt).
+    #[error("{removed} of {entries} keys would go")]
+    Doubtful {
+        /// How many keys would be removed.
+        removed: usize,
+        /// How many there are.
+        entries: usize,
+        /// How long to wait before asking again.
+        wait: Duration,
+    },
+}
 
 impl<K: Key> Store<K> {
     /// A store that has seen nothing.
@@ -136,6 +159,9 @@ impl<K: Key> Store<K> {
             cluster: ClusterId::default(),
             shows: Shows::Nothing,
             staging: None,
+            guard: Guard::new(config.deletion_guard),
+            audits: Audits::default(),
+            relists: Relists::default(),
             quarantine: HashMap::new(),
             local: LocalNames::default(),
             gone: Gone::new(config.delete_delay),
@@ -163,45 +189,49 @@ impl<K: Key> Store<K> {
     /// Takes in what the watch delivers.
     ///
     /// # Errors
-    /// [`Inconsistent`] if only a full relist can mend the cache; nothing was taken in.
+    /// [`Refused`] says how the watch is to go on; nothing was taken in.
     ///
     /// After [`close`](Self::close) nothing is taken in, and that is no error.
-    pub fn deliver(&mut self, now: Instant, delivery: Delivery) -> Result<(), Inconsistent> {
+    pub fn deliver(&mut self, now: Instant, delivery: Delivery) -> Result<(), Refused> {
         if matches!(self.state, State::Closed { .. }) {
             return Ok(());
         }
         match delivery {
             Delivery::Page(page) => self.page(now, page)?,
-            Delivery::Events(events) => self.events(now, &events),
+            Delivery::Events(events) => self.events(now, &events)?,
             Delivery::Progress(revision) => {
                 let changes = self.apply(now, Vec::new(), revision);
                 self.observers.push(now, changes);
             }
+            Delivery::Audited(part) => self.audited(&part)?,
             Delivery::Live => {
                 self.state = State::Synced;
                 self.sync_inputs.push_back(SyncInput::BackendUp);
             }
-            Delivery::Broken(error) => {
-                let cause: Arc<str> = error.to_string().into();
-                self.state = match std::mem::replace(&mut self.state, State::Synced) {
-                    State::Connecting { .. } => State::Connecting { cause: Some(cause) },
-                    State::Listing { seen, .. } => State::Listing { seen, cause: Some(cause) },
-                    State::Synced => State::Stale { since: now, cause },
-                    State::Stale { since, .. } => State::Stale { since, cause },
-                    closed @ State::Closed { .. } => closed,
-                };
-            }
+            Delivery::Broken(error) => self.out_of_date(now, error.to_string().into()),
         }
         self.announce(0);
         Ok(())
     }
 
-    fn page(&mut self, now: Instant, page: Page) -> Result<(), Inconsistent> {
+    /// What is shown may be old from now on.
+    fn out_of_date(&mut self, now: Instant, cause: Arc<str>) {
+        self.state = match std::mem::replace(&mut self.state, State::Synced) {
+            State::Connecting { .. } => State::Connecting { cause: Some(cause) },
+            State::Listing { seen, .. } => State::Listing { seen, cause: Some(cause) },
+            State::Synced => State::Stale { since: now, cause },
+            State::Stale { since, .. } => State::Stale { since, cause },
+            closed @ State::Closed { .. } => closed,
+        };
+        self.announce(0);
+    }
+
+    fn page(&mut self, now: Instant, page: Page) -> Result<(), Refused> {
         let mut staging = match (page.first, self.staging.take()) {
-            (true, _) => Staging::new(page.revision, page.cluster, page.same_history),
+            (true, _) => Staging::new(Header { cluster: page.cluster, revision: page.revision }, page.same_history),
             (false, Some(staging)) => staging,
             // Without its first part a list would delete what that part named.
-            (false, None) => return Err(Inconsistent),
+            (false, None) => return Err(Refused::Inconsistent),
         };
         {
             let cache = self.shared.read();
@@ -220,10 +250,9 @@ impl<K: Key> Store<K> {
             return Ok(());
         }
         if !staging.is_complete() {
-            return Err(Inconsistent);
+            return Err(Refused::Inconsistent);
         }
-        self.commit(now, staging);
-        Ok(())
+        self.commit(now, staging)
     }
 
     /// The name of a key whose value we have at just this revision, and that value's fingerprint. In one history a lease
@@ -319,6 +348,8 @@ impl<K: Key> Store<K> {
             pending_writes: sync.pending,
             set_aside: sync.set_aside.clone(),
             undecodable: self.quarantine.len(),
+            relists: self.relists,
+            audits: self.audits.stats(),
             panics: self.panics.load(Ordering::Relaxed),
             saved: None,
             state_error: None,

@@ -6,11 +6,13 @@ mod tests;
 
 use std::time::Duration;
 
+use crate::audit::Part;
 use crate::backend::{BackendError, Events, ListPage, ListRequest, WatchRequest, WatchResponse};
 use crate::backoff::Backoff;
 use crate::kv::{ClusterId, Event, Header, KeyRange, KeyValue, Revision};
 
 use self::listing::Listing;
+pub(crate) use self::listing::{FIRST_PAGE, next_limit};
 
 /// How long a resumed watch may say nothing before a relist proves that nothing was missed.
 const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(1);
@@ -39,6 +41,8 @@ pub struct Watch {
     backoff: Backoff,
     /// What we are in step with, once a list was complete.
     history: Option<History>,
+    /// What we were in step with before the last delivery, should the consumer doubt that.
+    before: Option<History>,
     state: State,
 }
 
@@ -48,6 +52,13 @@ struct History {
     cluster: ClusterId,
     /// All changes up to and including this revision are delivered.
     revision: Revision,
+}
+
+impl History {
+    /// A history that has ended: no list goes on where it was, however far its revisions have got.
+    fn ended(self) -> Self {
+        Self { revision: Revision(u64::MAX), ..self }
+    }
 }
 
 #[derive(Debug)]
@@ -115,6 +126,9 @@ pub enum Delivery {
     Live,
     /// The connection is lost: what was delivered may be out of date from now on.
     Broken(BackendError),
+    /// A part of the kvstore to compare what was delivered with: not the watch says this, but an
+    /// [`Audit`](crate::audit::Audit) beside it.
+    Audited(Part),
 }
 
 /// A part of a list, all of whose parts show one revision.
@@ -126,7 +140,7 @@ pub struct Page {
     pub last: bool,
     /// The revision the list shows.
     pub revision: Revision,
-    /// The cluster it is a revision of.
+    /// The cluster that answered.
     pub cluster: ClusterId,
     /// Whether revisions seen before this list still mean something: same cluster, and history did not go backwards.
     pub same_history: bool,
@@ -166,6 +180,7 @@ impl Watch {
             silence,
             backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(5), seed),
             history: None,
+            before: None,
         }
     }
 
@@ -195,6 +210,37 @@ impl Watch {
     /// Starts a full list: the consumer found that something is missing. Drop what is open and ask for the action.
     pub fn relist(&mut self) {
         self.state = State::Listing(Listing::full(&self.range));
+    }
+
+    /// The consumer doubts what was delivered last, and has not taken it in: a full list after `wait` says how it is.
+    ///
+    /// If that was a list of another history, the next one will be told as one, too, whatever its revision.
+    pub fn doubt(&mut self, wait: Duration) {
+        self.history = self.before;
+        let listing = Listing::full(&self.range);
+        self.state = if wait.is_zero() {
+            State::Listing(listing)
+        } else {
+            State::Waiting { delay: wait, then: Then::List(listing) }
+        };
+    }
+
+    /// Something else than this watch has found that the kvstore's history is another: a full list tells. Drop what is
+    /// open and ask for the action.
+    #[must_use]
+    pub fn distrust(&mut self, error: BackendError) -> Option<Delivery> {
+        self.other_history(error)
+    }
+
+    /// The cluster and the revision up to which everything is delivered, while the watch is open and nothing is missing.
+    #[must_use]
+    pub fn in_step(&self) -> Option<Header> {
+        match (&self.state, self.history) {
+            (State::Reading(Reading { target: None, .. }), Some(History { cluster, revision })) => {
+                Some(Header { cluster, revision })
+            }
+            (State::Reading(_) | State::Listing(_) | State::Opening | State::Waiting { .. }, _) => None,
+        }
     }
 
     /// Takes what came of the last action.
@@ -247,6 +293,7 @@ impl Watch {
             return None;
         }
         if page.last {
+            self.before = if page.same_history { self.history } else { self.history.map(History::ended) };
             self.history = Some(History { cluster, revision: page.revision });
             self.state = State::Opening;
         } else {
@@ -298,6 +345,7 @@ impl Watch {
             let whole = events.iter().position(|event| Some(event.revision()) == last).unwrap_or(events.len());
             reading.partial = events.split_off(whole);
         }
+        self.before = self.history;
         if let (Some(last), Some(history)) = (events.last(), &mut self.history) {
             history.revision = last.revision();
         }

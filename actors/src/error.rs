@@ -57,3 +57,20 @@ pub struct CloseError {
     /// their lease.
     pub left: Vec<(KeyName, Arc<str>)>,
 }
+
+/// The cache could not be compared with the kvstore.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AuditError {
+    /// Not in the time given.
+    #[error("audit was not complete after {} s: {cause}", .after.as_secs_f64())]
+    TimedOut {
+        /// The timeout.
+        after: Duration,
+        /// Why the cache is not in step with the kvstore, or that it did not answer.
+        cause: Arc<str>,
+    },
+    /// The store has left or is leaving.
+    #[error("store is closed")]
+    Closed,
+}

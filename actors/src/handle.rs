@@ -1,12 +1,14 @@
 //! The store as its owner holds it.
 
-use actix::Addr;
-use shared_store::{Key, KeyName, ObserverId, Reader, Revision, Status};
+use std::time::Duration;
 
-use crate::error::{CloseError, StoreError};
+use actix::Addr;
+use shared_store::{AuditReport, Key, KeyName, ObserverId, Reader, Revision, Status};
+
+use crate::error::{AuditError, CloseError, StoreError};
 use crate::messages::{
-    Close, DeleteLocalKey, DeleteLocalKeys, GetStatus, Release, Subscribe, Unsubscribe, UpdateKeySync, UpdateLocalKey,
-    UpdateLocalKeySync, UpdateLocalKeys,
+    Audit, Close, DeleteLocalKey, DeleteLocalKeys, GetStatus, Release, Subscribe, Unsubscribe, UpdateKeySync,
+    UpdateLocalKey, UpdateLocalKeySync, UpdateLocalKeys,
 };
 use crate::observer::Observer;
 use crate::store::StoreActor;
@@ -112,6 +114,14 @@ impl<K: Key> SharedStore<K> {
     /// [`StoreError::Closed`].
     pub async fn status(&self) -> Result<Status, StoreError> {
         self.addr.send(GetStatus).await?
+    }
+
+    /// Compares the whole cache with the kvstore: see [`Audit`].
+    ///
+    /// # Errors
+    /// [`AuditError`].
+    pub async fn audit(&self, timeout: Duration) -> Result<AuditReport, AuditError> {
+        self.addr.send(Audit { timeout }).await.unwrap_or(Err(AuditError::Closed))
     }
 
     /// Leaves and deletes the own keys: see [`Close`]. A store that has left already has nothing to do.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use actix::WeakRecipient;
 use actix::prelude::*;
+use shared_store::audit::Audit;
 use shared_store::sync::Sync;
 use shared_store::watch::{Resume, Watch};
 use shared_store::{Config, Index, Key, Reader, State};
@@ -126,7 +127,8 @@ fn children<K: Key>(
         None => Watch::new(range, silence, seed),
     };
     let (store, backend) = (addr.clone().recipient().downgrade(), Arc::clone(&config.backend));
-    let watcher = place.start(move || WatcherActor::new(backend, watch, store));
+    let audit = Audit::new(config.prefix.range(), config.audit_interval, config.seed);
+    let watcher = place.start(move || WatcherActor::new(backend, watch, store).audit(audit));
     let (sync, store) = (Sync::new(&config, config.backend.max_writes()), addr.clone().recipient().downgrade());
     // The place lives as long as the actor that lives there longest.
     let held = place.clone();

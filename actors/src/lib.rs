@@ -13,22 +13,23 @@ mod store;
 mod sync;
 mod watcher;
 
-pub use error::{CloseError, JoinError, StoreError};
+pub use error::{AuditError, CloseError, JoinError, StoreError};
 pub use handle::SharedStore;
 pub use join::{Join, join};
 pub use messages::{
-    Changes, Close, Conflict, Delete, DeleteLocalKey, DeleteLocalKeys, GetQuarantined, GetStatus, Release, Resynced,
-    SharedKeys, StateChanged, Subscribe, SubscribeState, Synced, Undecodable, Unsubscribe, Update, UpdateKeySync,
-    UpdateLocalKey, UpdateLocalKeySync, UpdateLocalKeys,
+    Audit, Changes, Close, Conflict, Delete, DeleteLocalKey, DeleteLocalKeys, GetQuarantined, GetStatus, Release,
+    Resynced, SharedKeys, StateChanged, Subscribe, SubscribeState, Synced, Undecodable, Unsubscribe, Update,
+    UpdateKeySync, UpdateLocalKey, UpdateLocalKeySync, UpdateLocalKeys,
 };
 pub use observer::Observer;
 /// The core: machines, backends and everything not named here.
 pub use shared_store as core;
 pub use shared_store::sync::WriteError;
 pub use shared_store::{
-    AtLeastError, Backend, BackendError, Change, Codec, CodecError, Config, ConfigError, ConflictPolicy, Filter, Index,
-    Json, Key, KeyError, KeyName, KeyNameError, Lag, LeaseId, MemoryBackend, Mode, ObserverId, OnUndecodable, Origin,
-    Prefix, PrefixError, Reader, Revision, Snapshot, SnapshotError, State, Status, UnknownIndex,
+    AtLeastError, AuditReport, AuditStats, Backend, BackendError, Change, Codec, CodecError, Config, ConfigError,
+    ConflictPolicy, DeletionGuard, Difference, DifferenceKind, Filter, Index, Json, Key, KeyError, KeyName,
+    KeyNameError, Lag, LeaseId, MemoryBackend, Mode, ObserverId, OnUndecodable, Origin, Prefix, PrefixError, Reader,
+    Relists, Revision, Snapshot, SnapshotError, State, Status, UnknownIndex,
 };
 #[cfg(feature = "etcd")]
 pub use shared_store::{EtcdBackend, EtcdConfig, EtcdConfigError};

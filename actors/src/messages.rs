@@ -1,14 +1,16 @@
 //! Every public message in one place: what a store is told, and what observers are told.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::{Message, Recipient};
 use bytes::Bytes;
 use shared_store::{
-    CodecError, ConflictPolicy, Key, KeyName, LeaseId, ObserverId, Origin, Revision, Snapshot, State, Status,
+    AuditReport, CodecError, ConflictPolicy, Key, KeyName, LeaseId, ObserverId, Origin, Revision, Snapshot, State,
+    Status,
 };
 
-use crate::error::{CloseError, StoreError};
+use crate::error::{AuditError, CloseError, StoreError};
 use crate::observer::Observer;
 
 // To an observer.
@@ -175,6 +177,16 @@ pub struct Unsubscribe(pub ObserverId);
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct SubscribeState(pub Recipient<StateChanged>);
+
+/// Compare the whole cache with the kvstore, part by part and value by value, each part at the revision the cache shows.
+/// Answered with what differs; what nothing explains is mended by a relist. Whoever asks while one is under way is told
+/// what it finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
+#[rtype(result = "Result<AuditReport, AuditError>")]
+pub struct Audit {
+    /// How long it may take, waiting for the kvstore included.
+    pub timeout: Duration,
+}
 
 /// How the store is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]

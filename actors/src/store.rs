@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use actix::WeakRecipient;
 use actix::prelude::*;
-use shared_store::store::Inconsistent;
+use shared_store::store::Refused;
 use shared_store::sync::{SyncEvent, SyncStats, Ticket, WriteError};
-use shared_store::{Key, ObserverId, Parcel, Revision, State, Store};
+use shared_store::{AuditReport, Key, ObserverId, Parcel, Revision, State, Store};
 use tokio::sync::oneshot;
 
 use self::closing::Closing;
@@ -38,6 +38,8 @@ pub struct StoreActor<K: Key> {
     unsynced: HashSet<ObserverId>,
     joining: Option<oneshot::Sender<()>>,
     stats: SyncStats,
+    /// Who waits for the audit under way.
+    audits: Vec<oneshot::Sender<AuditReport>>,
     close_timeout: Duration,
     closing: Option<Closing>,
     /// Only with a state directory.
@@ -95,6 +97,7 @@ impl<K: Key> StoreActor<K> {
             unsynced: HashSet::new(),
             joining: None,
             stats: SyncStats::default(),
+            audits: Vec::new(),
             close_timeout,
             closing: None,
             saving,
@@ -244,13 +247,19 @@ impl<K: Key> Handler<Abandon> for StoreActor<K> {
 }
 
 impl<K: Key> Handler<Deliver> for StoreActor<K> {
-    type Result = Result<(), Inconsistent>;
+    type Result = Result<(), Refused>;
 
     fn handle(&mut self, Deliver(delivery): Deliver, ctx: &mut Self::Context) -> Self::Result {
         if self.closing.is_some() {
             return Ok(());
         }
         let delivered = self.store.deliver(now(), delivery);
+        if let Some(report) = self.store.poll_audit() {
+            for waiting in self.audits.drain(..) {
+                // Whoever asked may have gone.
+                let _ = waiting.send(report.clone());
+            }
+        }
         self.tell_state();
         self.pump(ctx);
         delivered

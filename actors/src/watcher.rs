@@ -1,27 +1,36 @@
 //! Streams what the kvstore says to the store.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use actix::WeakRecipient;
 use actix::prelude::*;
 use futures_util::FutureExt;
-use shared_store::backend::{Backend, BackendError, WatchStream};
-use shared_store::store::Inconsistent;
+use shared_store::Header;
+use shared_store::audit::{Audit, Found};
+use shared_store::backend::{Backend, BackendError, ListPage, WatchStream};
+use shared_store::store::Refused;
 use shared_store::watch::{Action, Delivery, Outcome, Watch};
+use tokio::sync::Notify;
+
+use crate::sync::now;
 
 /// To the store: what the watch delivers. The watcher reads on when it is answered, so a store that is busy slows the
 /// kvstore down, and nothing queues up here.
 #[derive(Debug, Message)]
-#[rtype(result = "Result<(), Inconsistent>")]
+#[rtype(result = "Result<(), Refused>")]
 pub(crate) struct Deliver(pub(crate) Delivery);
 
-/// Runs a [`Watch`] against the backend, until the store is gone or it is stopped.
+/// Runs a [`Watch`] against the backend, and an [`Audit`] beside it, until the store is gone or it is stopped.
 #[derive(Debug)]
 pub(crate) struct WatcherActor {
     backend: Arc<dyn Backend>,
     watch: Option<Watch>,
+    audit: Option<Audit>,
     store: WeakRecipient<Deliver>,
+    /// Tells the audit that somebody asked.
+    asked: Arc<Notify>,
 }
 
 /// Stop: once this is answered nothing more is delivered.
@@ -29,9 +38,20 @@ pub(crate) struct WatcherActor {
 #[rtype(result = "()")]
 pub(crate) struct Stop;
 
+/// Compare the whole cache with the kvstore, now.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct BeginAudit;
+
 impl WatcherActor {
     pub(crate) fn new(backend: Arc<dyn Backend>, watch: Watch, store: WeakRecipient<Deliver>) -> Self {
-        Self { backend, watch: Some(watch), store }
+        Self { backend, watch: Some(watch), audit: None, store, asked: Arc::default() }
+    }
+
+    /// Compares what was delivered with the kvstore from time to time.
+    pub(crate) fn audit(mut self, audit: Audit) -> Self {
+        self.audit = Some(audit);
+        self
     }
 }
 
@@ -40,7 +60,9 @@ impl Actor for WatcherActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         if let Some(watch) = self.watch.take() {
-            let run = run(Arc::clone(&self.backend), watch, self.store.clone());
+            let (backend, asked, store) = (Arc::clone(&self.backend), Arc::clone(&self.asked), self.store.clone());
+            let auditor = Auditor { backend: Arc::clone(&backend), audit: self.audit.take(), asked, page: None };
+            let run = Run { backend, watch, auditor, store }.run();
             ctx.spawn(run.into_actor(self).map(|_, _, ctx| ctx.stop()));
         }
     }
@@ -54,26 +76,123 @@ impl Handler<Stop> for WatcherActor {
     }
 }
 
-/// Performs one action of the watch after the other.
-async fn run(backend: Arc<dyn Backend>, mut watch: Watch, store: WeakRecipient<Deliver>) -> Result<(), MailboxError> {
-    let mut stream: Option<Box<dyn WatchStream>> = None;
-    loop {
-        let outcome = perform(&*backend, watch.action(), &mut stream).await;
-        let delivery = watch.handle(outcome);
+impl Handler<BeginAudit> for WatcherActor {
+    type Result = ();
+
+    fn handle(&mut self, _: BeginAudit, _: &mut Self::Context) {
+        self.asked.notify_one();
+    }
+}
+
+/// The loop of the actor.
+struct Run {
+    backend: Arc<dyn Backend>,
+    watch: Watch,
+    auditor: Auditor,
+    store: WeakRecipient<Deliver>,
+}
+
+impl Run {
+    /// Performs one action of the watch after the other. What the audit finds is delivered in between.
+    async fn run(mut self) -> Result<(), MailboxError> {
+        let mut stream: Option<Box<dyn WatchStream>> = None;
+        loop {
+            let backend = Arc::clone(&self.backend);
+            let mut action = pin!(perform(&*backend, self.watch.action(), &mut stream));
+            let outcome = loop {
+                tokio::select! {
+                    outcome = &mut action => break Some(outcome),
+                    found = self.auditor.next(self.watch.in_step()) => {
+                        let delivery = match found {
+                            Found::Nothing => None,
+                            Found::Part(part) => Some(Delivery::Audited(part)),
+                            Found::OtherHistory(error) => self.watch.distrust(error),
+                        };
+                        if self.deliver(delivery).await? == Then::Anew {
+                            break None;
+                        }
+                    }
+                }
+            };
+            if let Some(outcome) = outcome {
+                let delivery = self.watch.handle(outcome);
+                self.deliver(delivery).await?;
+            }
+        }
+    }
+
+    /// Hands on what is to be told, and does what the store says to it.
+    async fn deliver(&mut self, delivery: Option<Delivery>) -> Result<Then, MailboxError> {
         let mut next = delivery;
+        let mut then = Then::GoOn;
         while let Some(delivery) = next {
             if let Delivery::Broken(cause) = &delivery {
                 tracing::warn!(%cause, "watch is broken");
+                then = Then::Anew;
             }
-            let store = store.upgrade().ok_or(MailboxError::Closed)?;
+            self.auditor.delivered(&delivery);
+            let store = self.store.upgrade().ok_or(MailboxError::Closed)?;
             next = match store.send(Deliver(delivery)).await? {
-                Ok(()) => watch.caught_up(),
-                Err(inconsistent) => {
-                    tracing::error!("{inconsistent}: listing again");
-                    watch.relist();
+                Ok(()) => self.watch.caught_up(),
+                Err(refused) => {
+                    tracing::warn!("{refused}: listing again");
+                    match refused {
+                        Refused::Inconsistent => self.watch.relist(),
+                        Refused::Doubtful { wait, .. } => self.watch.doubt(wait),
+                    }
+                    then = Then::Anew;
                     None
                 }
             };
+        }
+        Ok(then)
+    }
+}
+
+/// Whether the watch goes on with what it was doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Then {
+    GoOn,
+    Anew,
+}
+
+/// Performs what the audit asks for.
+struct Auditor {
+    backend: Arc<dyn Backend>,
+    audit: Option<Audit>,
+    asked: Arc<Notify>,
+    page: Option<Pin<Box<dyn Future<Output = Result<ListPage, BackendError>>>>>,
+}
+
+impl Auditor {
+    fn delivered(&mut self, delivery: &Delivery) {
+        if let Some(audit) = &mut self.audit {
+            audit.delivered(delivery);
+        }
+    }
+
+    /// What came of the next request; never, if there is no audit. Cancel-safe: a request under way goes on.
+    async fn next(&mut self, in_step: Option<Header>) -> Found {
+        let Some(audit) = &mut self.audit else { return std::future::pending().await };
+        loop {
+            if self.page.is_none()
+                && let Some(request) = audit.poll_request(now(), in_step)
+            {
+                let backend = Arc::clone(&self.backend);
+                self.page = Some(Box::pin(async move { guarded(backend.list(request)).await }));
+            }
+            let due = audit.deadline().filter(|_| in_step.is_some());
+            tokio::select! {
+                result = some(self.page.as_mut()) => {
+                    self.page = None;
+                    return audit.answer(now(), result);
+                }
+                () = some(due.map(|at| tokio::time::sleep_until(at.into()))) => {}
+                () = self.asked.notified() => {
+                    self.page = None;
+                    audit.ask();
+                }
+            }
         }
     }
 }
@@ -111,6 +230,14 @@ async fn perform(backend: &dyn Backend, action: Action, stream: &mut Option<Box<
             tokio::time::sleep(delay).await;
             Outcome::Waited
         }
+    }
+}
+
+/// What comes of the future, if there is one.
+async fn some<F: Future>(future: Option<F>) -> F::Output {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
     }
 }
 

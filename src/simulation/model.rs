@@ -123,8 +123,32 @@ impl Model {
                 self.reach(events.last().expect("a delivery is never empty").revision());
             }
             Delivery::Progress(revision) => self.reach(*revision),
-            Delivery::Live | Delivery::Broken(_) => {}
+            Delivery::Live | Delivery::Broken(_) | Delivery::Audited(_) => {}
         }
+    }
+
+    /// How many of the keys that are shown a delivery would remove, without our doing, and how many are shown.
+    pub(super) fn removal(&self, delivery: &Delivery) -> (usize, usize) {
+        let gone = |absent: &dyn Fn(&KeyName) -> bool| {
+            let there = self.visible.keys().filter(|name| self.raw.contains_key(*name) && !self.own.contains(name));
+            there.filter(|name| absent(name)).count()
+        };
+        let removed = match delivery {
+            Delivery::Events(events) => gone(&|name| {
+                let last = events.iter().rfind(|event| self.prefix.strip(event.path()).as_ref() == Some(name));
+                matches!(last, Some(Event::Delete { .. }))
+            }),
+            Delivery::Page(page) if page.last => {
+                let (PageKeys::Full(kvs) | PageKeys::Names(kvs)) = &page.keys;
+                let here: BTreeSet<_> = kvs.iter().filter_map(|kv| self.prefix.strip(&kv.path)).collect();
+                let before = self.staging.as_ref().filter(|_| !page.first);
+                gone(&|name| !here.contains(name) && !before.is_some_and(|staging| staging.contains_key(name)))
+            }
+            Delivery::Page(_) | Delivery::Progress(_) | Delivery::Live | Delivery::Broken(_) | Delivery::Audited(_) => {
+                0
+            }
+        };
+        (removed, self.visible.len())
     }
 
     fn page(&mut self, now: Instant, page: &Page) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::Simulation;
+use super::auditor::Auditor;
 use super::link::Link;
 use super::model::{Known, Model};
 use super::owner::Owner;
@@ -74,6 +75,7 @@ impl Simulation {
         }
         self.say(|| words);
         (self.reader, self.store, self.model) = (store.reader(), store, model);
+        (self.auditor, self.doubt) = (Auditor::new(&self.config.prefix, self.dice.0.u64(..), &mut self.dice), None);
         self.owner = Owner::new(&self.config.prefix, &mut self.dice);
         self.link = Link::new(watch, &mut self.dice);
         self.observers.clear();

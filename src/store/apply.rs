@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::cache::{Cache, Entry};
+use super::guard::{Answer, Verdict};
 use super::incoming::{Arrived, Incoming};
 use super::staging::Staging;
-use super::{Quarantined, Shows, Store, SyncInput};
+use super::{Quarantined, Refused, Shows, Store, SyncInput};
 use crate::change::{Change, Origin};
 use crate::config::OnUndecodable;
 use crate::key::{Key, KeyName};
@@ -16,22 +17,27 @@ use crate::outbox::{First, change};
 use crate::sync::Observation;
 
 impl<K: Key> Store<K> {
-    pub(super) fn commit(&mut self, now: Instant, staging: Staging<K>) {
-        let (revision, same_history) = (staging.revision, staging.same_history);
-        self.cluster = staging.cluster;
-        if !same_history {
-            self.sync_inputs.push_back(SyncInput::Forget);
-            self.local.history_went_back();
-        }
+    /// Takes in a whole list, unless it would remove too much.
+    pub(super) fn commit(&mut self, now: Instant, staging: Staging<K>) -> Result<(), Refused> {
+        let (header, same_history) = (staging.header, staging.same_history);
+        let revision = header.revision;
         let (mut incoming, present) = staging.finish();
         let absent = |name: &KeyName| present.binary_search(name).is_err();
-        {
+        let deleted: Vec<_> = {
             let cache = self.shared.read();
             let unseen = self.quarantine.keys().filter(|name| cache.get(name.as_str()).is_none() && absent(name));
             // A key that is gone already stays gone as of the revision known for it.
             let deleted = difference(cache.names(), &present).chain(unseen);
-            let deleted = deleted.filter(|name| !self.gone.contains(name.as_str()));
-            incoming.extend(deleted.map(|name| Incoming { name: name.clone(), revision, arrived: None }));
+            deleted.filter(|name| !self.gone.contains(name.as_str())).cloned().collect()
+        };
+        let answer = if same_history { Answer::List } else { Answer::Other(header) };
+        let news = self.judge(now, deleted.iter(), answer)?;
+        incoming.extend(deleted.into_iter().map(|name| Incoming { name, revision, arrived: None }));
+        if !same_history {
+            if news {
+                self.sync_inputs.push_back(SyncInput::Forget);
+            }
+            self.local.history_went_back();
         }
         let lost = self.local.names().filter(|name| absent(name));
         let lost: Vec<_> = lost.map(|name| Observation { name: name.clone(), revision, state: None }).collect();
@@ -40,6 +46,9 @@ impl<K: Key> Store<K> {
         if !same_history {
             self.shared.write().history_went_back(revision);
         }
+        self.cluster = header.cluster;
+        self.relists.lists += 1;
+        self.relists.other_histories += u64::from(!same_history);
         match (std::mem::replace(&mut self.shows, Shows::List), same_history) {
             (Shows::List, true) => self.observers.push_difference(now, changes),
             (Shows::List, false) => self.observers.history_went_back(now, revision, changes),
@@ -53,11 +62,43 @@ impl<K: Key> Store<K> {
                 self.observers.begin_waiting(now, &self.snapshot(), revision, &self.undecodable());
             }
         }
+        Ok(())
     }
 
-    pub(super) fn events(&mut self, now: Instant, events: &[Event]) {
-        let Some(revision) = events.last().map(Event::revision) else { return };
-        let incoming = {
+    /// Asks the guard. Whether the sync has still to be told that the kvstore is another one.
+    fn judge<'a>(
+        &mut self,
+        now: Instant,
+        deleted: impl Iterator<Item = &'a KeyName>,
+        answer: Answer,
+    ) -> Result<bool, Refused> {
+        let (removed, entries) = {
+            let cache = self.shared.read();
+            // What we delete ourselves is meant, and own keys stay.
+            let shown = |name: &&KeyName| cache.get(name.as_str()).is_some() && !self.local.contains(name.as_str());
+            (deleted.filter(shown).count(), cache.len())
+        };
+        match self.guard.judge(now, removed, entries, answer) {
+            Verdict::Believe { news } => Ok(news),
+            Verdict::Doubt { wait, news } => {
+                if news {
+                    // Own keys belong into the kvstore that answers, whatever becomes of the cache.
+                    self.sync_inputs.push_back(SyncInput::Forget);
+                }
+                let what = if answer == Answer::Events { "the watch" } else { "a list" };
+                let cause = format!("{what} says that {removed} of {entries} keys are gone: asking again");
+                tracing::warn!("{cause}");
+                self.out_of_date(now, cause.into());
+                self.relists.doubts += 1;
+                Err(Refused::Doubtful { removed, entries, wait })
+            }
+        }
+    }
+
+    /// Takes in what the watch saw, unless it would remove too much.
+    pub(super) fn events(&mut self, now: Instant, events: &[Event]) -> Result<(), Refused> {
+        let Some(revision) = events.last().map(Event::revision) else { return Ok(()) };
+        let incoming: Vec<_> = {
             let cache = self.shared.read();
             events
                 .iter()
@@ -73,8 +114,18 @@ impl<K: Key> Store<K> {
                 })
                 .collect()
         };
+        let deletions = incoming.iter().filter(|incoming| incoming.arrived.is_none()).count();
+        if self.guard.is_many(deletions, self.shared.read().len()) {
+            let last: HashMap<_, _> = incoming.iter().map(|incoming| (&incoming.name, incoming)).collect();
+            let gone = last
+                .into_iter()
+                .filter(|(name, incoming)| incoming.arrived.is_none() && !self.gone.contains(name.as_str()));
+            let gone: Vec<_> = gone.map(|(name, _)| name.clone()).collect();
+            self.judge(now, gone.iter(), Answer::Events)?;
+        }
         let changes = self.apply(now, incoming, revision);
         self.observers.push(now, changes);
+        Ok(())
     }
 
     /// Puts a batch into the cache, all at once for readers, and answers with the changes.

@@ -80,10 +80,13 @@ impl<K> Cache<K> {
 
     /// The keys whose names start with `prefix`, in name order.
     pub(crate) fn scan(&self, prefix: &str) -> impl Iterator<Item = (&KeyName, &Entry<K>)> {
-        self.names
-            .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
-            .take_while(move |name| name.as_str().starts_with(prefix))
-            .filter_map(|name| self.entries.get_key_value(name))
+        self.scan_from(prefix).take_while(move |(name, _)| name.as_str().starts_with(prefix))
+    }
+
+    /// The keys from `start` on, in name order.
+    pub(crate) fn scan_from(&self, start: &str) -> impl Iterator<Item = (&KeyName, &Entry<K>)> {
+        let names = self.names.range::<str, _>((Bound::Included(start), Bound::Unbounded));
+        names.filter_map(|name| self.entries.get_key_value(name))
     }
 
     /// The names with this value in an index, in name order; `None` if there is no such index.

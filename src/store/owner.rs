@@ -92,6 +92,10 @@ impl<K: Key> Store<K> {
     }
 
     fn observed(&mut self, name: &KeyName, state: Option<Seen>) {
+        if self.guard.is_ahead() {
+            // What the cache shows is of a kvstore that the sync has left.
+            return;
+        }
         let observation = Observation { name: name.clone(), revision: self.revision, state };
         self.sync_inputs.push_back(SyncInput::Observed(observation));
     }

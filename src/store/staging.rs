@@ -5,14 +5,14 @@ use std::collections::HashMap;
 use super::incoming::Incoming;
 use crate::hash::value_hash;
 use crate::key::KeyName;
-use crate::kv::{ClusterId, KeyValue, Revision};
+use crate::kv::{Header, KeyValue, Revision};
 use crate::watch::PageKeys;
 
 /// The pages of one list so far. Nothing of it is in the cache before the last page.
 #[derive(Debug)]
 pub(super) struct Staging<K> {
-    pub(super) revision: Revision,
-    pub(super) cluster: ClusterId,
+    /// Who answered, and the revision the list shows.
+    pub(super) header: Header,
     pub(super) same_history: bool,
     /// New or changed keys, each once.
     incoming: Vec<Incoming<K>>,
@@ -27,10 +27,9 @@ pub(super) struct Staging<K> {
 }
 
 impl<K> Staging<K> {
-    pub(super) fn new(revision: Revision, cluster: ClusterId, same_history: bool) -> Self {
+    pub(super) fn new(header: Header, same_history: bool) -> Self {
         Self {
-            revision,
-            cluster,
+            header,
             same_history,
             incoming: Vec::new(),
             revisions: None,

@@ -1,7 +1,9 @@
 //! What users care about, to the letter. The simulation proves the rest.
 
+mod audits;
 mod bench;
 mod delays;
+mod guard;
 mod lists;
 mod observers;
 mod ownership;

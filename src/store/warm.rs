@@ -27,10 +27,11 @@ impl<K: Key> Store<K> {
     }
 
     /// What the kvstore had at the revision of the cache, to be written where a restart finds it; `None` before the first
-    /// list. Keys that are only shown still, though the kvstore no longer has them, are not in it.
+    /// list, and while another kvstore answers that is doubted. Keys that are only shown still, though the kvstore no
+    /// longer has them, are not in it.
     #[must_use]
     pub fn capture(&self) -> Option<Capture<K>> {
-        if self.shows != Shows::List {
+        if self.shows != Shows::List || self.guard.is_ahead() {
             return None;
         }
         let raw = |(name, quarantined): (&KeyName, &Quarantined)| {

@@ -7,7 +7,7 @@ use crate::backend::{ListPage, ListRequest};
 use crate::kv::{ClusterId, KeyRange, KeyValue, Revision};
 
 /// The first page is small: it tells how many keys there are and how large they are.
-const FIRST_PAGE: usize = 500;
+pub(crate) const FIRST_PAGE: usize = 500;
 /// etcd walks the rest of the range for every page, so a list has few pages: this many, within the bounds below.
 const PAGES: usize = 10;
 const MAX_PAGE_KEYS: usize = 20_000;
@@ -95,7 +95,7 @@ impl Listing {
 }
 
 /// A tenth of all keys, but no more than fit into the bounds at the size of this page's.
-fn next_limit(page: &ListPage) -> usize {
+pub(crate) fn next_limit(page: &ListPage) -> usize {
     let bytes = |kv: &KeyValue| kv.path.len() + kv.value.len() + 64;
     let size = (page.kvs.iter().map(bytes).sum::<usize>() / page.kvs.len().max(1)).max(1);
     let total = usize::try_from(page.count).unwrap_or(usize::MAX);

@@ -3,15 +3,16 @@
 use actix::prelude::*;
 use bytes::Bytes;
 use shared_store::sync::Ticket;
-use shared_store::{Key, KeyError, ObserverId, Revision, Snapshot, Status};
+use shared_store::{AuditReport, Key, KeyError, ObserverId, Revision, Snapshot, Status};
 use tokio::sync::oneshot;
 
 use super::{StoreActor, at_once, later};
-use crate::error::StoreError;
+use crate::error::{AuditError, StoreError};
 use crate::messages::{
-    DeleteLocalKey, DeleteLocalKeys, GetQuarantined, GetStatus, SharedKeys, StateChanged, Subscribe, SubscribeState,
-    Unsubscribe, UpdateKeySync, UpdateLocalKey, UpdateLocalKeySync, UpdateLocalKeys,
+    Audit, DeleteLocalKey, DeleteLocalKeys, GetQuarantined, GetStatus, SharedKeys, StateChanged, Subscribe,
+    SubscribeState, Unsubscribe, UpdateKeySync, UpdateLocalKey, UpdateLocalKeySync, UpdateLocalKeys,
 };
+use crate::watcher::BeginAudit;
 
 impl<K: Key> StoreActor<K> {
     fn is_open(&self) -> Result<(), StoreError> {
@@ -167,6 +168,32 @@ impl<K: Key> Handler<SubscribeState> for StoreActor<K> {
     fn handle(&mut self, SubscribeState(recipient): SubscribeState, _: &mut Self::Context) -> Self::Result {
         recipient.do_send(StateChanged(self.store.reader().state()));
         self.state_observers.push(recipient.downgrade());
+    }
+}
+
+impl<K: Key> Handler<Audit> for StoreActor<K> {
+    type Result = ResponseFuture<Result<AuditReport, AuditError>>;
+
+    fn handle(&mut self, Audit { timeout }: Audit, _: &mut Self::Context) -> Self::Result {
+        let Some(children) = self.children.as_ref().filter(|_| self.closing.is_none()) else {
+            return Box::pin(std::future::ready(Err(AuditError::Closed)));
+        };
+        self.audits.retain(|waiting| !waiting.is_closed());
+        if self.audits.is_empty() {
+            children.watcher.do_send(BeginAudit);
+        }
+        let (sender, receiver) = oneshot::channel();
+        self.audits.push(sender);
+        let reader = self.store.reader();
+        Box::pin(async move {
+            match tokio::time::timeout(timeout, receiver).await {
+                Ok(answer) => answer.map_err(|_| AuditError::Closed),
+                Err(_) => {
+                    let cause = reader.state().cause().cloned();
+                    Err(AuditError::TimedOut { after: timeout, cause: cause.unwrap_or_else(|| "no answer".into()) })
+                }
+            }
+        })
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::*;
+use crate::kv::ClusterId;
 use crate::watch::PageKeys;
 
 /// A name and a number.
@@ -128,7 +129,7 @@ impl Bench {
     }
 
     pub(super) fn page(first: bool, last: bool, revision: u64, keys: PageKeys) -> Delivery {
-        let (revision, cluster) = (Revision(revision), ClusterId(7));
+        let (revision, cluster) = (Revision(revision), ClusterId(1));
         Delivery::Page(Page { first, last, revision, cluster, same_history: true, keys })
     }
 
@@ -138,8 +139,12 @@ impl Bench {
 
     /// A list of another history.
     pub(super) fn foreign_list(&mut self, keys: &[KeyValue], revision: u64) {
-        let (revision, cluster, keys) = (Revision(revision), ClusterId(8), PageKeys::Full(keys.to_vec()));
-        self.deliver(Delivery::Page(Page { first: true, last: true, revision, cluster, same_history: false, keys }));
+        self.deliver(Self::foreign_page(keys, revision));
+    }
+
+    pub(super) fn foreign_page(keys: &[KeyValue], revision: u64) -> Delivery {
+        let (revision, cluster, keys) = (Revision(revision), ClusterId(2), PageKeys::Full(keys.to_vec()));
+        Delivery::Page(Page { first: true, last: true, revision, cluster, same_history: false, keys })
     }
 
     pub(super) fn events(&mut self, events: impl Into<Vec<Event>>) {

@@ -66,7 +66,7 @@ fn a_list_that_begins_anew_forgets_the_pages_before() {
 fn a_list_without_its_first_page_is_refused() {
     let mut bench = Bench::listed(&[kv("a", "1", 2)], 5);
     let page = Bench::page(false, true, 8, PageKeys::Full(vec![]));
-    assert_eq!(bench.store.deliver(bench.now, page), Err(Inconsistent));
+    assert_eq!(bench.store.deliver(bench.now, page), Err(Refused::Inconsistent));
     assert_eq!((bench.shown(), bench.reader.revision()), (vec!["a=1".to_owned()], Revision(5)));
 }
 
@@ -77,7 +77,7 @@ fn a_list_that_names_a_value_nobody_has_is_refused_and_a_full_one_mends_it() {
     bench.told(id);
     bench.deliver(Bench::page(true, false, 8, PageKeys::Full(vec![])));
     let page = Bench::page(false, true, 8, PageKeys::Names(vec![kv("a", "", 7)]));
-    assert_eq!(bench.store.deliver(bench.now, page), Err(Inconsistent));
+    assert_eq!(bench.store.deliver(bench.now, page), Err(Refused::Inconsistent));
     assert_eq!((bench.told(id), bench.shown()), (vec![], vec!["a=1".to_owned()]));
     bench.list(&[kv("a", "3", 7)], 9);
     assert_eq!(bench.told(id), ["a:1->3 @7"]);

@@ -1,7 +1,7 @@
 //! What is kept over a restart, and what is told when the kvstore answers.
 
 use super::*;
-use crate::config::OnUndecodable;
+use crate::config::{DeletionGuard, OnUndecodable};
 use crate::status::State;
 use crate::warm::SnapshotError;
 use crate::watch::{PageKeys, Resume};
@@ -29,7 +29,7 @@ fn warm_with(file: &Bytes, config: impl FnOnce(Config) -> Config) -> (Bench, Res
 
 impl Bench {
     /// The list of a resumed watch: what was written since, and all names.
-    fn resumed_list(&mut self, changed: &[KeyValue], names: &[KeyValue], revision: u64) -> Result<(), Inconsistent> {
+    fn resumed_list(&mut self, changed: &[KeyValue], names: &[KeyValue], revision: u64) -> Result<(), Refused> {
         self.deliver(Self::page(true, false, revision, PageKeys::Full(changed.to_vec())));
         self.store.deliver(self.now, Self::page(false, true, revision, PageKeys::Names(names.to_vec())))
     }
@@ -38,7 +38,7 @@ impl Bench {
 #[test]
 fn a_snapshot_is_shown_at_once_and_says_that_it_is_stale() {
     let (bench, resume) = warm(&file(&[kv("a", "11", 2), kv("b", "25", 3)], 5));
-    assert_eq!(resume, Resume { cluster: ClusterId(7), revision: Revision(5), since: Some(Revision(1)) });
+    assert_eq!(resume, Resume { cluster: ClusterId(1), revision: Revision(5), since: Some(Revision(1)) });
     assert_eq!((bench.shown(), bench.reader.revision()), (vec!["a=11".to_owned(), "b=25".into()], Revision(5)));
     assert_eq!(bench.reader.lookup("tens", "2").unwrap().entries.len(), 1);
     let State::Stale { cause, .. } = bench.reader.state() else { panic!("{:?}", bench.reader.state()) };
@@ -108,7 +108,7 @@ fn a_kvstore_that_was_filled_again_to_the_same_revisions_is_not_believed() {
     let (mut bench, resume) = warm(&file(&[kv("a", "1", 2), kv("b", "2", 3)], 5));
     assert!(resume.since < Some(Revision(3)), "the newest keys are read again");
     let names = [kv("a", "", 2), kv("b", "", 3)];
-    assert_eq!(bench.resumed_list(&[kv("b", "7", 3)], &names, 8), Err(Inconsistent));
+    assert_eq!(bench.resumed_list(&[kv("b", "7", 3)], &names, 8), Err(Refused::Inconsistent));
     bench.list(&[kv("a", "6", 2), kv("b", "7", 3)], 8);
     assert_eq!(bench.shown(), ["a=6", "b=7"]);
 }
@@ -117,7 +117,7 @@ fn a_kvstore_that_was_filled_again_to_the_same_revisions_is_not_believed() {
 fn a_key_at_the_same_revision_under_another_lease_is_another() {
     let (mut bench, _) = warm(&file(&[kv("a", "1", 2)], 5));
     let other = KeyValue { lease: LeaseId(9), ..kv("a", "", 2) };
-    assert_eq!(bench.resumed_list(&[], &[other], 8), Err(Inconsistent));
+    assert_eq!(bench.resumed_list(&[], &[other], 8), Err(Refused::Inconsistent));
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn a_value_that_cannot_be_decoded_any_more_comes_with_a_full_list() {
     Digits::refuse(None);
     assert_eq!((warmed.shown(), resume.since), (vec!["a=1".to_owned()], None));
     // Whoever asks for names all the same is told that it does not fit.
-    assert_eq!(warmed.resumed_list(&[], &[kv("a", "", 2), kv("b", "", 6)], 8), Err(Inconsistent));
+    assert_eq!(warmed.resumed_list(&[], &[kv("a", "", 2), kv("b", "", 6)], 8), Err(Refused::Inconsistent));
     warmed.list(&[kv("a", "1", 2), kv("b", "7", 6)], 8);
     assert_eq!(warmed.shown(), ["a=1", "b=7"]);
 }
@@ -217,4 +217,34 @@ fn a_refused_file_changes_nothing() {
     assert_eq!(bench.reader.state(), State::Connecting { cause: None });
     bench.list(&[kv("b", "1", 2)], 5);
     assert_eq!(bench.shown(), ["b=1"]);
+}
+
+#[test]
+fn a_first_list_without_most_of_the_snapshot_is_asked_for_again_before_anybody_hears_of_it() {
+    let guard = DeletionGuard { min_keys: 3, ..DeletionGuard::default() };
+    let keys = [kv("a", "1", 2), kv("b", "2", 3), kv("c", "3", 4)];
+    let (mut bench, _) = warm_with(&file(&keys, 5), |config| config.deletion_guard(guard));
+    let id = bench.observer();
+    bench.told(id);
+    let list = Bench::foreign_page(&keys[..1], 3);
+    let doubt = bench.store.deliver(bench.now, list.clone());
+    assert!(matches!(doubt, Err(Refused::Doubtful { removed: 2, entries: 3, .. })), "{doubt:?}");
+    assert_eq!((bench.told(id), bench.shown().len()), (vec![], 3));
+    bench.passes(30);
+    bench.deliver(list);
+    assert_eq!(bench.told(id), ["resynced 5 to 3", "-b @3", "-c @3", "synced 1 @3"]);
+}
+
+#[test]
+fn a_cache_that_another_kvstore_contradicts_is_not_captured() {
+    let guard = DeletionGuard { min_keys: 3, ..DeletionGuard::default() };
+    let mut bench = Bench::with(|config| config.deletion_guard(guard));
+    bench.list(&[kv("a", "1", 2), kv("b", "2", 3), kv("c", "3", 4)], 5);
+    assert!(bench.store.capture().is_some());
+    let list = Bench::foreign_page(&[], 9);
+    assert!(bench.store.deliver(bench.now, list.clone()).is_err());
+    assert!(bench.store.capture().is_none());
+    bench.passes(30);
+    bench.deliver(list);
+    assert_eq!(bench.store.capture().unwrap().cluster, ClusterId(2));
 }

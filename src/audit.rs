@@ -1,0 +1,201 @@
+//! When to compare which part of the cache with the kvstore.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::backend::{BackendError, ListPage, ListRequest};
+use crate::backoff::Backoff;
+use crate::kv::{Header, KeyRange, KeyValue, Revision};
+use crate::watch::{Delivery, FIRST_PAGE, next_limit};
+
+/// A part holds no more keys than this, so that comparing it holds up nobody.
+const MAX_PART_KEYS: usize = 5000;
+
+/// Compares the cache with the kvstore, a part at a time, beside the watch that keeps it. A pure machine: it finds what
+/// the watch lost for good, which nothing else would ever show.
+///
+/// A part is a list at the revision the cache shows when it is asked for. What is delivered until the answer comes is
+/// remembered and left out, so the comparison is exact although nobody waits for it.
+///
+/// [`Rolling`](Kind::Rolling) rounds compare names and revisions only and are spread over the interval; a round that was
+/// [asked for](Self::ask) compares values, too, and goes at once.
+#[derive(Debug)]
+pub struct Audit {
+    range: KeyRange,
+    interval: Duration,
+    kind: Kind,
+    /// First path of the next part.
+    start: Bytes,
+    limit: usize,
+    /// How many parts a round has, as far as known.
+    parts: u32,
+    /// The next part is not asked for before.
+    next: Option<Instant>,
+    part: Option<UnderWay>,
+    backoff: Backoff,
+    rng: fastrand::Rng,
+}
+
+/// Why a round is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// It is always under way, slowly: names and revisions.
+    Rolling,
+    /// Somebody asked: values, too, and at once.
+    Asked,
+}
+
+#[derive(Debug)]
+struct UnderWay {
+    at: Header,
+    /// What was delivered since.
+    changed: HashSet<Bytes>,
+    /// A list was delivered since: the part says nothing any more.
+    void: bool,
+}
+
+/// A part of the kvstore to compare the cache with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// Why.
+    pub kind: Kind,
+    /// Whether a round begins with it.
+    pub first: bool,
+    /// Whether a round ends with it.
+    pub last: bool,
+    /// The paths it covers.
+    pub range: KeyRange,
+    /// The revision it shows.
+    pub revision: Revision,
+    /// All keys of the range at that revision, in path order; without values in a rolling round.
+    pub keys: Vec<KeyValue>,
+    /// Paths that have changed since, of which it says nothing.
+    pub changed: HashSet<Bytes>,
+}
+
+/// What came of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing to compare: it is asked for again.
+    Nothing,
+    /// A part to compare.
+    Part(Part),
+    /// The kvstore's history is another one: to [`Watch::distrust`](crate::watch::Watch::distrust).
+    OtherHistory(BackendError),
+}
+
+impl Audit {
+    /// An audit of `range` that takes `interval` for a round; with [`Duration::ZERO`] only when asked.
+    #[must_use]
+    pub fn new(range: KeyRange, interval: Duration, seed: u64) -> Self {
+        Self {
+            start: range.start.clone(),
+            range,
+            interval,
+            kind: Kind::Rolling,
+            limit: FIRST_PAGE,
+            parts: 1,
+            next: None,
+            part: None,
+            backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(5), seed),
+            rng: fastrand::Rng::with_seed(seed),
+        }
+    }
+
+    /// Begins a round at once. A request under way is void: the shell drops it.
+    pub fn ask(&mut self) {
+        self.kind = Kind::Asked;
+        self.begin();
+        self.next = None;
+        self.part = None;
+    }
+
+    /// The part to list now, if one is due: `in_step` is [`Watch::in_step`](crate::watch::Watch::in_step).
+    pub fn poll_request(&mut self, now: Instant, in_step: Option<Header>) -> Option<ListRequest> {
+        let at = in_step.filter(|_| self.part.is_none())?;
+        if self.kind == Kind::Rolling {
+            if self.interval.is_zero() {
+                return None;
+            }
+            // The first part at any time of the interval: not all stores of a cluster at once.
+            let first = now + self.interval.mul_f64(self.rng.f64());
+            self.next.get_or_insert(first);
+        }
+        if self.next.is_some_and(|next| next > now) {
+            return None;
+        }
+        self.part = Some(UnderWay { at, changed: HashSet::new(), void: false });
+        let mut request = ListRequest::new(KeyRange { start: self.start.clone(), end: self.range.end.clone() });
+        request.revision = Some(at.revision);
+        request.limit = self.limit.min(MAX_PART_KEYS);
+        request.keys_only = self.kind == Kind::Rolling;
+        Some(request)
+    }
+
+    /// When to ask for a request again.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.next.filter(|_| self.part.is_none())
+    }
+
+    /// Takes what the watch delivers, before the cache does.
+    pub fn delivered(&mut self, delivery: &Delivery) {
+        let Some(part) = &mut self.part else { return };
+        match delivery {
+            Delivery::Events(events) => part.changed.extend(events.iter().map(|event| event.path().clone())),
+            Delivery::Page(_) => part.void = true,
+            Delivery::Progress(_) | Delivery::Live | Delivery::Broken(_) | Delivery::Audited(_) => {}
+        }
+    }
+
+    /// Takes what came of the request.
+    pub fn answer(&mut self, now: Instant, result: Result<ListPage, BackendError>) -> Found {
+        let Some(UnderWay { at, changed, .. }) = self.part.take().filter(|part| !part.void) else {
+            return Found::Nothing;
+        };
+        let page = match result {
+            Ok(page) if page.header.cluster != at.cluster => {
+                return Found::OtherHistory(BackendError::unavailable("another cluster answers an audit"));
+            }
+            Ok(page) if page.header.revision < at.revision => {
+                return Found::OtherHistory(BackendError::FutureRevision);
+            }
+            Ok(page) => page,
+            Err(BackendError::FutureRevision) => return Found::OtherHistory(BackendError::FutureRevision),
+            Err(_) => {
+                self.next = Some(now + self.backoff.fail());
+                return Found::Nothing;
+            }
+        };
+        self.backoff.reset();
+        let end = page.kvs.last().filter(|_| page.more).map(|last| KeyRange::one(&last.path).end);
+        let first = self.start == self.range.start;
+        let range = KeyRange { start: self.start.clone(), end: end.clone().unwrap_or_else(|| self.range.end.clone()) };
+        if first {
+            let parts = page.count.div_ceil(page.kvs.len().clamp(1, MAX_PART_KEYS) as u64);
+            self.parts = u32::try_from(parts).unwrap_or(u32::MAX).max(1);
+        }
+        self.limit = next_limit(&page);
+        let (kind, last) = (self.kind, end.is_none());
+        match end {
+            Some(end) => self.start = end,
+            None => {
+                self.kind = Kind::Rolling;
+                self.begin();
+            }
+        }
+        self.next = (self.kind == Kind::Rolling)
+            .then(|| now + (self.interval / self.parts).mul_f64(0.9 + 0.2 * self.rng.f64()));
+        Found::Part(Part { kind, first, last, range, revision: at.revision, keys: page.kvs, changed })
+    }
+
+    fn begin(&mut self) {
+        self.start = self.range.start.clone();
+        self.limit = FIRST_PAGE;
+    }
+}

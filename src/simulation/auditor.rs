@@ -1,0 +1,70 @@
+//! The shell of an audit, with a slow network between it and the kvstore.
+
+use std::time::{Duration, Instant};
+
+use super::Simulation;
+use super::item::Dice;
+use super::world::World;
+use crate::audit::{Audit, Found};
+use crate::backend::{BackendError, ListRequest};
+use crate::kv::Header;
+use crate::prefix::Prefix;
+use crate::watch::Delivery;
+
+/// An audit and the request it waits for.
+pub(super) struct Auditor {
+    pub(super) audit: Audit,
+    request: Option<ListRequest>,
+    page: usize,
+}
+
+impl Auditor {
+    pub(super) fn new(prefix: &Prefix, seed: u64, dice: &mut Dice) -> Self {
+        let (interval, page) = (Duration::from_secs(dice.of(&[0, 10, 100])), dice.of(&[1, 2, 1000]));
+        Self { audit: Audit::new(prefix.range(), interval, seed), request: None, page }
+    }
+
+    pub(super) fn ask(&mut self) {
+        self.audit.ask();
+        self.request = None;
+    }
+
+    /// Sends the next request, or brings the answer of the one under way.
+    pub(super) fn perform(&mut self, world: &World, in_step: Option<Header>, dice: &mut Dice, now: Instant) -> Found {
+        let Some(request) = self.request.take() else {
+            self.request = self.audit.poll_request(now, in_step);
+            return Found::Nothing;
+        };
+        let limit = request.limit.min(self.page);
+        let answer = if dice.one_in(10) {
+            Err(BackendError::unavailable("cut"))
+        } else {
+            world.mvcc.list(&ListRequest { limit, ..request })
+        };
+        self.audit.answer(now, answer)
+    }
+}
+
+impl Simulation {
+    /// Compares a part of the cache with the kvstore: nothing is ever lost, so nothing may be found.
+    pub(super) fn audit(&mut self) {
+        if self.dice.one_in(4) {
+            self.auditor.ask();
+        }
+        let in_step = self.link.watch.in_step();
+        match self.auditor.perform(&self.world, in_step, &mut self.dice, self.now) {
+            Found::Nothing => {}
+            Found::Part(part) => {
+                self.say(|| format!("{part:?}"));
+                self.store.deliver(self.now, Delivery::Audited(part)).expect("nothing was lost");
+                if let Some(report) = self.store.poll_audit() {
+                    assert_eq!(report.unexplained().count(), 0, "{report:?}");
+                }
+            }
+            Found::OtherHistory(error) => {
+                let broken = self.link.watch.distrust(error);
+                self.deliver(broken);
+            }
+        }
+    }
+}
