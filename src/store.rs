@@ -24,6 +24,7 @@ use bytes::Bytes;
 use crate::change::{Change, Notice, Parcel};
 use crate::config::{Config, OnUndecodable};
 use crate::filter::Filter;
+use crate::hash::value_hash;
 use crate::index::Index;
 use crate::key::{CodecError, Key, KeyName};
 use crate::kv::{ClusterId, Header, KeyValue, LeaseId, Revision};
@@ -31,8 +32,8 @@ use crate::outbox::{Mode, change};
 use crate::prefix::Prefix;
 use crate::reader::Reader;
 use crate::status::{Relists, State, Status};
-use crate::sync::{Command, Observation, SyncStats};
-use crate::watch::{Delivery, Page};
+use crate::sync::{Command, Observation, Seen, SyncStats};
+use crate::watch::{Delivery, Page, PageKeys};
 
 use self::audits::Audits;
 pub use self::audits::{AuditReport, Difference, DifferenceKind};
@@ -233,14 +234,22 @@ impl<K: Key> Store<K> {
             // Without its first part a list would delete what that part named.
             (false, None) => return Err(Refused::Inconsistent),
         };
+        let has_value = matches!(page.keys, PageKeys::Full(_));
+        let mut contradicts = false;
         {
             let cache = self.shared.read();
-            staging.add(
-                page.keys,
-                |kv| self.known(&cache, kv),
-                |kv| self.incoming(&cache, kv),
-                |kv| self.prefix.strip(&kv.path),
-            );
+            let known = |kv: &KeyValue| {
+                let (name, seen) = self.known(&cache, kv)?;
+                let same = seen.mod_revision == kv.mod_revision;
+                let differs = || seen.lease != kv.lease || has_value && seen.hash != value_hash(&kv.value);
+                contradicts |= seen.mod_revision > kv.mod_revision || same && differs();
+                same.then_some(name)
+            };
+            staging.add(page.keys, known, |kv| self.incoming(&cache, kv), |kv| self.prefix.strip(&kv.path));
+        }
+        if contradicts && page.same_history {
+            // Within one history no key's revision goes back, and nothing changes without it.
+            return Err(Refused::Inconsistent);
         }
         if matches!(self.state, State::Connecting { .. } | State::Listing { .. }) {
             self.state = State::Listing { seen: staging.len(), cause: None };
@@ -255,19 +264,18 @@ impl<K: Key> Store<K> {
         self.commit(now, staging)
     }
 
-    /// The name of a key whose value we have at just this revision, and that value's fingerprint. In one history a lease
-    /// cannot change without the revision.
-    fn known(&self, cache: &Cache<K>, kv: &KeyValue) -> Option<(KeyName, u128)> {
+    /// The name of a key we have a value of, and what that is.
+    fn known(&self, cache: &Cache<K>, kv: &KeyValue) -> Option<(KeyName, Seen)> {
         let name = self.prefix.strip_str(&kv.path)?;
         if self.gone.contains(name) {
             return None;
         }
         if let Some((name, quarantined)) = self.quarantine.get_key_value(name) {
-            let same = quarantined.mod_revision == kv.mod_revision && quarantined.lease == kv.lease;
-            return same.then(|| (name.clone(), quarantined.hash));
+            let Quarantined { hash, mod_revision, lease, .. } = *quarantined;
+            return Some((name.clone(), Seen { hash, mod_revision, lease }));
         }
         let (name, entry) = cache.get_key_value(name)?;
-        (entry.mod_revision == kv.mod_revision && entry.lease == kv.lease).then(|| (name.clone(), entry.hash))
+        Some((name.clone(), Seen { hash: entry.hash, mod_revision: entry.mod_revision, lease: entry.lease }))
     }
 
     // Time.

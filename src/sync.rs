@@ -27,7 +27,7 @@ use crate::prefix::Prefix;
 use self::closing::Closing;
 use self::leases::Leases;
 use self::limiter::Limiter;
-use self::local::{Known, Local, Once, Want};
+use self::local::{Local, Once, Want};
 pub use self::types::{
     Answer, Command, Observation, Request, RequestId, Seen, SyncEvent, SyncStats, Ticket, WriteError,
 };
@@ -71,6 +71,8 @@ pub struct Sync {
     next_id: u64,
     /// Answers to requests of an earlier history say nothing.
     epoch: u64,
+    /// It has been told that the history went back.
+    distrusted: bool,
     leases: Leases,
     backoff: Backoff,
     /// Nothing is written before.
@@ -108,6 +110,7 @@ impl Sync {
             flights: HashMap::new(),
             next_id: 0,
             epoch: 0,
+            distrusted: false,
             leases: Leases::new(config.lease_ttl, config.seed),
             backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(5), config.seed),
             retry_at: None,
@@ -198,6 +201,7 @@ impl Sync {
     pub fn backend_up(&mut self, _now: Instant) {
         self.backoff.reset();
         self.retry_at = None;
+        self.distrusted = false;
     }
 
     /// The kvstore's history went back, or it is another kvstore: all that was known of keys and leases is void.
@@ -207,9 +211,7 @@ impl Sync {
             self.events.push_back(SyncEvent::LeaseLost { lease, cause: Arc::from("the kvstore's history went back") });
         }
         for local in self.names.values_mut() {
-            local.known = Known::default();
-            local.unsure = false;
-            local.lease = None;
+            local.forget();
         }
         self.review_all(now);
     }

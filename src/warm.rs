@@ -59,6 +59,8 @@ pub fn file_name(prefix: &Prefix) -> String {
 pub(crate) struct Image {
     pub(crate) cluster: ClusterId,
     pub(crate) revision: Revision,
+    /// Whether every key is in it.
+    pub(crate) complete: bool,
     /// In the order of their names; of two with one name the first is [`Kind::Shown`], the second [`Kind::Raw`].
     pub(crate) records: Vec<Record>,
 }
@@ -129,11 +131,13 @@ impl<K: Key> Capture<K> {
     #[must_use]
     pub fn encode(self) -> Vec<u8> {
         let Self { prefix, cluster, revision, shown, raw: mut records, .. } = self;
+        let count = shown.len() + records.len();
         records.extend(shown.into_iter().filter_map(|Shown { name, key, hash, mod_revision, lease }| {
             let value = contained(|| K::Codec::encode(&key)).ok()?.ok()?;
             Some(Record { name, kind: Kind::Shown, value, hash, mod_revision, lease })
         }));
         records.sort_unstable_by(|a, b| (&a.name, a.kind).cmp(&(&b.name, b.kind)));
-        format::write(&Image { cluster, revision, records }, prefix.as_str(), K::Codec::TAG)
+        let complete = records.len() == count;
+        format::write(&Image { cluster, revision, complete, records }, prefix.as_str(), K::Codec::TAG)
     }
 }

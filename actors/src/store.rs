@@ -21,7 +21,7 @@ use crate::error::StoreError;
 use crate::messages::StateChanged;
 use crate::observer::{Observer, Sinks};
 use crate::sync::{Events, Inputs, SyncActor, now};
-use crate::watcher::{Deliver, Stop, WatcherActor};
+use crate::watcher::{Deliver, Distrust, Stop, WatcherActor};
 
 /// The actor that owns the cache: takes what the watcher delivers and what the owner wants, tells observers, and lets
 /// the sync write. A shell of [`Store`]; it never waits for the backend. Made by [`join`](crate::join()).
@@ -280,6 +280,12 @@ impl<K: Key> Handler<Events> for StoreActor<K> {
                     tracing::error!(key = %name, %cause, "the kvstore refuses an own key");
                 }
                 SyncEvent::LeaseLost { lease, cause } => tracing::warn!(%lease, %cause, "lease is lost"),
+                SyncEvent::HistoryWentBack => {
+                    tracing::warn!("a write was answered from another history: listing again");
+                    if let Some(children) = &self.children {
+                        children.watcher.do_send(Distrust);
+                    }
+                }
                 SyncEvent::BackendFailed(cause) => tracing::warn!(%cause, "write failed, trying again"),
                 SyncEvent::Conflict { name, revision, lease, policy } => {
                     tracing::warn!(key = %name, %revision, %lease, ?policy, "another owner writes an own key");

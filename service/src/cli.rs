@@ -74,6 +74,8 @@ pub(crate) enum Command {
     Get(GetArgs),
     /// Own every key of a file until a signal
     Publish(PublishArgs),
+    /// Compare the cache with the kvstore at the same revision; exit code 1 if anything differs
+    Audit,
     /// Three collaborators on an embedded kvstore in this process
     Demo,
 }

@@ -151,6 +151,7 @@ impl<K: Key> Store<K> {
             SyncEvent::SetAside { .. }
             | SyncEvent::LeaseLost { .. }
             | SyncEvent::BackendFailed(_)
+            | SyncEvent::HistoryWentBack
             | SyncEvent::Closed { .. } => {}
         }
     }

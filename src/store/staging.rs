@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use super::incoming::Incoming;
-use crate::hash::value_hash;
 use crate::key::KeyName;
 use crate::kv::{Header, KeyValue, Revision};
 use crate::watch::PageKeys;
@@ -22,21 +21,11 @@ pub(super) struct Staging<K> {
     names: Vec<KeyName>,
     /// Keys whose values neither the list nor the cache has.
     missing: usize,
-    /// A value is another than the one known at its revision.
-    contradicts: bool,
 }
 
 impl<K> Staging<K> {
     pub(super) fn new(header: Header, same_history: bool) -> Self {
-        Self {
-            header,
-            same_history,
-            incoming: Vec::new(),
-            revisions: None,
-            names: Vec::new(),
-            missing: 0,
-            contradicts: false,
-        }
+        Self { header, same_history, incoming: Vec::new(), revisions: None, names: Vec::new(), missing: 0 }
     }
 
     /// How many keys have come.
@@ -44,29 +33,27 @@ impl<K> Staging<K> {
         self.names.len()
     }
 
-    /// Whether each key's value is known. One that contradicts what is known makes the values a list leaves out doubtful.
+    /// Whether each key's value is known.
     pub(super) fn is_complete(&self) -> bool {
-        self.missing == 0 && !(self.contradicts && self.revisions.is_some())
+        self.missing == 0
     }
 
-    /// Adds a page. `known` answers with the name and the fingerprint of a key we have at just that revision, `decode`
-    /// with what arrived; `None` for a path that is no key of ours.
+    /// Adds a page. `known` answers with the name of a key we have at just that revision, `decode` with what arrived;
+    /// `None` for a path that is no key of ours.
     pub(super) fn add(
         &mut self,
         keys: PageKeys,
-        known: impl Fn(&KeyValue) -> Option<(KeyName, u128)>,
+        mut known: impl FnMut(&KeyValue) -> Option<KeyName>,
         decode: impl Fn(&KeyValue) -> Option<Incoming<K>>,
         name: impl Fn(&KeyValue) -> Option<KeyName>,
     ) {
         match keys {
             PageKeys::Full(kvs) => {
                 for kv in kvs {
-                    let known = known(&kv).filter(|_| self.same_history);
-                    // An etcd that lost its data keeps its cluster id, and may have come to the same revisions again.
-                    if let Some((name, _)) = known.as_ref().filter(|(_, hash)| *hash == value_hash(&kv.value)) {
-                        self.names.push(name.clone());
+                    // Within one history the revision says whether this is the value we have.
+                    if let Some(name) = known(&kv).filter(|_| self.same_history) {
+                        self.names.push(name);
                     } else if let Some(incoming) = decode(&kv) {
-                        self.contradicts |= known.is_some();
                         self.names.push(incoming.name.clone());
                         self.incoming.push(incoming);
                     }
@@ -78,7 +65,7 @@ impl<K> Staging<K> {
                 let revisions = || incoming.iter().map(|came| (came.name.clone(), came.revision)).collect();
                 let revisions = self.revisions.get_or_insert_with(revisions);
                 for kv in kvs {
-                    if let Some((name, _)) = known(&kv) {
+                    if let Some(name) = known(&kv) {
                         self.names.push(name);
                     } else if let Some(name) = name(&kv) {
                         self.missing += usize::from(revisions.get(&name) != Some(&kv.mod_revision));

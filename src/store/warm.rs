@@ -65,13 +65,13 @@ impl<K: Key> Store<K> {
     /// # Errors
     /// [`SnapshotError`] if the file is no snapshot of this store: it begins with nothing.
     pub fn load(&mut self, now: Instant, file: &Bytes) -> Result<Resume, SnapshotError> {
-        let Image { cluster, revision, records } = Image::parse(file, &self.prefix, K::Codec::TAG)?;
+        let Image { cluster, revision, complete, records } = Image::parse(file, &self.prefix, K::Codec::TAG)?;
         debug_assert!(self.shows == Shows::Nothing, "a store begins once");
         let since = overlap(&records);
         let count = records.len();
         let incoming: Vec<_> = records.into_iter().filter_map(|record| self.restored(record)).collect();
         // A key left out has no value here, whatever its revision says.
-        let since = since.filter(|_| incoming.len() == count);
+        let since = since.filter(|_| complete && incoming.len() == count);
         let cause = format!("from a snapshot of revision {revision}, not verified yet").into();
         (self.state, self.cluster, self.shows) = (State::Stale { since: now, cause }, cluster, Shows::Snapshot);
         self.apply(now, incoming, revision);

@@ -6,6 +6,7 @@
 //! | 4 | version of the format |
 //! | | codec's tag, prefix |
 //! | 8, 8 | cluster, revision |
+//! | 1 | whether every key is in it (0 or 1) |
 //! | 8 | how many records follow |
 //! | | records: kind (1), name, value, fingerprint (16), revision (8), lease (8); names ascend |
 //! | 16 | fingerprint of all before |
@@ -32,6 +33,7 @@ pub(super) fn write(image: &Image, prefix: &str, codec: &str) -> Vec<u8> {
     put(&mut file, prefix.as_bytes());
     file.put_u64_le(image.cluster.0);
     file.put_u64_le(image.revision.0);
+    file.put_u8(image.complete.into());
     file.put_u64_le(image.records.len() as u64);
     for record in &image.records {
         file.put_u8(record.kind as u8);
@@ -74,8 +76,13 @@ pub(super) fn parse(file: &Bytes, prefix: &str, codec: &str) -> Result<Image, Sn
     same("codec", &take(&mut rest)?, codec)?;
     same("prefix", &take(&mut rest)?, prefix)?;
     let (cluster, revision) = (ClusterId(rest.try_get_u64_le()?), get_revision(&mut rest)?);
+    let complete = match rest.try_get_u8()? {
+        0 => false,
+        1 => true,
+        _ => return Err(SnapshotError::Torn),
+    };
     let records = get_records(&mut rest, revision)?;
-    if rest.has_remaining() { Err(SnapshotError::Torn) } else { Ok(Image { cluster, revision, records }) }
+    if rest.has_remaining() { Err(SnapshotError::Torn) } else { Ok(Image { cluster, revision, complete, records }) }
 }
 
 fn get_records(rest: &mut Bytes, newest: Revision) -> Result<Vec<Record>, SnapshotError> {

@@ -12,7 +12,7 @@ fn record(name: &str, kind: Kind, value: &'static str, revision: u64) -> Record 
 }
 
 fn image(records: Vec<Record>) -> Image {
-    Image { cluster: ClusterId(u64::MAX), revision: Revision(9), records }
+    Image { cluster: ClusterId(u64::MAX), revision: Revision(9), complete: true, records }
 }
 
 fn small() -> Image {
@@ -40,7 +40,7 @@ fn sealed(mut body: Vec<u8>) -> Vec<u8> {
 
 #[test]
 fn what_was_written_is_read() {
-    for image in [small(), image(vec![])] {
+    for image in [small(), image(vec![]), Image { complete: false, ..small() }] {
         assert_eq!(parse(&file(&image)), Ok(image));
     }
 }
@@ -90,7 +90,7 @@ fn a_file_of_another_prefix_codec_program_or_format_is_refused_with_the_reason()
 #[test]
 fn a_sealed_file_that_makes_no_sense_is_refused_without_costing_memory() {
     let whole = file(&small());
-    let (body, records) = (&whole[..whole.len() - 16], 8 + 4 + (4 + 6) + (4 + 8) + 16);
+    let (body, records) = (&whole[..whole.len() - 16], 8 + 4 + (4 + 6) + (4 + 8) + 16 + 1);
     for count in [0, 3, 5, 1 << 40, u64::MAX] {
         let lying = [&body[..records], &u64::to_le_bytes(count)[..], &body[records + 8..]].concat();
         assert_eq!(parse(&sealed(lying)), Err(SnapshotError::Torn), "{count} records");

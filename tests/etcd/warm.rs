@@ -1,8 +1,11 @@
 //! A restart with what was known, on a real etcd that changed meanwhile.
 
+use shared_store_actors::{Config, SharedStore, join};
 use tempfile::TempDir;
 
+use super::three::PATIENCE;
 use super::*;
+use crate::actors::{Shadow, node};
 
 /// An etcd with the keys a, b and c, and the snapshot of a store that has left.
 struct LeftBehind {
@@ -95,7 +98,7 @@ async fn wiped_and_filled_again_while_down(version: Version) {
     left.put(&["a"], "9").await;
     left.put(&["b", "c"], "1").await;
     left.put(&["e"], "1").await;
-    assert_eq!(left.told().await, ["a=9", "e=1", "synced 4"]);
+    assert_eq!(left.told().await, ["resynced", "a=9", "e=1", "synced 4"]);
 }
 
 async fn dead_at_the_start(version: Version) {
