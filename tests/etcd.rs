@@ -24,6 +24,7 @@ mod server;
 mod soak;
 mod three;
 mod tls;
+mod warm;
 
 use std::time::Duration;
 

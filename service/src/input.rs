@@ -173,10 +173,12 @@ fn status_answer(status: &shared_store_actors::Status) -> Answer {
         .iter()
         .map(|(name, cause)| format!("{{\"name\":{},\"cause\":{}}}", quoted(name.as_str()), quoted(cause)))
         .collect();
+    let saved = status.saved.map_or_else(|| "null".to_owned(), |revision| revision.to_string());
+    let state_error = status.state_error.as_ref().map_or_else(|| "null".to_owned(), |error| quoted(error));
     let more = format!(
         ",\"state\":\"{}\",\"cause\":{cause},\"entries\":{},\"own\":{},\"pending_writes\":{},\"undecodable\":{},\
          \"relists\":{},\"other_histories\":{},\"doubts\":{},\"audited_keys\":{},\"audit_differences\":{},\
-         \"set_aside\":[{}]",
+         \"set_aside\":[{}],\"saved\":{saved},\"state_error\":{state_error}",
         status.state.name(),
         status.entries,
         status.own,

@@ -133,6 +133,15 @@ pub(crate) fn own(config: Config, own: &Own) -> Config {
     config.sync_interval(own.sync_interval).lease_ttl(own.lease_ttl).conflict(conflict)
 }
 
+/// Adds what all that observe can choose.
+pub(crate) fn observe(config: Config, observe: &Observe) -> Config {
+    let config = config.delete_delay(observe.delete_delay);
+    match &observe.state_dir {
+        Some(directory) => config.state_dir(directory),
+        None => config,
+    }
+}
+
 /// The filter an observer asked for.
 pub(crate) fn filter(observe: &Observe) -> shared_store_actors::Filter<Document> {
     use shared_store_actors::{Filter, Origin};
