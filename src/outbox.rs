@@ -50,6 +50,7 @@ pub(crate) struct Outbox<K> {
     synced: Option<Notice>,
     /// To where the first state went back after it was told.
     first_went_back: Option<Revision>,
+    /// Whether the first state has been handled.
     begun: bool,
     /// To where history went back.
     went_back: Option<Revision>,

@@ -71,6 +71,7 @@ pub struct Store<K: Key> {
     revision: Revision,
     /// The cluster it is a revision of.
     cluster: ClusterId,
+    /// Where it is from.
     shows: Shows,
     staging: Option<Staging<K>>,
     guard: Guard,

@@ -26,7 +26,8 @@ use crate::watcher::WatcherActor;
 ///
 /// With a snapshot in [`Config::state_dir`] it answers when that is in the cache and in every observer, without waiting
 /// for the kvstore: the store is [`State::Stale`] until that has answered, and observers are told
-/// [`Synced`](crate::Synced) only then, after what has changed since. What [`Config::list_timeout`] limits is then how long observers take.
+/// [`Synced`](crate::Synced) only then, after what has changed since. What [`Config::list_timeout`] limits is then how
+/// long observers take.
 ///
 /// Must be awaited where actors can start: inside an actix `System`. Dropping it before it answers stops everything.
 #[must_use = "a store is joined by awaiting this"]

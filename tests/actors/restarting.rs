@@ -214,11 +214,8 @@ fn released_keys_are_in_the_last_snapshot_and_closed_ones_are_not() {
             let store = join_warm(&backend, &directory, &Shadow::default()).await;
             let at = store.update_local_key_sync(node("own", "1")).await.unwrap();
             settled(&store, at).await;
-            if close {
-                store.close().await.unwrap()
-            } else {
-                store.release().await.unwrap()
-            }
+            let left = if close { store.close().await } else { store.release().await };
+            left.unwrap();
             let shadow = Shadow::default();
             let store = join_warm(&backend, &directory, &shadow).await;
             assert_eq!(shadow.log()[..told.len()], *told);
