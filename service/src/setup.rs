@@ -3,7 +3,8 @@
 use std::fmt;
 use std::io::IsTerminal;
 
-use shared_store_actors::{CloseError, Config, JoinError, MemoryBackend, Prefix};
+use actix::prelude::*;
+use shared_store_actors::{CloseError, Config, JoinError, MemoryBackend, Prefix, StateChanged};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::{Backend, Common, Conflict, Observe, OriginArg, Own};
@@ -151,6 +152,28 @@ pub(crate) fn filter(observe: &Observe) -> shared_store_actors::Filter<Document>
         OriginArg::Local => filter.origin(Origin::Local),
         OriginArg::Remote => filter.origin(Origin::Remote),
         OriginArg::Any => filter,
+    }
+}
+
+/// Tells on stderr why joining takes so long, for commands that print nothing before they are done.
+#[derive(Debug, Default)]
+pub(crate) struct Causes {
+    told: Option<String>,
+}
+
+impl Actor for Causes {
+    type Context = Context<Self>;
+}
+
+impl Handler<StateChanged> for Causes {
+    type Result = ();
+
+    fn handle(&mut self, StateChanged(state): StateChanged, _: &mut Self::Context) {
+        let cause = state.cause().filter(|_| state.name() != "closed").map(ToString::to_string);
+        if cause.is_some() && cause != self.told {
+            eprintln!("{state}");
+            self.told = cause;
+        }
     }
 }
 
