@@ -38,8 +38,8 @@ pub(super) struct Local {
     pub(super) conflict: Option<Revision>,
     /// A write may have been applied without an answer: what is known may be older than what we did ourselves.
     pub(super) unsure: bool,
-    /// The lease of a create whose answer was lost: it may still be applied, even after a deletion, which leaves nothing
-    /// behind that it could be compared with.
+    /// The lease of a put whose answer was lost, over nothing or over another's key: it may still be applied, even after
+    /// the name was given up, which changes nothing that it is compared with.
     pub(super) late: Option<LeaseId>,
     /// That it is deleted but may return has been told.
     pub(super) haunts: bool,

@@ -287,3 +287,22 @@ fn a_create_that_is_applied_after_its_key_was_given_up_is_deleted_again() {
     assert_eq!((told(&world, true), told(&world, false)), (1, 1));
     assert_eq!((world.sync.stats().names, world.value("other")), (1, Some("1".into())));
 }
+
+#[test]
+fn what_others_do_while_an_answer_is_on_its_way_is_no_other_history() {
+    let mut world = World::new(&config());
+    world.put("a", "1");
+    world.strange_delete("a");
+    world.watch();
+    let (id, request) = world.sync.poll_request(world.now).unwrap();
+    world.stranger("a", "2", LeaseId::NONE);
+    let refused = world.perform(request);
+    assert!(matches!(refused, Answer::Written(Ok(WriteOutcome::Refused { .. }))));
+    world.strange_delete("a");
+    world.watch();
+    world.sync.answer(world.now, id, refused);
+    world.run();
+    assert!(!world.events.contains(&SyncEvent::HistoryWentBack));
+    world.pass(secs(10));
+    assert_eq!(world.value("a").as_deref(), Some("1"));
+}
