@@ -12,6 +12,7 @@ mod owner;
 mod staging;
 #[cfg(test)]
 mod tests;
+mod warm;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -23,15 +24,16 @@ use bytes::Bytes;
 use crate::change::{Change, Notice, Parcel};
 use crate::config::{Config, OnUndecodable};
 use crate::filter::Filter;
+use crate::hash::value_hash;
 use crate::index::Index;
 use crate::key::{CodecError, Key, KeyName};
-use crate::kv::{Header, KeyValue, LeaseId, Revision};
+use crate::kv::{ClusterId, Header, KeyValue, LeaseId, Revision};
 use crate::outbox::{Mode, change};
 use crate::prefix::Prefix;
 use crate::reader::Reader;
 use crate::status::{Relists, State, Status};
-use crate::sync::{Command, Observation, SyncStats};
-use crate::watch::{Delivery, Page};
+use crate::sync::{Command, Observation, Seen, SyncStats};
+use crate::watch::{Delivery, Page, PageKeys};
 
 use self::audits::Audits;
 pub use self::audits::{AuditReport, Difference, DifferenceKind};
@@ -67,8 +69,10 @@ pub struct Store<K: Key> {
     state: State,
     /// The revision of the cache.
     revision: Revision,
-    /// Whether the first list is complete.
-    listed: bool,
+    /// The cluster it is a revision of.
+    cluster: ClusterId,
+    /// Where it is from.
+    shows: Shows,
     staging: Option<Staging<K>>,
     guard: Guard,
     audits: Audits,
@@ -85,6 +89,17 @@ pub struct Store<K: Key> {
     owners: HashMap<LeaseId, usize>,
     /// How often code of the user panicked.
     panics: AtomicU64,
+}
+
+/// What the cache shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shows {
+    /// Nothing yet.
+    Nothing,
+    /// What was known before a restart; the first list is not complete.
+    Snapshot,
+    /// What the kvstore said.
+    List,
 }
 
 #[derive(Debug)]
@@ -146,7 +161,8 @@ impl<K: Key> Store<K> {
             indexes,
             state: State::Connecting { cause: None },
             revision: Revision::ZERO,
-            listed: false,
+            cluster: ClusterId::default(),
+            shows: Shows::Nothing,
             staging: None,
             guard: Guard::new(config.deletion_guard),
             audits: Audits::default(),
@@ -168,10 +184,10 @@ impl<K: Key> Store<K> {
         Reader::new(Arc::clone(&self.shared))
     }
 
-    /// Whether the first list is in the cache.
+    /// Whether the cache shows anything: the first list, or until then what was known before a restart.
     #[must_use]
-    pub fn is_listed(&self) -> bool {
-        self.listed
+    pub fn has_state(&self) -> bool {
+        self.shows != Shows::Nothing
     }
 
     // What the kvstore says.
@@ -223,18 +239,21 @@ impl<K: Key> Store<K> {
             // Without its first part a list would delete what that part named.
             (false, None) => return Err(Refused::Inconsistent),
         };
-        let mut went_back = false;
+        let has_value = matches!(page.keys, PageKeys::Full(_));
+        let mut contradicts = false;
         {
             let cache = self.shared.read();
             let known = |kv: &KeyValue| {
-                let (name, revision) = self.known(&cache, kv)?;
-                went_back |= revision > kv.mod_revision;
-                (revision == kv.mod_revision).then_some(name)
+                let (name, seen) = self.known(&cache, kv)?;
+                let same = seen.mod_revision == kv.mod_revision;
+                let differs = || seen.lease != kv.lease || has_value && seen.hash != value_hash(&kv.value);
+                contradicts |= seen.mod_revision > kv.mod_revision || same && differs();
+                same.then_some(name)
             };
             staging.add(page.keys, known, |kv| self.incoming(&cache, kv), |kv| self.prefix.strip(&kv.path));
         }
-        if went_back && page.same_history {
-            // No key's revision goes back within one history.
+        if contradicts && page.same_history {
+            // Within one history no key's revision goes back, and nothing changes without it.
             return Err(Refused::Inconsistent);
         }
         if matches!(self.state, State::Connecting { .. } | State::Listing { .. }) {
@@ -250,17 +269,18 @@ impl<K: Key> Store<K> {
         self.commit(now, staging)
     }
 
-    /// The name of a key we have a value of, and the revision of that.
-    fn known(&self, cache: &Cache<K>, kv: &KeyValue) -> Option<(KeyName, Revision)> {
+    /// The name of a key we have a value of, and what that is.
+    fn known(&self, cache: &Cache<K>, kv: &KeyValue) -> Option<(KeyName, Seen)> {
         let name = self.prefix.strip_str(&kv.path)?;
         if self.gone.contains(name) {
             return None;
         }
         if let Some((name, quarantined)) = self.quarantine.get_key_value(name) {
-            return Some((name.clone(), quarantined.mod_revision));
+            let Quarantined { hash, mod_revision, lease, .. } = *quarantined;
+            return Some((name.clone(), Seen { hash, mod_revision, lease }));
         }
         let (name, entry) = cache.get_key_value(name)?;
-        Some((name.clone(), entry.mod_revision))
+        Some((name.clone(), Seen { hash: entry.hash, mod_revision: entry.mod_revision, lease: entry.lease }))
     }
 
     // Time.
@@ -279,13 +299,22 @@ impl<K: Key> Store<K> {
 
     // Observers.
 
-    /// Adds an observer: it is told the cache as it is, then [`Notice::Synced`], then every change.
+    /// Adds an observer: it is told the cache as it is, then [`Notice::Synced`], then every change. While the cache shows
+    /// what was known before a restart, `Synced` comes after the first list, and before it what that list changed.
     pub fn subscribe(&mut self, now: Instant, filter: Filter<K>, mode: Mode) -> ObserverId {
         let id = self.observers.add(filter, mode);
-        if self.listed {
-            self.observers.begin_waiting(now, &self.snapshot(), self.revision, &self.undecodable());
+        match self.shows {
+            Shows::Nothing => {}
+            Shows::Snapshot => self.observers.begin_unverified(now, &self.snapshot(), self.revision),
+            Shows::List => self.observers.begin_waiting(now, &self.snapshot(), self.revision, &self.undecodable()),
         }
         id
+    }
+
+    /// Whether an observer has handled its first state: the first list, or until then what was known before a restart.
+    #[must_use]
+    pub fn has_begun(&self, id: ObserverId) -> bool {
+        self.observers.has_begun(id)
     }
 
     /// Drops an observer and what it has still to be told.
@@ -335,6 +364,8 @@ impl<K: Key> Store<K> {
             relists: self.relists,
             audits: self.audits.stats(),
             panics: self.panics.load(Ordering::Relaxed),
+            saved: None,
+            state_error: None,
             observers: self.observers.lags(),
         }
     }

@@ -158,6 +158,18 @@ pub enum PageKeys {
     Names(Vec<KeyValue>),
 }
 
+/// What the consumer has from before the watch began, and how to make sure of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resume {
+    /// The cluster it is from.
+    pub cluster: ClusterId,
+    /// The revision it shows.
+    pub revision: Revision,
+    /// The first list has values only of keys written after this revision; `None` for all values. A little before
+    /// `revision`: what both have must be equal, or the history is another.
+    pub since: Option<Revision>,
+}
+
 impl Watch {
     /// A watch that has seen nothing. `silence` is how long an open watch may say nothing.
     #[must_use]
@@ -170,6 +182,17 @@ impl Watch {
             history: None,
             before: None,
         }
+    }
+
+    /// A watch that goes on where an earlier one, perhaps of another process, has left off: it lists what changed since.
+    #[must_use]
+    pub fn resume(range: KeyRange, silence: Duration, seed: u64, resume: Resume) -> Self {
+        let mut watch = Self::new(range, silence, seed);
+        watch.history = Some(History { cluster: resume.cluster, revision: resume.revision });
+        if let Some(since) = resume.since {
+            watch.state = State::Listing(Listing::changes(&watch.range, since));
+        }
+        watch
     }
 
     /// What to do now. Asking twice gives the same answer.
@@ -344,7 +367,6 @@ impl Watch {
             return self.other_history(BackendError::FutureRevision);
         }
         if !reading.partial.is_empty() {
-            debug_assert!(false, "progress inside a revision");
             return self.watch_failed(BackendError::unavailable("watch reported progress inside a revision"));
         }
         reading.target = reading.target.filter(|target| *target > header.revision);

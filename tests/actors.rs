@@ -4,6 +4,7 @@ mod auditing;
 mod leaving;
 mod observing;
 mod owning;
+mod restarting;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

@@ -24,6 +24,7 @@ mod server;
 mod soak;
 mod three;
 mod tls;
+mod warm;
 
 use std::time::Duration;
 
@@ -33,11 +34,11 @@ use shared_store::{EtcdBackend, EtcdConfig, KeyName, LeaseId, Prefix, Revision};
 use crate::actors::{Node, PATIENCE};
 use crate::support::{Connect, EtcdServer, Version};
 
-fn prefix() -> Prefix {
+pub(crate) fn prefix() -> Prefix {
     Prefix::new("tests/nodes").unwrap()
 }
 
-fn ip(value: &[u8]) -> String {
+pub(crate) fn ip(value: &[u8]) -> String {
     serde_json::from_slice::<Node>(value).map_or_else(|error| error.to_string(), |node| node.ip)
 }
 
@@ -49,6 +50,6 @@ async fn meddle(backend: &EtcdBackend, name: &str, action: WriteAction) -> Revis
     }
 }
 
-fn on_etcd(test: impl Future<Output = ()>) {
+pub(crate) fn on_etcd(test: impl Future<Output = ()>) {
     actix_rt::System::new().block_on(test);
 }

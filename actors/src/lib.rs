@@ -8,6 +8,7 @@ mod join;
 mod messages;
 mod observer;
 mod place;
+mod state_file;
 mod store;
 mod sync;
 mod watcher;
@@ -28,7 +29,7 @@ pub use shared_store::{
     AtLeastError, AuditReport, AuditStats, Backend, BackendError, Change, Codec, CodecError, Config, ConfigError,
     ConflictPolicy, DeletionGuard, Difference, DifferenceKind, Filter, Index, Json, Key, KeyError, KeyName,
     KeyNameError, Lag, LeaseId, MemoryBackend, Mode, ObserverId, OnUndecodable, Origin, Prefix, PrefixError, Reader,
-    Relists, Revision, Snapshot, State, Status, UnknownIndex,
+    Relists, Revision, Snapshot, SnapshotError, State, Status, UnknownIndex,
 };
 #[cfg(feature = "etcd")]
 pub use shared_store::{EtcdBackend, EtcdConfig, EtcdConfigError};

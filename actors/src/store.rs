@@ -2,6 +2,7 @@
 
 mod closing;
 mod commands;
+mod saving;
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -10,10 +11,12 @@ use actix::WeakRecipient;
 use actix::prelude::*;
 use shared_store::store::Refused;
 use shared_store::sync::{SyncEvent, SyncStats, Ticket, WriteError};
-use shared_store::{AuditReport, Key, Notice, ObserverId, Parcel, Revision, State, Store};
+use shared_store::{AuditReport, Key, ObserverId, Parcel, Revision, State, Store};
 use tokio::sync::oneshot;
 
 use self::closing::Closing;
+pub(crate) use self::saving::Prepared;
+use self::saving::Saving;
 use crate::error::StoreError;
 use crate::messages::StateChanged;
 use crate::observer::{Observer, Sinks};
@@ -39,6 +42,8 @@ pub struct StoreActor<K: Key> {
     audits: Vec<oneshot::Sender<AuditReport>>,
     close_timeout: Duration,
     closing: Option<Closing>,
+    /// Only with a state directory.
+    saving: Option<Saving>,
     timer: Option<SpawnHandle>,
     /// The state that was told last, and who is told.
     told: Option<State>,
@@ -59,7 +64,8 @@ pub(crate) struct Start<K: Key> {
     pub(crate) children: StartChildren<K>,
     pub(crate) observers: Vec<Observer<K>>,
     pub(crate) state_observers: Vec<WeakRecipient<StateChanged>>,
-    /// Told when the first list is in the cache and in every one of these observers.
+    pub(crate) saving: Option<Saving>,
+    /// Told when the first state is in the cache and in every one of these observers.
     pub(crate) joined: oneshot::Sender<()>,
 }
 
@@ -80,6 +86,7 @@ struct Subscribed<K: Key> {
 impl<K: Key> StoreActor<K> {
     pub(crate) fn new(store: Store<K>, close_timeout: Duration, mut start: Start<K>) -> Self {
         let state_observers = std::mem::take(&mut start.state_observers);
+        let saving = start.saving.take();
         Self {
             store,
             children: None,
@@ -93,6 +100,7 @@ impl<K: Key> StoreActor<K> {
             audits: Vec::new(),
             close_timeout,
             closing: None,
+            saving,
             timer: None,
             told: None,
             state_observers,
@@ -120,7 +128,8 @@ impl<K: Key> StoreActor<K> {
                 actor.pump(ctx);
             })
         });
-        if self.unsynced.is_empty() && self.store.is_listed() {
+        self.unsynced.retain(|id| !self.store.has_begun(*id));
+        if self.unsynced.is_empty() && self.store.has_state() {
             // Nobody may be waiting any more.
             self.joining.take().map(|joining| joining.send(()));
         }
@@ -129,9 +138,8 @@ impl<K: Key> StoreActor<K> {
 
     fn send(&mut self, id: ObserverId, parcel: Parcel<K>, ctx: &mut Context<Self>) {
         let Some(observer) = self.observers.get_mut(&id) else { return };
-        let synced = matches!(parcel, Parcel::Notice(Notice::Synced { .. }));
         let delivery = observer.sinks.send(parcel).into_actor(self).map(move |delivered, actor, ctx| {
-            actor.delivered(id, synced, delivered.is_ok(), ctx);
+            actor.delivered(id, delivered.is_ok(), ctx);
         });
         // A notice nobody wants ends at once; the handle is of a future that may be gone already, which is harmless.
         let handle = ctx.spawn(delivery);
@@ -140,10 +148,7 @@ impl<K: Key> StoreActor<K> {
         }
     }
 
-    fn delivered(&mut self, id: ObserverId, synced: bool, alive: bool, ctx: &mut Context<Self>) {
-        if synced {
-            self.unsynced.remove(&id);
-        }
+    fn delivered(&mut self, id: ObserverId, alive: bool, ctx: &mut Context<Self>) {
         if let Some(observer) = self.observers.get_mut(&id) {
             observer.under_way = None;
             if alive && observer.leaving.is_empty() {
@@ -213,6 +218,9 @@ impl<K: Key> Actor for StoreActor<K> {
         self.tell_state();
         let (watcher, sync) = (start.children)(&ctx.address());
         self.children = Some(Children { watcher, sync });
+        self.save_later(ctx);
+        // A snapshot is told at once.
+        self.pump(ctx);
     }
 
     fn stopped(&mut self, _: &mut Self::Context) {

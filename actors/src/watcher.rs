@@ -178,12 +178,15 @@ enum Then {
     Anew,
 }
 
+/// A list under way.
+type Listing = Pin<Box<dyn Future<Output = Result<ListPage, BackendError>>>>;
+
 /// Performs what the audit asks for.
 struct Auditor {
     backend: Arc<dyn Backend>,
     audit: Option<Audit>,
     asked: Arc<Notify>,
-    page: Option<Pin<Box<dyn Future<Output = Result<ListPage, BackendError>>>>>,
+    page: Option<Listing>,
 }
 
 impl Auditor {

@@ -8,6 +8,8 @@ mod convert;
 mod diagnosis;
 mod endpoints;
 mod failure;
+#[cfg(feature = "test-kit")]
+pub mod served;
 mod watch;
 mod worker;
 

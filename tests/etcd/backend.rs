@@ -105,6 +105,14 @@ fn a_backend_outlives_the_runtime_that_used_it_first_and_may_be_dropped_inside_o
     runtime().block_on(async move { drop(backend) });
 }
 
+#[tokio::test]
+async fn a_watch_goes_on_without_the_backend_that_opened_it() {
+    let server = EtcdServer::start(Version::V35);
+    let mut watch = server.backend().watch(from_the_start()).await.unwrap();
+    server.backend().write(put(b"1")).await.unwrap();
+    watch.next().await.unwrap();
+}
+
 /// Far more than gRPC's usual 4 MiB, in one page and in one catch-up.
 #[tokio::test]
 async fn large_pages_and_large_catch_ups_are_read() {

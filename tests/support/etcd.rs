@@ -18,7 +18,8 @@ pub enum Version {
 }
 
 impl Version {
-    fn binary(self) -> PathBuf {
+    /// Where its program is.
+    pub fn binary(self) -> PathBuf {
         let (variable, directory) = match self {
             Self::V34 => ("ETCD_34", "etcd-3.4"),
             Self::V35 => ("ETCD_35", "etcd-3.5"),

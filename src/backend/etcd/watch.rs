@@ -23,6 +23,8 @@ pub(super) struct EtcdWatch {
     header: Header,
     responses: mpsc::Receiver<Result<WatchResponse, BackendError>>,
     ended: bool,
+    /// Its thread lives as long as this, even if the backend does not.
+    _connection: Arc<Connection>,
 }
 
 impl EtcdWatch {
@@ -52,7 +54,7 @@ impl EtcdWatch {
         let (sender, responses) = mpsc::channel(READ_AHEAD);
         let cluster = Arc::clone(&connection.cluster);
         connection.detach(async move { read(stream, sender, &cluster, &endpoint).await });
-        Ok(Self { header, responses, ended: false })
+        Ok(Self { header, responses, ended: false, _connection: Arc::clone(connection) })
     }
 }
 
