@@ -12,6 +12,7 @@ mod key;
 mod kv;
 mod outbox;
 mod prefix;
+pub mod publisher;
 mod reader;
 #[cfg(test)]
 mod simulation;
@@ -34,6 +35,7 @@ pub use key::{Codec, CodecError, Json, Key, KeyError, KeyName, KeyNameError};
 pub use kv::{ClusterId, Event, Header, KeyRange, KeyValue, LeaseId, Revision};
 pub use outbox::{Lag, Mode};
 pub use prefix::{Prefix, PrefixError};
+pub use publisher::{CanaryState, Publisher, PublisherStatus};
 pub use reader::{AtLeastError, Closed, Reader, Snapshot, UnknownIndex};
 pub use status::{AuditStats, Relists, State, Status};
 pub use store::{AuditReport, Difference, DifferenceKind, ObserverId, Store};

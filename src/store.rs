@@ -190,6 +190,8 @@ impl<K: Key> Store<K> {
                 self.observers.push(now, changes);
             }
             Delivery::Audited(part) => self.audited(&part)?,
+            // Of a watch that lists no values, which a cache cannot do without.
+            Delivery::Began { .. } => return Err(Refused::Inconsistent),
             Delivery::Live => {
                 self.state = State::Synced;
                 self.sync_inputs.push_back(SyncInput::BackendUp);
@@ -202,13 +204,7 @@ impl<K: Key> Store<K> {
 
     /// What is shown may be old from now on.
     fn out_of_date(&mut self, now: Instant, cause: Arc<str>) {
-        self.state = match std::mem::replace(&mut self.state, State::Synced) {
-            State::Connecting { .. } => State::Connecting { cause: Some(cause) },
-            State::Listing { seen, .. } => State::Listing { seen, cause: Some(cause) },
-            State::Synced => State::Stale { since: now, cause },
-            State::Stale { since, .. } => State::Stale { since, cause },
-            closed @ State::Closed { .. } => closed,
-        };
+        self.state.out_of_date(now, cause);
         self.announce(0);
     }
 

@@ -43,7 +43,17 @@ pub struct Watch {
     history: Option<History>,
     /// What we were in step with before the last delivery, should the consumer doubt that.
     before: Option<History>,
+    lists: Lists,
     state: State,
+}
+
+/// What the consumer needs to know of what is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lists {
+    /// All keys with their values.
+    Values,
+    /// Nothing at first; after a gap, the names.
+    Names,
 }
 
 /// The kvstore history everything delivered so far belongs to.
@@ -122,6 +132,13 @@ pub enum Delivery {
     Events(Vec<Event>),
     /// Nothing else changed up to and including this revision.
     Progress(Revision),
+    /// The watch begins here ([`Watch::from_now`]): nothing is said of what was before.
+    Began {
+        /// Every change after this revision will be delivered.
+        revision: Revision,
+        /// Whether what was delivered before still means something; if not, all of it is void.
+        same_history: bool,
+    },
     /// The watch is open and nothing is missing.
     Live,
     /// The connection is lost: what was delivered may be out of date from now on.
@@ -169,7 +186,16 @@ impl Watch {
             backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(5), seed),
             history: None,
             before: None,
+            lists: Lists::Values,
         }
+    }
+
+    /// A watch for a consumer that keeps no values: it begins with the changes after now, and tells what it missed by
+    /// the names of all keys.
+    #[must_use]
+    pub fn from_now(range: KeyRange, silence: Duration, seed: u64) -> Self {
+        let state = State::Listing(Listing::now(&range));
+        Self { state, lists: Lists::Names, ..Self::new(range, silence, seed) }
     }
 
     /// What to do now. Asking twice gives the same answer.
@@ -186,7 +212,16 @@ impl Watch {
 
     /// Starts a full list: the consumer found that something is missing. Drop what is open and ask for the action.
     pub fn relist(&mut self) {
-        self.state = State::Listing(Listing::full(&self.range));
+        self.state = State::Listing(self.whole());
+    }
+
+    /// The list that tells all there is to tell.
+    fn whole(&self) -> Listing {
+        match (self.lists, self.history) {
+            (Lists::Values, _) => Listing::full(&self.range),
+            (Lists::Names, Some(_)) => Listing::names(&self.range),
+            (Lists::Names, None) => Listing::now(&self.range),
+        }
     }
 
     /// The consumer doubts what was delivered last, and has not taken it in: a full list after `wait` says how it is.
@@ -266,8 +301,14 @@ impl Watch {
         page.same_history =
             self.history.is_none_or(|history| history.cluster == cluster && history.revision <= page.revision);
         if !page.same_history && listing.is_partial() {
-            self.relist();
+            self.state = State::Listing(match self.lists {
+                Lists::Values => Listing::full(&self.range),
+                Lists::Names => Listing::now(&self.range),
+            });
             return None;
+        }
+        if listing.is_now() {
+            return self.began(cluster, &page);
         }
         if page.last {
             self.before = if page.same_history { self.history } else { self.history.map(History::ended) };
@@ -279,10 +320,22 @@ impl Watch {
         Some(Delivery::Page(page))
     }
 
+    fn began(&mut self, cluster: ClusterId, page: &Page) -> Option<Delivery> {
+        let Page { revision, same_history, .. } = *page;
+        if same_history && self.history.is_some() {
+            // It was the same history after all: the names tell what was missed.
+            self.relist();
+            return None;
+        }
+        self.history = Some(History { cluster, revision });
+        self.state = State::Opening;
+        Some(Delivery::Began { revision, same_history })
+    }
+
     fn list_failed(&mut self, listing: Listing, error: BackendError) -> Option<Delivery> {
         let then = match error {
             // The pinned revision is gone: begin again at a new one.
-            BackendError::Compacted { .. } | BackendError::FutureRevision => Listing::full(&self.range),
+            BackendError::Compacted { .. } | BackendError::FutureRevision => self.whole(),
             BackendError::LeaseNotFound { .. }
             | BackendError::Unavailable { .. }
             | BackendError::Rejected { .. }
@@ -375,7 +428,7 @@ impl Watch {
     /// What answered shows another history, or lags behind this one: a full list tells. It waits like any failure, or it
     /// would ask for list after list as long as there are two that answer differently.
     fn other_history(&mut self, error: BackendError) -> Option<Delivery> {
-        self.wait(Then::List(Listing::full(&self.range)), error)
+        self.wait(Then::List(self.whole()), error)
     }
 
     fn wait(&mut self, then: Then, error: BackendError) -> Option<Delivery> {
@@ -385,9 +438,9 @@ impl Watch {
 
     /// Lists what changed since the last delivery, if there was one: values only of keys written since.
     fn relist_changes(&mut self) {
-        self.state = State::Listing(match self.history {
-            Some(history) => Listing::changes(&self.range, history.revision),
-            None => Listing::full(&self.range),
+        self.state = State::Listing(match (self.lists, self.history) {
+            (Lists::Values, Some(history)) => Listing::changes(&self.range, history.revision),
+            (Lists::Values, None) | (Lists::Names, _) => self.whole(),
         });
     }
 
