@@ -31,11 +31,11 @@ pub use config::{Config, ConfigError, ConflictPolicy, DeletionGuard, OnUndecodab
 pub use filter::Filter;
 pub use hash::value_hash;
 pub use index::Index;
-pub use key::{Codec, CodecError, Json, Key, KeyError, KeyName, KeyNameError};
+pub use key::{Codec, CodecError, Json, Key, KeyError, KeyName, KeyNameError, encoded};
 pub use kv::{ClusterId, Event, Header, KeyRange, KeyValue, LeaseId, Revision};
 pub use outbox::{Lag, Mode};
 pub use prefix::{Prefix, PrefixError};
-pub use publisher::{CanaryState, Publisher, PublisherStatus};
+pub use publisher::{CanaryState, PublishEvent, PublisherStatus};
 pub use reader::{AtLeastError, Closed, Reader, Snapshot, UnknownIndex};
 pub use status::{AuditStats, Relists, State, Status};
 pub use store::{AuditReport, Difference, DifferenceKind, ObserverId, Store};

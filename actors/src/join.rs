@@ -85,10 +85,7 @@ impl<K: Key> Join<K> {
         let reader = store.reader();
         let (joined, wait) = oneshot::channel();
         let (list_timeout, close_timeout) = (config.list_timeout, config.close_timeout);
-        let place = match arbiter {
-            Some(arbiter) => Place::Given(arbiter),
-            None => Place::own().map_err(|error| JoinError::Ended(error.to_string().into()))?,
-        };
+        let place = Place::new(arbiter)?;
         let children = Box::new(move |addr: &_| children(addr, config, &place));
         let start = Start { children, observers, state_observers, joined };
         let mut guard = Guard { addr: Some(StoreActor::new(store, close_timeout, start).start()) };

@@ -8,6 +8,7 @@ mod join;
 mod messages;
 mod observer;
 mod place;
+mod publisher;
 mod store;
 mod sync;
 mod watcher;
@@ -17,18 +18,19 @@ pub use handle::SharedStore;
 pub use join::{Join, join};
 pub use messages::{
     Audit, Changes, Close, Conflict, Delete, DeleteLocalKey, DeleteLocalKeys, GetQuarantined, GetStatus, Release,
-    Resynced, SharedKeys, StateChanged, Subscribe, SubscribeState, Synced, Undecodable, Unsubscribe, Update,
+    Resynced, SharedKeys, StateChanged, Subscribe, SubscribeState, Synced, Trouble, Undecodable, Unsubscribe, Update,
     UpdateKeySync, UpdateLocalKey, UpdateLocalKeySync, UpdateLocalKeys,
 };
 pub use observer::Observer;
+pub use publisher::{Publish, Publisher, publish};
 /// The core: machines, backends and everything not named here.
 pub use shared_store as core;
 pub use shared_store::sync::WriteError;
 pub use shared_store::{
-    AtLeastError, AuditReport, AuditStats, Backend, BackendError, Change, Codec, CodecError, Config, ConfigError,
-    ConflictPolicy, DeletionGuard, Difference, DifferenceKind, Filter, Index, Json, Key, KeyError, KeyName,
-    KeyNameError, Lag, LeaseId, MemoryBackend, Mode, ObserverId, OnUndecodable, Origin, Prefix, PrefixError, Reader,
-    Relists, Revision, Snapshot, State, Status, UnknownIndex,
+    AtLeastError, AuditReport, AuditStats, Backend, BackendError, CanaryState, Change, Codec, CodecError, Config,
+    ConfigError, ConflictPolicy, DeletionGuard, Difference, DifferenceKind, Filter, Index, Json, Key, KeyError,
+    KeyName, KeyNameError, Lag, LeaseId, MemoryBackend, Mode, ObserverId, OnUndecodable, Origin, Prefix, PrefixError,
+    PublishEvent, PublisherStatus, Reader, Relists, Revision, Snapshot, State, Status, UnknownIndex,
 };
 #[cfg(feature = "etcd")]
 pub use shared_store::{EtcdBackend, EtcdConfig, EtcdConfigError};

@@ -6,8 +6,8 @@ use std::time::Duration;
 use actix::{Message, Recipient};
 use bytes::Bytes;
 use shared_store::{
-    AuditReport, CodecError, ConflictPolicy, Key, KeyName, LeaseId, ObserverId, Origin, Revision, Snapshot, State,
-    Status,
+    AuditReport, CodecError, ConflictPolicy, Key, KeyName, LeaseId, ObserverId, Origin, PublishEvent, Revision,
+    Snapshot, State, Status,
 };
 
 use crate::error::{AuditError, CloseError, StoreError};
@@ -102,6 +102,14 @@ pub struct Conflict {
 #[derive(Debug, Clone, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub struct StateChanged(pub State);
+
+/// To whoever asked of a publisher: something is wrong with own keys or the canary. Only
+/// [`Conflict`](shared_store::sync::SyncEvent::Conflict), [`Lost`](shared_store::sync::SyncEvent::Lost),
+/// [`SetAside`](shared_store::sync::SyncEvent::SetAside), [`LeaseLost`](shared_store::sync::SyncEvent::LeaseLost) and
+/// [`BackendFailed`](shared_store::sync::SyncEvent::BackendFailed).
+#[derive(Debug, Clone, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct Trouble(pub PublishEvent);
 
 // To a store.
 

@@ -17,7 +17,7 @@ use self::closing::Closing;
 use crate::error::StoreError;
 use crate::messages::StateChanged;
 use crate::observer::{Observer, Sinks};
-use crate::sync::{Events, Inputs, SyncActor, now};
+use crate::sync::{Events, Inputs, SyncActor, log, now};
 use crate::watcher::{Deliver, Stop, WatcherActor};
 
 /// The actor that owns the cache: takes what the watcher delivers and what the owner wants, tells observers, and lets
@@ -265,18 +265,17 @@ impl<K: Key> Handler<Events> for StoreActor<K> {
         self.stats = stats;
         for event in events {
             self.store.sync_event(now(), &event);
+            log(&event);
             match event {
                 SyncEvent::Done { ticket, result } => self.answer(ticket, result),
                 SyncEvent::Closed { left, .. } => self.flush(left, ctx),
-                SyncEvent::SetAside { name, cause } => {
-                    tracing::error!(key = %name, %cause, "the kvstore refuses an own key");
-                }
-                SyncEvent::LeaseLost { lease, cause } => tracing::warn!(%lease, %cause, "lease is lost"),
-                SyncEvent::BackendFailed(cause) => tracing::warn!(%cause, "write failed, trying again"),
-                SyncEvent::Conflict { name, revision, lease, policy } => {
-                    tracing::warn!(key = %name, %revision, %lease, ?policy, "another owner writes an own key");
-                }
-                SyncEvent::Stored { .. } | SyncEvent::Deleted { .. } | SyncEvent::Lost { .. } => {}
+                SyncEvent::SetAside { .. }
+                | SyncEvent::LeaseLost { .. }
+                | SyncEvent::BackendFailed(_)
+                | SyncEvent::Conflict { .. }
+                | SyncEvent::Stored { .. }
+                | SyncEvent::Deleted { .. }
+                | SyncEvent::Lost { .. } => {}
             }
         }
         self.pump(ctx);
@@ -302,10 +301,26 @@ impl<K: Key> StoreActor<K> {
 }
 
 /// An answer that comes later; [`StoreError::Closed`] if the store goes before.
-fn later(receiver: oneshot::Receiver<Result<Revision, StoreError>>) -> ResponseFuture<Result<Revision, StoreError>> {
+pub(crate) fn later(
+    receiver: oneshot::Receiver<Result<Revision, StoreError>>,
+) -> ResponseFuture<Result<Revision, StoreError>> {
     Box::pin(async { receiver.await.unwrap_or(Err(StoreError::Closed)) })
 }
 
-fn at_once<T: 'static>(result: Result<T, StoreError>) -> ResponseFuture<Result<T, StoreError>> {
+/// The answers to many writes: the last revision, or the first error once all have ended.
+pub(crate) fn all_of(
+    answers: Vec<ResponseFuture<Result<Revision, StoreError>>>,
+) -> ResponseFuture<Result<Revision, StoreError>> {
+    Box::pin(async {
+        let mut last = Ok(Revision::ZERO);
+        for answer in answers {
+            let answer = answer.await;
+            last = last.and_then(|last| answer.map(|revision| revision.max(last)));
+        }
+        last
+    })
+}
+
+pub(crate) fn at_once<T: 'static>(result: Result<T, StoreError>) -> ResponseFuture<Result<T, StoreError>> {
     Box::pin(std::future::ready(result))
 }

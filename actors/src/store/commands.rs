@@ -6,7 +6,7 @@ use shared_store::sync::Ticket;
 use shared_store::{AuditReport, Key, KeyError, ObserverId, Revision, Snapshot, Status};
 use tokio::sync::oneshot;
 
-use super::{StoreActor, at_once, later};
+use super::{StoreActor, all_of, at_once, later};
 use crate::error::{AuditError, StoreError};
 use crate::messages::{
     Audit, DeleteLocalKey, DeleteLocalKeys, GetQuarantined, GetStatus, SharedKeys, StateChanged, Subscribe,
@@ -101,15 +101,7 @@ impl<K: Key> Handler<DeleteLocalKeys> for StoreActor<K> {
             answers.push(later(receiver));
         }
         self.pump(ctx);
-        Box::pin(async {
-            let mut last = Ok(Revision::ZERO);
-            for answer in answers {
-                let answer = answer.await;
-                // The first error is what is told; all are waited for.
-                last = last.and_then(|last| answer.map(|revision| revision.max(last)));
-            }
-            last
-        })
+        all_of(answers)
     }
 }
 
