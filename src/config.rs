@@ -176,6 +176,7 @@ impl Config {
     }
 
     setters! {
+        prefix: Prefix,
         sync_interval: Duration,
         lease_ttl: Duration,
         list_timeout: Duration,

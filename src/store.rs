@@ -1,6 +1,7 @@
 //! From what the kvstore says and what the owner wants to a cache, to observers and to writes.
 
 mod apply;
+mod attaching;
 mod audits;
 pub(crate) mod cache;
 mod gone;
@@ -69,6 +70,8 @@ pub struct Store<K: Key> {
     /// Whether the first list is complete.
     listed: bool,
     staging: Option<Staging<K>>,
+    /// The next list is of another kvstore or prefix than the cache.
+    elsewhere: bool,
     guard: Guard,
     audits: Audits,
     relists: Relists,
@@ -145,6 +148,7 @@ impl<K: Key> Store<K> {
             revision: Revision::ZERO,
             listed: false,
             staging: None,
+            elsewhere: false,
             guard: Guard::new(config.deletion_guard),
             audits: Audits::default(),
             relists: Relists::default(),
@@ -210,7 +214,10 @@ impl<K: Key> Store<K> {
 
     fn page(&mut self, now: Instant, page: Page) -> Result<(), Refused> {
         let mut staging = match (page.first, self.staging.take()) {
-            (true, _) => Staging::new(Header { cluster: page.cluster, revision: page.revision }, page.same_history),
+            (true, _) => {
+                let header = Header { cluster: page.cluster, revision: page.revision };
+                Staging::new(header, page.same_history && !self.elsewhere)
+            }
             (false, Some(staging)) => staging,
             // Without its first part a list would delete what that part named.
             (false, None) => return Err(Refused::Inconsistent),

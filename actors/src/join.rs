@@ -86,9 +86,13 @@ impl<K: Key> Join<K> {
         let (joined, wait) = oneshot::channel();
         let (list_timeout, close_timeout) = (config.list_timeout, config.close_timeout);
         let place = Place::new(arbiter)?;
+        let (again, held) = (config.clone(), place.clone());
+        let watch_again = Box::new(move |addr: &_, backend, prefix| {
+            watcher(addr, &again.clone().shared_backend(backend).prefix(prefix), &held)
+        });
         let children = Box::new(move |addr: &_| children(addr, config, &place));
         let start = Start { children, observers, state_observers, joined };
-        let mut guard = Guard { addr: Some(StoreActor::new(store, close_timeout, start).start()) };
+        let mut guard = Guard { addr: Some(StoreActor::new(store, close_timeout, watch_again, start).start()) };
         match tokio::time::timeout(list_timeout, wait).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return Err(JoinError::Ended(cause(&reader))),
@@ -101,15 +105,19 @@ impl<K: Key> Join<K> {
     }
 }
 
+fn watcher<K: Key>(addr: &Addr<StoreActor<K>>, config: &Config, place: &Place) -> Addr<WatcherActor> {
+    let watch = Watch::new(config.prefix.range(), config.watch_timeout, config.seed);
+    let (store, backend) = (addr.clone().recipient().downgrade(), Arc::clone(&config.backend));
+    let audit = Audit::new(config.prefix.range(), config.audit_interval, config.seed);
+    place.start(move || WatcherActor::new(backend, watch, store).audit(audit))
+}
+
 fn children<K: Key>(
     addr: &Addr<StoreActor<K>>,
     config: Config,
     place: &Place,
 ) -> (Addr<WatcherActor>, Addr<SyncActor>) {
-    let watch = Watch::new(config.prefix.range(), config.watch_timeout, config.seed);
-    let (store, backend) = (addr.clone().recipient().downgrade(), Arc::clone(&config.backend));
-    let audit = Audit::new(config.prefix.range(), config.audit_interval, config.seed);
-    let watcher = place.start(move || WatcherActor::new(backend, watch, store).audit(audit));
+    let watcher = watcher(addr, &config, place);
     let (sync, store) = (Sync::new(&config, config.backend.max_writes()), addr.clone().recipient().downgrade());
     // The place lives as long as the actor that lives there longest.
     let held = place.clone();

@@ -15,8 +15,8 @@ use tokio::sync::watch;
 use self::actor::{AwaitSynced, Delete, PublisherActor, PublisherState, Put};
 use crate::error::{CloseError, JoinError, StoreError};
 use crate::messages::{Close, Release, Trouble};
+use crate::owner::Owner;
 use crate::place::Place;
-use crate::store::Abandon;
 
 /// Publishes keys below the prefix that `config` names, and reads none: what it holds in memory grows with the own keys
 /// only. They are kept in the kvstore as a joined store keeps its own.
@@ -87,7 +87,7 @@ impl<K: Key> Publish<K> {
             let watch = Watch::from_now(config.prefix.range(), config.watch_timeout, config.seed);
             PublisherActor::new(config.backend, machine, watch, told, observers, held)
         });
-        Ok(Publisher { owner: Arc::new(Owner { addr }), state, key })
+        Ok(Publisher { owner: Arc::new(Owner(addr)), state, key })
     }
 }
 
@@ -97,21 +97,9 @@ impl<K: Key> Publish<K> {
 /// process had died: the own keys go with their lease.
 #[derive(Debug)]
 pub struct Publisher<K: Key> {
-    owner: Arc<Owner>,
+    owner: Arc<Owner<PublisherActor>>,
     state: watch::Receiver<State>,
     key: PhantomData<fn(K)>,
-}
-
-/// The last one stops the actor, which would not stop by itself as long as it has leases to keep alive.
-#[derive(Debug)]
-struct Owner {
-    addr: Addr<PublisherActor>,
-}
-
-impl Drop for Owner {
-    fn drop(&mut self) {
-        self.addr.do_send(Abandon);
-    }
 }
 
 impl<K: Key> Clone for Publisher<K> {
@@ -135,7 +123,7 @@ impl<K: Key> Publisher<K> {
     /// [`StoreError::Key`] if one has no name or no encoding, and then none is owned; [`StoreError::Closed`].
     pub async fn update_keys(&self, keys: Vec<K>) -> Result<(), StoreError> {
         let keys = keys.iter().map(encoded).collect::<Result<Vec<_>, _>>()?;
-        self.owner.addr.send(Put(keys)).await?
+        self.owner.0.send(Put(keys)).await?
     }
 
     /// Gives up a key and answers when it is gone. What another owner has put there meanwhile stays.
@@ -151,7 +139,7 @@ impl<K: Key> Publisher<K> {
     /// # Errors
     /// [`StoreError`], the first of them.
     pub async fn delete_keys(&self, names: Vec<KeyName>) -> Result<Revision, StoreError> {
-        self.owner.addr.send(Delete(names)).await?
+        self.owner.0.send(Delete(names)).await?
     }
 
     /// All keys have been given, for now: answers when they are in the kvstore, and then the canary, if there is to be
@@ -162,7 +150,7 @@ impl<K: Key> Publisher<K> {
     /// # Errors
     /// [`StoreError::Closed`].
     pub async fn synced(&self) -> Result<PublisherStatus, StoreError> {
-        self.owner.addr.send(AwaitSynced).await?
+        self.owner.0.send(AwaitSynced).await?
     }
 
     /// How it is.
@@ -170,7 +158,7 @@ impl<K: Key> Publisher<K> {
     /// # Errors
     /// [`StoreError::Closed`].
     pub async fn status(&self) -> Result<PublisherStatus, StoreError> {
-        self.owner.addr.send(PublisherState).await?
+        self.owner.0.send(PublisherState).await?
     }
 
     /// How far what it knows of its keys can be trusted, without a message.
@@ -192,7 +180,7 @@ impl<K: Key> Publisher<K> {
     /// # Errors
     /// [`CloseError`] names the keys that could not be deleted.
     pub async fn close(&self) -> Result<(), CloseError> {
-        self.owner.addr.send(Close).await.unwrap_or(Ok(()))
+        self.owner.0.send(Close).await.unwrap_or(Ok(()))
     }
 
     /// Leaves and lets canary and own keys to their lease. Pending writes are flushed first.
@@ -200,6 +188,6 @@ impl<K: Key> Publisher<K> {
     /// # Errors
     /// [`CloseError`] names the keys that could not be written before.
     pub async fn release(&self) -> Result<(), CloseError> {
-        self.owner.addr.send(Release).await.unwrap_or(Ok(()))
+        self.owner.0.send(Release).await.unwrap_or(Ok(()))
     }
 }

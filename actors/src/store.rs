@@ -1,18 +1,21 @@
 //! Owns the cache and its observers.
 
+mod attaching;
 mod closing;
 mod commands;
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::WeakRecipient;
 use actix::prelude::*;
 use shared_store::store::Refused;
 use shared_store::sync::{SyncEvent, SyncStats, Ticket, WriteError};
-use shared_store::{AuditReport, Key, Notice, ObserverId, Parcel, Revision, State, Store};
+use shared_store::{AuditReport, Backend, Key, Notice, ObserverId, Parcel, Prefix, Revision, State, Store};
 use tokio::sync::oneshot;
 
+use self::attaching::Attachment;
 use self::closing::Closing;
 use crate::error::StoreError;
 use crate::messages::StateChanged;
@@ -39,6 +42,7 @@ pub struct StoreActor<K: Key> {
     audits: Vec<oneshot::Sender<AuditReport>>,
     close_timeout: Duration,
     closing: Option<Closing>,
+    attachment: Attachment<K>,
     timer: Option<SpawnHandle>,
     /// The state that was told last, and who is told.
     told: Option<State>,
@@ -53,6 +57,9 @@ struct Children {
 
 /// Starts the watcher and the sync of the store at an address.
 pub(crate) type StartChildren<K> = Box<dyn FnOnce(&Addr<StoreActor<K>>) -> (Addr<WatcherActor>, Addr<SyncActor>)>;
+
+/// Starts a watcher of another kvstore or prefix.
+pub(crate) type WatchAgain<K> = Box<dyn Fn(&Addr<StoreActor<K>>, Arc<dyn Backend>, Prefix) -> Addr<WatcherActor>>;
 
 /// What the actor needs to start.
 pub(crate) struct Start<K: Key> {
@@ -78,7 +85,12 @@ struct Subscribed<K: Key> {
 }
 
 impl<K: Key> StoreActor<K> {
-    pub(crate) fn new(store: Store<K>, close_timeout: Duration, mut start: Start<K>) -> Self {
+    pub(crate) fn new(
+        store: Store<K>,
+        close_timeout: Duration,
+        watch_again: WatchAgain<K>,
+        mut start: Start<K>,
+    ) -> Self {
         let state_observers = std::mem::take(&mut start.state_observers);
         Self {
             store,
@@ -93,6 +105,7 @@ impl<K: Key> StoreActor<K> {
             audits: Vec::new(),
             close_timeout,
             closing: None,
+            attachment: Attachment::new(watch_again),
             timer: None,
             told: None,
             state_observers,
@@ -242,7 +255,7 @@ impl<K: Key> Handler<Deliver> for StoreActor<K> {
     type Result = Result<(), Refused>;
 
     fn handle(&mut self, Deliver(delivery): Deliver, ctx: &mut Self::Context) -> Self::Result {
-        if self.closing.is_some() {
+        if self.closing.is_some() || !self.attachment.is_attached() {
             return Ok(());
         }
         let delivered = self.store.deliver(now(), delivery);
