@@ -1,8 +1,11 @@
 //! The actors, on a paused clock where time matters.
 
+mod attaching;
+mod gating;
 mod leaving;
 mod observing;
 mod owning;
+mod publishing;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
