@@ -1,4 +1,4 @@
-.PHONY: help tools build test verify bench fix
+.PHONY: help tools build test soak verify bench fix
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/'
@@ -12,14 +12,18 @@ build: ## the library, without etcd and without protoc
 test: tools ## installs what is missing and runs all tests
 	scripts/test.sh
 
+soak: tools ## random faults on real etcd for SOAK_MINUTES (20), with an eye on memory, threads, files and tasks
+	SOAK_MINUTES=$${SOAK_MINUTES:-20} cargo test --all-features --test main etcd::soak -- --nocapture
+
 verify: tools ## format, lints, docs and guards; never writes
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --all-features --no-deps
 	scripts/guards.sh
 
-bench: ## what it costs, against doing the same by hand in the same run
+bench: tools ## what it costs, against doing the same by hand in the same run
 	cargo bench --bench store
+	cargo bench --features etcd --bench etcd
 
 fix: ## formats and applies what clippy can
 	cargo clippy --workspace --all-targets --all-features --fix --allow-dirty --allow-staged

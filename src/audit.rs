@@ -193,8 +193,8 @@ impl Audit {
                 self.begin();
             }
         }
-        self.next = (self.kind == Kind::Rolling)
-            .then(|| now + (self.interval / self.parts).mul_f64(0.9 + 0.2 * self.rng.f64()));
+        let pause = (self.interval / self.parts).mul_f64(0.9 + 0.2 * self.rng.f64());
+        self.next = (self.kind == Kind::Rolling && !pause.is_zero()).then(|| now + pause);
         Found::Part(Part { kind, first, last, range, revision: at.revision, keys: page.kvs, changed })
     }
 

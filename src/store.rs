@@ -222,14 +222,19 @@ impl<K: Key> Store<K> {
             // Without its first part a list would delete what that part named.
             (false, None) => return Err(Refused::Inconsistent),
         };
+        let mut went_back = false;
         {
             let cache = self.shared.read();
-            staging.add(
-                page.keys,
-                |kv| self.known(&cache, kv),
-                |kv| self.incoming(&cache, kv),
-                |kv| self.prefix.strip(&kv.path),
-            );
+            let known = |kv: &KeyValue| {
+                let (name, revision) = self.known(&cache, kv)?;
+                went_back |= revision > kv.mod_revision;
+                (revision == kv.mod_revision).then_some(name)
+            };
+            staging.add(page.keys, known, |kv| self.incoming(&cache, kv), |kv| self.prefix.strip(&kv.path));
+        }
+        if went_back && page.same_history {
+            // No key's revision goes back within one history.
+            return Err(Refused::Inconsistent);
         }
         if matches!(self.state, State::Connecting { .. } | State::Listing { .. }) {
             self.state = State::Listing { seen: staging.len(), cause: None };
@@ -244,17 +249,17 @@ impl<K: Key> Store<K> {
         self.commit(now, staging)
     }
 
-    /// The name of a key whose value we have at just this revision.
-    fn known(&self, cache: &Cache<K>, kv: &KeyValue) -> Option<KeyName> {
+    /// The name of a key we have a value of, and the revision of that.
+    fn known(&self, cache: &Cache<K>, kv: &KeyValue) -> Option<(KeyName, Revision)> {
         let name = self.prefix.strip_str(&kv.path)?;
         if self.gone.contains(name) {
             return None;
         }
         if let Some((name, quarantined)) = self.quarantine.get_key_value(name) {
-            return (quarantined.mod_revision == kv.mod_revision).then(|| name.clone());
+            return Some((name.clone(), quarantined.mod_revision));
         }
         let (name, entry) = cache.get_key_value(name)?;
-        (entry.mod_revision == kv.mod_revision).then(|| name.clone())
+        Some((name.clone(), entry.mod_revision))
     }
 
     // Time.

@@ -29,7 +29,7 @@ use self::closing::Closing;
 use self::leases::Leases;
 use self::limiter::Limiter;
 pub use self::listed::NamesPart;
-use self::local::{Known, Local, Once, Want};
+use self::local::{Local, Once, Want};
 pub use self::types::{
     Answer, Command, Observation, Request, RequestId, Seen, SyncEvent, SyncStats, Ticket, WriteError,
 };
@@ -73,6 +73,8 @@ pub struct Sync {
     next_id: u64,
     /// Answers to requests of an earlier history say nothing.
     epoch: u64,
+    /// It has been told that the history went back.
+    distrusted: bool,
     leases: Leases,
     backoff: Backoff,
     /// Nothing is written before.
@@ -110,6 +112,7 @@ impl Sync {
             flights: HashMap::new(),
             next_id: 0,
             epoch: 0,
+            distrusted: false,
             leases: Leases::new(config.lease_ttl, config.seed),
             backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(5), config.seed),
             retry_at: None,
@@ -200,6 +203,7 @@ impl Sync {
     pub fn backend_up(&mut self, _now: Instant) {
         self.backoff.reset();
         self.retry_at = None;
+        self.distrusted = false;
     }
 
     /// The kvstore's history went back, or it is another kvstore: all that was known of keys and leases is void.
@@ -209,11 +213,7 @@ impl Sync {
             self.events.push_back(SyncEvent::LeaseLost { lease, cause: Arc::from("the kvstore's history went back") });
         }
         for local in self.names.values_mut() {
-            local.known = Known::default();
-            local.unsure = false;
-            local.lease = None;
-            // Nobody else did this: putting it again is no repair.
-            local.stored = false;
+            local.forget();
         }
         self.review_all(now);
     }

@@ -210,8 +210,12 @@ impl Watch {
         }
     }
 
-    /// Starts a full list: the consumer found that something is missing. Drop what is open and ask for the action.
+    /// Starts a full list: the consumer found that what it has does not fit. Drop what is open and ask for the action.
+    ///
+    /// Nothing is lost within one history. So this is another one, which may have been set back and have overtaken this
+    /// one while nobody looked, and the list will be told as such.
     pub fn relist(&mut self) {
+        self.history = self.history.map(History::ended);
         self.state = State::Listing(self.whole());
     }
 
@@ -324,7 +328,7 @@ impl Watch {
         let Page { revision, same_history, .. } = *page;
         if same_history && self.history.is_some() {
             // It was the same history after all: the names tell what was missed.
-            self.relist();
+            self.state = State::Listing(self.whole());
             return None;
         }
         self.history = Some(History { cluster, revision });

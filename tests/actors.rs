@@ -1,6 +1,7 @@
 //! The actors, on a paused clock where time matters.
 
 mod attaching;
+mod auditing;
 mod gating;
 mod leaving;
 mod observing;
@@ -45,7 +46,9 @@ pub(crate) fn config(backend: &MemoryBackend) -> Config {
 /// Runs a test in a system whose clock moves only when everybody waits; all actors in one arbiter.
 pub(crate) fn paused(test: impl Future<Output = ()>) {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-    actix_rt::System::with_tokio_rt(runtime).block_on(test);
+    // What never comes would let the clock run for ever.
+    let test = async { tokio::time::timeout(Duration::from_secs(30 * 86_400), test).await };
+    actix_rt::System::with_tokio_rt(runtime).block_on(test).expect("the test ends within a month");
 }
 
 /// Joins in the arbiter of the test.
@@ -71,13 +74,18 @@ impl Shadow {
 
     pub(crate) fn observer(&self) -> Observer<Node> {
         let addr = self.actor();
+        let observer = Self::at(&addr);
         // The address is kept: a subscription keeps nobody alive.
-        let observer = Observer::new(&addr).synced(addr.clone().recipient()).resynced(addr.clone().recipient());
         actix_rt::spawn(async move {
             let _kept = addr;
             std::future::pending::<()>().await;
         });
         observer
+    }
+
+    /// The observer at an address that somebody keeps.
+    pub(crate) fn at(addr: &Addr<Self>) -> Observer<Node> {
+        Observer::new(addr).synced(addr.clone().recipient()).resynced(addr.clone().recipient())
     }
 
     pub(crate) fn log(&self) -> Vec<String> {
@@ -86,6 +94,11 @@ impl Shadow {
 
     pub(crate) fn map(&self) -> BTreeMap<String, String> {
         self.0.lock().unwrap().map.clone()
+    }
+
+    #[cfg(feature = "etcd")]
+    pub(crate) fn clear_log(&self) {
+        self.0.lock().unwrap().log.clear();
     }
 
     fn change(&self, name: &str, old: Option<&Node>, new: Option<&Node>) {

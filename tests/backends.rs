@@ -42,7 +42,7 @@ macro_rules! etcd {
             use shared_store::backend::conformance::Harness;
             use shared_store::{Backend, Revision};
 
-            use crate::support::etcd::{EtcdServer, Version};
+            use crate::support::{Connect, EtcdServer, Version};
 
             struct Etcd(EtcdServer);
 

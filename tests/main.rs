@@ -7,4 +7,5 @@ mod backends;
 mod etcd;
 mod faulty;
 mod memory;
+#[cfg(feature = "etcd")]
 mod support;

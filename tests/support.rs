@@ -1,4 +1,16 @@
-//! What several tests need.
+//! Real etcds for these tests, and bad ways to them.
 
-#[cfg(feature = "etcd")]
-pub(crate) mod etcd;
+use shared_store::{EtcdBackend, EtcdConfig};
+pub(crate) use shared_store_support::{Cluster, EtcdServer, Mode, Proxy, Version};
+
+/// How tests reach an etcd.
+pub(crate) trait Connect {
+    /// A new collaborator's backend.
+    fn backend(&self) -> EtcdBackend;
+}
+
+impl Connect for EtcdServer {
+    fn backend(&self) -> EtcdBackend {
+        EtcdBackend::new(EtcdConfig::new([self.endpoint()])).expect("a good configuration")
+    }
+}

@@ -105,7 +105,8 @@ pub struct StateChanged(pub State);
 
 /// To whoever asked of a publisher: something is wrong with own keys or the canary. Only
 /// [`Conflict`](shared_store::sync::SyncEvent::Conflict), [`Lost`](shared_store::sync::SyncEvent::Lost),
-/// [`SetAside`](shared_store::sync::SyncEvent::SetAside), [`LeaseLost`](shared_store::sync::SyncEvent::LeaseLost) and
+/// [`SetAside`](shared_store::sync::SyncEvent::SetAside), [`LeaseLost`](shared_store::sync::SyncEvent::LeaseLost),
+/// [`HistoryWentBack`](shared_store::sync::SyncEvent::HistoryWentBack) and
 /// [`BackendFailed`](shared_store::sync::SyncEvent::BackendFailed).
 #[derive(Debug, Clone, PartialEq, Eq, Message)]
 #[rtype(result = "()")]

@@ -21,7 +21,7 @@ use crate::error::StoreError;
 use crate::messages::StateChanged;
 use crate::observer::{Observer, Sinks};
 use crate::sync::{Events, Inputs, SyncActor, log, now};
-use crate::watcher::{Deliver, Stop, WatcherActor};
+use crate::watcher::{Deliver, Distrust, Stop, WatcherActor};
 
 /// The actor that owns the cache: takes what the watcher delivers and what the owner wants, tells observers, and lets
 /// the sync write. A shell of [`Store`]; it never waits for the backend. Made by [`join`](crate::join()).
@@ -282,6 +282,11 @@ impl<K: Key> Handler<Events> for StoreActor<K> {
             match event {
                 SyncEvent::Done { ticket, result } => self.answer(ticket, result),
                 SyncEvent::Closed { left, .. } => self.flush(left, ctx),
+                SyncEvent::HistoryWentBack => {
+                    if let Some(children) = &self.children {
+                        children.watcher.do_send(Distrust);
+                    }
+                }
                 SyncEvent::SetAside { .. }
                 | SyncEvent::LeaseLost { .. }
                 | SyncEvent::BackendFailed(_)

@@ -121,6 +121,7 @@ pub(crate) fn log(event: &SyncEvent) {
     match event {
         SyncEvent::SetAside { name, cause } => tracing::error!(key = %name, %cause, "the kvstore refuses an own key"),
         SyncEvent::LeaseLost { lease, cause } => tracing::warn!(%lease, %cause, "lease is lost"),
+        SyncEvent::HistoryWentBack => tracing::warn!("a write was answered from another history: listing again"),
         SyncEvent::BackendFailed(cause) => tracing::warn!(%cause, "write failed, trying again"),
         SyncEvent::Conflict { name, revision, lease, policy } => {
             tracing::warn!(key = %name, %revision, %lease, ?policy, "another owner writes an own key");

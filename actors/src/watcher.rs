@@ -31,6 +31,8 @@ pub(crate) struct WatcherActor {
     store: WeakRecipient<Deliver>,
     /// Tells the audit that somebody asked.
     asked: Arc<Notify>,
+    /// Tells the watch that its history is in doubt.
+    distrusted: Arc<Notify>,
 }
 
 /// Stop: once this is answered nothing more is delivered.
@@ -43,9 +45,14 @@ pub(crate) struct Stop;
 #[rtype(result = "()")]
 pub(crate) struct BeginAudit;
 
+/// Something else found that the kvstore's history is another: list it.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Distrust;
+
 impl WatcherActor {
     pub(crate) fn new(backend: Arc<dyn Backend>, watch: Watch, store: WeakRecipient<Deliver>) -> Self {
-        Self { backend, watch: Some(watch), audit: None, store, asked: Arc::default() }
+        Self { backend, watch: Some(watch), audit: None, store, asked: Arc::default(), distrusted: Arc::default() }
     }
 
     /// Compares what was delivered with the kvstore from time to time.
@@ -62,7 +69,7 @@ impl Actor for WatcherActor {
         if let Some(watch) = self.watch.take() {
             let (backend, asked, store) = (Arc::clone(&self.backend), Arc::clone(&self.asked), self.store.clone());
             let auditor = Auditor { backend: Arc::clone(&backend), audit: self.audit.take(), asked, page: None };
-            let run = Run { backend, watch, auditor, store }.run();
+            let run = Run { backend, watch, auditor, distrusted: Arc::clone(&self.distrusted), store }.run();
             ctx.spawn(run.into_actor(self).map(|_, _, ctx| ctx.stop()));
         }
     }
@@ -84,11 +91,20 @@ impl Handler<BeginAudit> for WatcherActor {
     }
 }
 
+impl Handler<Distrust> for WatcherActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Distrust, _: &mut Self::Context) {
+        self.distrusted.notify_one();
+    }
+}
+
 /// The loop of the actor.
 struct Run {
     backend: Arc<dyn Backend>,
     watch: Watch,
     auditor: Auditor,
+    distrusted: Arc<Notify>,
     store: WeakRecipient<Deliver>,
 }
 
@@ -97,7 +113,7 @@ impl Run {
     async fn run(mut self) -> Result<(), MailboxError> {
         let mut stream: Option<Box<dyn WatchStream>> = None;
         loop {
-            let backend = Arc::clone(&self.backend);
+            let (backend, distrusted) = (Arc::clone(&self.backend), Arc::clone(&self.distrusted));
             let mut action = pin!(perform(&*backend, self.watch.action(), &mut stream));
             let outcome = loop {
                 tokio::select! {
@@ -111,6 +127,12 @@ impl Run {
                         if self.deliver(delivery).await? == Then::Anew {
                             break None;
                         }
+                    }
+                    // A watch that lists or waits already looks for itself.
+                    () = distrusted.notified(), if self.watch.in_step().is_some() => {
+                        let delivery = self.watch.distrust(BackendError::FutureRevision);
+                        self.deliver(delivery).await?;
+                        break None;
                     }
                 }
             };

@@ -78,6 +78,8 @@ pub(crate) enum Command {
     /// is put again. Memory grows with the keys of the file, not with those of others. stderr says when all keys are
     /// in, which keys are refused for good, and what else is wrong.
     Publish(PublishArgs),
+    /// Compare the cache with the kvstore at the same revision; exit code 1 if anything differs
+    Audit,
     /// Three collaborators on an embedded kvstore in this process
     Demo,
 }

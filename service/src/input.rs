@@ -7,12 +7,14 @@ use serde_json::value::RawValue;
 use shared_store_actors::{KeyName, Reader, Revision, SharedStore};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt};
 
+use crate::audit;
 use crate::document::Document;
 use crate::output::{Answer, quoted};
 
 /// A longer line is not a command: etcd takes no value above 1.5 MiB.
 const MAX_LINE: u64 = 8 << 20;
 const AT_LEAST_TIMEOUT: Duration = Duration::from_secs(10);
+const AUDIT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What is on stdin.
 #[derive(Debug)]
@@ -61,6 +63,7 @@ pub(crate) enum Op {
     Delete(KeyName),
     Get(String),
     AtLeast(Revision, Duration),
+    Audit(Duration),
     Status,
     List,
     Release,
@@ -122,6 +125,7 @@ pub(crate) fn parse(line: &[u8]) -> Command {
         "at_least" => raw.revision.ok_or("revision is missing".to_owned()).map(|revision| {
             Op::AtLeast(Revision(revision), raw.timeout_ms.map_or(AT_LEAST_TIMEOUT, Duration::from_millis))
         }),
+        "audit" => Ok(Op::Audit(raw.timeout_ms.map_or(AUDIT_TIMEOUT, Duration::from_millis))),
         "status" => Ok(Op::Status),
         "list" => Ok(Op::List),
         "release" => Ok(Op::Release),
@@ -152,6 +156,10 @@ pub(crate) async fn perform(store: &SharedStore<Document>, op: Op) -> Result<Ans
             Ok(()) => Ok(revision(store.reader().revision())),
             Err(error) => Err(text(&error)),
         },
+        Op::Audit(timeout) => match store.audit(timeout).await {
+            Ok(report) => Ok(Answer { revision: Some(report.revision), more: audit::members(&report) }),
+            Err(error) => Err(text(&error)),
+        },
         Op::Status => store.status().await.map(|status| status_answer(&status)).map_err(|error| text(&error)),
         Op::List => Ok(list_answer(store.reader())),
         Op::Release | Op::Close => Ok(Answer::default()),
@@ -167,12 +175,18 @@ fn status_answer(status: &shared_store_actors::Status) -> Answer {
         .collect();
     let more = format!(
         ",\"state\":\"{}\",\"cause\":{cause},\"entries\":{},\"own\":{},\"pending_writes\":{},\"undecodable\":{},\
+         \"relists\":{},\"other_histories\":{},\"doubts\":{},\"audited_keys\":{},\"audit_differences\":{},\
          \"set_aside\":[{}]",
         status.state.name(),
         status.entries,
         status.own,
         status.pending_writes,
         status.undecodable,
+        status.relists.lists.saturating_sub(1),
+        status.relists.other_histories,
+        status.relists.doubts,
+        status.audits.keys,
+        status.audits.differences,
         set_aside.join(",")
     );
     Answer { revision: Some(status.revision), more }

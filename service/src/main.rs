@@ -1,5 +1,6 @@
 //! The shared-store program: join, watch, list and publish keys from the command line.
 
+mod audit;
 mod cli;
 mod demo;
 mod document;
@@ -25,6 +26,7 @@ fn main() -> ! {
             Command::List(args) => read::list(&cli.common, &args).await,
             Command::Get(args) => read::get(&cli.common, &args).await,
             Command::Publish(args) => publish::run(&cli.common, &args).await,
+            Command::Audit => audit::run(&cli.common).await,
             Command::Demo => demo::run(&cli.common).await,
         }
     });

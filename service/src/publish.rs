@@ -141,6 +141,7 @@ impl Handler<Trouble> for Reporter {
             }
             SyncEvent::Lost { name } => format!("{of}lost {name}: left to its other owner"),
             SyncEvent::LeaseLost { lease, cause } => format!("{of}lease {lease} is lost: {cause}"),
+            SyncEvent::HistoryWentBack => format!("{of}the kvstore is another one: publishing again"),
             SyncEvent::BackendFailed(cause) => format!("{of}write failed, trying again: {cause}"),
             SyncEvent::Done { .. }
             | SyncEvent::Stored { .. }

@@ -104,7 +104,7 @@ fn a_round_that_was_asked_for_goes_at_once_with_values_and_then_all_is_as_before
     assert_eq!(&bench.audit.poll_request(bench.now, Some(header(6))).unwrap().range.start[..], b"p/a\0");
     let last = part(bench.answer(page(6, vec![], false)));
     assert_eq!((last.kind, last.last, last.revision), (Kind::Asked, true, Revision(6)));
-    assert_eq!(bench.audit.poll_request(bench.now, Some(header(6))), None);
+    assert_eq!((bench.audit.poll_request(bench.now, Some(header(6))), bench.audit.deadline()), (None, None));
 }
 
 #[test]

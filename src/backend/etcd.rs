@@ -68,6 +68,15 @@ impl EtcdBackend {
     }
 }
 
+#[cfg(feature = "test-kit")]
+impl EtcdBackend {
+    /// How many tasks run on the connections' thread: for tests that look for some left behind.
+    #[must_use]
+    pub fn tasks(&self) -> usize {
+        self.bulk.tasks()
+    }
+}
+
 #[async_trait]
 impl Backend for EtcdBackend {
     async fn list(&self, request: ListRequest) -> Result<ListPage, BackendError> {

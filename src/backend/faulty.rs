@@ -71,6 +71,7 @@ struct Script {
     /// How often the open watches were broken, and what the last break said.
     breaks: (u64, Option<BackendError>),
     muted: bool,
+    lossy: bool,
     max_events: Option<usize>,
 }
 
@@ -134,6 +135,12 @@ impl Faulty {
     /// Lets muted watches go on; they lose nothing.
     pub fn unmute_watches(&self) {
         self.script.send_modify(|script| script.muted = false);
+    }
+
+    /// Lets watches lose what happens from now on until [`heal`](Self::heal), and say nothing of it: what no kvstore may
+    /// do, and an audit finds.
+    pub fn lose_events(&self) {
+        self.script.send_modify(|script| script.lossy = true);
     }
 
     /// Cuts what watches tell into responses of at most `max_events` (0 for whole ones again), also inside a revision,

@@ -36,6 +36,7 @@ impl Publisher {
                 SyncEvent::Conflict { .. }
                 | SyncEvent::Done { .. }
                 | SyncEvent::Deleted { .. }
+                | SyncEvent::HistoryWentBack
                 | SyncEvent::BackendFailed(_) => {}
             }
             self.events.push_back(PublishEvent::Keys(event));
@@ -61,6 +62,7 @@ impl Publisher {
                 | SyncEvent::Deleted { .. }
                 | SyncEvent::SetAside { .. }
                 | SyncEvent::Lost { .. }
+                | SyncEvent::HistoryWentBack
                 | SyncEvent::BackendFailed(_) => {}
             }
             self.events.push_back(PublishEvent::Canary(event));

@@ -134,6 +134,7 @@ impl Names {
             | SyncEvent::SetAside { .. }
             | SyncEvent::LeaseLost { .. }
             | SyncEvent::BackendFailed(_)
+            | SyncEvent::HistoryWentBack
             | SyncEvent::Closed { .. } => None,
         }
     }

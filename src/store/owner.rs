@@ -149,6 +149,7 @@ impl<K: Key> Store<K> {
             SyncEvent::SetAside { .. }
             | SyncEvent::LeaseLost { .. }
             | SyncEvent::BackendFailed(_)
+            | SyncEvent::HistoryWentBack
             | SyncEvent::Closed { .. } => {}
         }
     }

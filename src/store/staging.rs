@@ -43,7 +43,7 @@ impl<K> Staging<K> {
     pub(super) fn add(
         &mut self,
         keys: PageKeys,
-        known: impl Fn(&KeyValue) -> Option<KeyName>,
+        mut known: impl FnMut(&KeyValue) -> Option<KeyName>,
         decode: impl Fn(&KeyValue) -> Option<Incoming<K>>,
         name: impl Fn(&KeyValue) -> Option<KeyName>,
     ) {

@@ -89,6 +89,11 @@ impl Known {
     pub(super) fn written(&self) -> Revision {
         self.state.map_or(self.as_of, |seen| seen.mod_revision)
     }
+
+    /// What a write of the key is compared with; 0 for one that does not exist.
+    pub(super) fn expected(&self) -> Revision {
+        self.state.map_or(Revision::ZERO, |seen| seen.mod_revision)
+    }
 }
 
 /// What a name needs.
@@ -248,6 +253,15 @@ impl Local {
         self.resisted = false;
         self.strikes = 0;
         self.last_strike = None;
+    }
+
+    /// What was known of the key is void, and nobody resists in another history.
+    pub(super) fn forget(&mut self) {
+        self.known = Known::default();
+        (self.unsure, self.lease) = (false, None);
+        // Nobody else did this: putting it again is no repair.
+        self.stored = false;
+        (self.resisted, self.strikes, self.last_strike) = (false, 0, None);
     }
 
     pub(super) fn give_up(&mut self) {

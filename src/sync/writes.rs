@@ -203,6 +203,7 @@ impl Sync {
             }
             Ok(WriteOutcome::Refused { revision, current: states }) if current => {
                 self.backoff.reset();
+                let mut went_back = false;
                 for (Written { name, expected, .. }, state) in writes.iter().zip(states) {
                     let Some(local) = self.names.get_mut(name) else { continue };
                     let seen = state.map(|kv| Seen {
@@ -214,12 +215,19 @@ impl Sync {
                     // Not knowing better is no resistance, and neither is that a dead lease took the key.
                     let dead = |seen: Seen| self.leases.ever_ours(seen.lease) && !self.leases.is_alive(seen.lease);
                     let unaware = local.known.as_of == Revision::ZERO || local.known.state.is_some_and(dead);
-                    local.resisted |= mismatch && !unaware;
+                    // We expected the best we know, which is newer than the answer that says otherwise.
+                    let known = !local.unsure && local.known.expected() == *expected;
+                    let contradicts = mismatch && revision < local.known.as_of && known;
+                    local.resisted |= mismatch && (!unaware || contradicts);
+                    went_back |= contradicts;
                     // The answer is at least as new as what it was compared with.
                     if revision >= local.known.as_of {
                         local.known = Known { as_of: revision, state: seen };
                         local.unsure = false;
                     }
+                }
+                if went_back && !std::mem::replace(&mut self.distrusted, true) {
+                    self.events.push_back(SyncEvent::HistoryWentBack);
                 }
             }
             Ok(_) => {}

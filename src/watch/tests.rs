@@ -255,6 +255,16 @@ fn a_resumed_watch_that_says_nothing_proves_itself_by_a_relist() {
 }
 
 #[test]
+fn a_relist_the_consumer_asks_for_is_of_another_history_however_far_that_has_got() {
+    let mut watch = reading(5);
+    watch.relist();
+    assert_eq!(listing(&watch), ListRequest { limit: listing::FIRST_PAGE, ..ListRequest::new(range()) });
+    let delivered = watch.handle(page(9, vec![put("a", 3)], false));
+    assert!(matches!(delivered, Some(Delivery::Page(Page { same_history: false, last: true, .. }))), "{delivered:?}");
+    assert_eq!(start(&watch), 10);
+}
+
+#[test]
 fn far_behind_it_relists_instead_of_replaying() {
     let mut watch = reading(10);
     breaks(&mut watch);

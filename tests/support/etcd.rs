@@ -1,16 +1,16 @@
 //! A real etcd for tests: free loopback ports, a temporary data directory, gone when dropped.
 
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use shared_store::{EtcdBackend, EtcdConfig};
 use tempfile::TempDir;
 
 /// Which etcd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Version {
+pub enum Version {
     /// Debian's 3.4.
     V34,
     /// 3.5 from PyPI.
@@ -23,7 +23,7 @@ impl Version {
             Self::V34 => ("ETCD_34", "etcd-3.4"),
             Self::V35 => ("ETCD_35", "etcd-3.5"),
         };
-        let tools = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(".tools").join(directory).join("etcd");
+        let tools = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../.tools").join(directory).join("etcd");
         let binary = std::env::var_os(variable).map_or_else(tools, PathBuf::from);
         assert!(binary.exists(), "{} is missing: `make tools` installs it", binary.display());
         binary
@@ -32,8 +32,11 @@ impl Version {
 
 /// A running etcd.
 #[derive(Debug)]
-pub(crate) struct EtcdServer {
+pub struct EtcdServer {
     version: Version,
+    name: String,
+    /// All members, itself included, as `--initial-cluster` wants them.
+    cluster: String,
     flags: Vec<String>,
     data: TempDir,
     client_port: u16,
@@ -43,36 +46,50 @@ pub(crate) struct EtcdServer {
 
 impl EtcdServer {
     /// Starts one and waits until it serves.
-    pub(crate) fn start(version: Version) -> Self {
+    pub fn start(version: Version) -> Self {
         Self::start_with(version, &[])
     }
 
     /// Starts one with more flags.
-    pub(crate) fn start_with(version: Version, flags: &[&str]) -> Self {
-        let flags = flags.iter().map(ToString::to_string).collect();
-        let data = tempfile::tempdir().expect("a temporary directory");
-        let mut server = Self { version, flags, data, client_port: 0, peer_port: 0, process: None };
+    pub fn start_with(version: Version, flags: &[&str]) -> Self {
         // A port found free may be taken before etcd binds it: then others are found.
         for _ in 0..10 {
-            (server.client_port, server.peer_port) = (free_port(), free_port());
-            if server.run() {
+            let mut server = Self::reserve(version, "test", flags);
+            server.spawn_in(&server.peer());
+            if server.is_ready() {
                 return server;
             }
         }
         panic!("etcd does not start");
     }
 
-    pub(crate) fn endpoint(&self) -> String {
+    /// Ports and a directory for a member; it does not run before it knows its cluster.
+    pub(crate) fn reserve(version: Version, name: &str, flags: &[&str]) -> Self {
+        let flags = flags.iter().map(ToString::to_string).collect();
+        let data = tempfile::tempdir().expect("a temporary directory");
+        let (client_port, peer_port) = (free_port(), free_port());
+        let (name, cluster) = (name.to_owned(), String::new());
+        Self { version, name, cluster, flags, data, client_port, peer_port, process: None }
+    }
+
+    /// How its cluster calls it.
+    pub(crate) fn peer(&self) -> String {
+        format!("{}=http://127.0.0.1:{}", self.name, self.peer_port)
+    }
+
+    /// Runs it for the first time, as a member of this cluster.
+    pub(crate) fn spawn_in(&mut self, cluster: &str) {
+        cluster.clone_into(&mut self.cluster);
+        self.spawn();
+    }
+
+    /// Where it serves.
+    pub fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.client_port)
     }
 
-    /// A new collaborator's backend.
-    pub(crate) fn backend(&self) -> EtcdBackend {
-        EtcdBackend::new(EtcdConfig::new([self.endpoint()])).expect("a good configuration")
-    }
-
     /// Ends it as a power failure would.
-    pub(crate) fn kill(&mut self) {
+    pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.kill().expect("the process is ours");
             process.wait().expect("the process is ours");
@@ -80,34 +97,94 @@ impl EtcdServer {
     }
 
     /// Starts it again with the same ports and data.
-    pub(crate) fn restart(&mut self) {
+    pub fn restart(&mut self) {
         self.kill();
-        assert!(self.run(), "etcd does not start again");
+        self.spawn();
+        assert!(self.is_ready(), "etcd does not start again");
+    }
+
+    /// Whether it was not killed; it may stand still.
+    pub fn is_running(&self) -> bool {
+        self.process.is_some()
     }
 
     /// Stops it for a while: it answers nothing, and its connections stay open.
-    pub(crate) fn pause(&self) {
+    pub fn pause(&self) {
         self.signal("STOP");
     }
 
     /// Lets it go on.
-    pub(crate) fn go_on(&self) {
+    pub fn go_on(&self) {
         self.signal("CONT");
     }
 
+    /// Lets it go on, or starts it again; it may not be ready yet.
+    pub(crate) fn go_on_or_spawn(&mut self) {
+        match self.process {
+            Some(_) => self.go_on(),
+            None => self.spawn(),
+        }
+    }
+
     /// Deletes its data; it must not be running.
-    pub(crate) fn wipe(&self) {
+    pub fn wipe(&self) {
         assert!(self.process.is_none(), "a running etcd cannot be wiped");
         std::fs::remove_dir_all(self.data.path().join("etcd")).expect("the directory is ours");
     }
 
-    /// Runs etcd's own command line against it.
-    pub(crate) fn etcdctl(&self, arguments: &[&str]) {
+    /// Runs etcd's own command line against it; what it prints.
+    pub fn etcdctl(&self, arguments: &[&str]) -> String {
         let etcdctl = Version::V34.binary().with_file_name("etcdctl");
         let mut command = Command::new(etcdctl);
         command.env("ETCDCTL_API", "3").args(["--endpoints", &self.endpoint()]).args(arguments);
         let output = command.output().expect("etcdctl runs");
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("it prints text")
+    }
+
+    /// Whether it is the leader of its cluster, as far as it knows.
+    pub(crate) fn is_leader(&self) -> bool {
+        let request = "POST /v3/maintenance/status HTTP/1.0\r\nContent-Length: 2\r\n\r\n{}";
+        let answer = self.process.as_ref().and_then(|_| ask(self.client_port, request)).unwrap_or_default();
+        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        let id = |name: &str| body.split_once(&format!("\"{name}\":\""))?.1.split('"').next();
+        id("leader").is_some() && id("leader") == id("member_id")
+    }
+
+    /// One of the numbers it tells of itself; 0 of one it does not know.
+    pub fn metric(&self, name: &str) -> u64 {
+        let answer = ask(self.client_port, "GET /metrics HTTP/1.0\r\n\r\n").expect("it answers");
+        let line = answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.and_then(|number| number.parse().ok()).unwrap_or(0)
+    }
+
+    /// A copy of its data; it must not be running.
+    pub fn backup(&self) -> TempDir {
+        assert!(self.process.is_none(), "the data of a running etcd cannot be copied");
+        let backup = tempfile::tempdir().expect("a temporary directory");
+        copy(&self.data.path().join("etcd"), backup.path());
+        backup
+    }
+
+    /// Replaces its data by a copy made before; it must not be running.
+    pub fn put_back(&self, backup: &TempDir) {
+        self.wipe();
+        copy(&backup.path().join("etcd"), self.data.path());
+    }
+
+    /// Replaces its data by a snapshot that `etcdctl snapshot save` made, in a cluster of this name; it must not be
+    /// running.
+    pub fn restore_snapshot(&self, snapshot: &Path, token: &str) {
+        self.wipe();
+        let data = self.data.path().join("etcd");
+        let peer = format!("http://127.0.0.1:{}", self.peer_port);
+        let (snapshot, data) = (snapshot.to_str().expect("UTF-8"), data.to_str().expect("UTF-8"));
+        let arguments = format!(
+            "snapshot restore {snapshot} --data-dir {data} --name {} --initial-cluster {} \
+             --initial-advertise-peer-urls {peer} --initial-cluster-token {token}",
+            self.name, self.cluster
+        );
+        self.etcdctl(&arguments.split(' ').collect::<Vec<_>>());
     }
 
     fn signal(&self, signal: &str) {
@@ -116,11 +193,11 @@ impl EtcdServer {
         assert!(status.expect("kill runs").success());
     }
 
-    fn run(&mut self) -> bool {
+    fn spawn(&mut self) {
         let (client, peer) = (self.endpoint(), format!("http://127.0.0.1:{}", self.peer_port));
         let mut command = Command::new(self.version.binary());
         command
-            .args(["--name", "test", "--heartbeat-interval", "10", "--election-timeout", "100"])
+            .args(["--name", &self.name, "--heartbeat-interval", "10", "--election-timeout", "100"])
             .args(["--logger", "zap", "--log-level", "error"])
             // Clients that look after their connections more often than every 5 s are thrown out otherwise.
             .arg("--grpc-keepalive-min-time=200ms")
@@ -128,7 +205,7 @@ impl EtcdServer {
             .arg(self.data.path().join("etcd"))
             .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
             .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
-            .args(["--initial-cluster", &format!("test={peer}")])
+            .args(["--initial-cluster", &self.cluster])
             .args(&self.flags)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -141,11 +218,10 @@ impl EtcdServer {
             command.env_remove(name);
         }
         self.process = Some(command.spawn().expect("etcd runs"));
-        self.wait_until_ready()
     }
 
     /// Whether it serves within ten seconds.
-    fn wait_until_ready(&mut self) -> bool {
+    pub(crate) fn is_ready(&mut self) -> bool {
         let deadline = Instant::now() + Duration::from_secs(10);
         while Instant::now() < deadline {
             if let Some(Ok(Some(_))) = self.process.as_mut().map(Child::try_wait) {
@@ -168,18 +244,38 @@ impl Drop for EtcdServer {
     }
 }
 
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("a bound socket").port()
+fn copy(from: &Path, into: &Path) {
+    let status = Command::new("cp").args(["-r", "--sparse=always"]).args([from, into]).status();
+    assert!(status.expect("cp runs").success());
+}
+
+/// A port nobody listens on, from below those the system gives to clients: none of them takes it while its server is
+/// down.
+pub(crate) fn free_port() -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let ports = 10_000..32_000_u32;
+    let count = ports.end - ports.start;
+    // Processes that test at the same time begin at different ports.
+    let first = std::process::id().wrapping_mul(2_654_435_761) % count;
+    let port = || {
+        let port = ports.start + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % count;
+        u16::try_from(port).ok().filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+    };
+    (0..count).find_map(|_| port()).expect("a free port")
 }
 
 /// Whether etcd says that it is healthy, which it does once it has a leader.
 fn healthy(port: u16) -> bool {
+    ask(port, "GET /health HTTP/1.0\r\n\r\n").is_some_and(|answer| answer.contains("true"))
+}
+
+/// What etcd answers over HTTP, headers included.
+fn ask(port: u16, request: &str) -> Option<String> {
     use std::io::{Read, Write};
-    let Ok(mut stream) = std::net::TcpStream::connect(("127.0.0.1", port)) else { return false };
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    stream.write_all(request.as_bytes()).ok()?;
     let mut answer = String::new();
-    stream.set_read_timeout(Some(Duration::from_secs(5))).is_ok()
-        && stream.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").is_ok()
-        && stream.read_to_string(&mut answer).is_ok()
-        && answer.contains("true")
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer)
 }

@@ -20,7 +20,7 @@ use crate::messages::{Close, Release, Trouble};
 use crate::place::Place;
 use crate::store::{Abandon, all_of, at_once, later};
 use crate::sync::{log, now, perform};
-use crate::watcher::{Deliver, Stop, WatcherActor};
+use crate::watcher::{Deliver, Distrust, Stop, WatcherActor};
 
 /// Own these keys.
 #[derive(Debug, Message)]
@@ -135,7 +135,12 @@ impl PublisherActor {
                 let waiting = self.deletes.remove(ticket);
                 waiting.map(|waiting| waiting.send(result.clone().map_err(StoreError::from)));
             }
-            PublishEvent::Keys(event) | PublishEvent::Canary(event) => log(event),
+            PublishEvent::Keys(event) | PublishEvent::Canary(event) => {
+                log(event);
+                if let (SyncEvent::HistoryWentBack, Some(watcher)) = (event, &self.watcher) {
+                    watcher.do_send(Distrust);
+                }
+            }
             PublishEvent::Synced { ticket } => {
                 let waiting = self.syncing.remove(ticket);
                 waiting.map(|waiting| waiting.send(self.publisher.status()));
@@ -187,6 +192,7 @@ fn is_trouble(event: &PublishEvent) -> bool {
             | SyncEvent::Lost { .. }
             | SyncEvent::SetAside { .. }
             | SyncEvent::LeaseLost { .. }
+            | SyncEvent::HistoryWentBack
             | SyncEvent::BackendFailed(_) => true,
             SyncEvent::Done { .. }
             | SyncEvent::Stored { .. }

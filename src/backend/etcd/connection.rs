@@ -112,6 +112,11 @@ impl Connection {
         }
     }
 
+    #[cfg(feature = "test-kit")]
+    pub(super) fn tasks(&self) -> usize {
+        self.worker.handle().map_or(0, |handle| handle.metrics().num_alive_tasks())
+    }
+
     async fn attempts<T, F>(&self, timeout: Duration, call: impl Fn(Client) -> F) -> Result<T, BackendError>
     where
         F: Future<Output = Result<T, etcd_client::Error>>,

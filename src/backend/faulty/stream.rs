@@ -38,14 +38,14 @@ impl WatchStream for FaultyWatch {
 
     async fn next(&mut self) -> Result<WatchResponse, BackendError> {
         loop {
-            let (muted, max_events) = {
+            let (muted, lossy, max_events) = {
                 let script = self.script.borrow_and_update();
                 if let (breaks, Some(error)) = &script.breaks
                     && *breaks != self.breaks
                 {
                     return Err(error.clone());
                 }
-                (script.muted, script.max_events)
+                (script.muted, script.lossy, script.max_events)
             };
             if !muted && let Some(response) = self.pending.pop_front() {
                 return Ok(response);
@@ -54,6 +54,7 @@ impl WatchStream for FaultyWatch {
                 biased;
                 _ = self.script.changed() => {}
                 response = self.inner.next(), if !muted => match response? {
+                    WatchResponse::Events(_) if lossy => {}
                     WatchResponse::Events(events) => self.pending = fragments(events, max_events),
                     progress @ WatchResponse::Progress(_) => return Ok(progress),
                 },

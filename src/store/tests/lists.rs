@@ -105,6 +105,19 @@ fn keys_that_are_not_ours_are_not_there() {
     assert_eq!(bench.shown(), ["a=1"]);
 }
 
+/// It was set back and has overtaken what we have, while nobody looked.
+#[test]
+fn a_list_that_shows_a_key_older_than_it_was_is_refused() {
+    let keys = [kv("a", "1", 3), kv("b", "2", 9)];
+    let older = vec![kv("a", "1", 3), kv("b", "1", 4)];
+    for keys_of_page in [PageKeys::Full(older.clone()), PageKeys::Names(older)] {
+        let mut bench = Bench::listed(&keys, 9);
+        let page = Bench::page(true, true, 20, keys_of_page);
+        assert_eq!(bench.store.deliver(bench.now, page), Err(Refused::Inconsistent));
+        assert_eq!(bench.shown(), ["a=1", "b=2"]);
+    }
+}
+
 #[test]
 fn another_history_is_told_as_such_and_everything_known_of_writes_is_void() {
     let mut bench = Bench::listed(&[kv("a", "1", 8), kv("b", "2", 9)], 9);

@@ -339,6 +339,7 @@ impl Sim {
                 | SyncEvent::SetAside { .. }
                 | SyncEvent::LeaseLost { .. }
                 | SyncEvent::BackendFailed(_)
+                | SyncEvent::HistoryWentBack
                 | SyncEvent::Closed { .. } => {}
             }
         }

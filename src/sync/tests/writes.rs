@@ -240,3 +240,19 @@ fn the_interval_is_stretched_with_the_number_of_owners() {
         assert_eq!(sync.stretch, stretch, "{owners}");
     }
 }
+
+#[test]
+fn a_kvstore_that_went_back_is_told_once_and_not_asked_without_a_pause() {
+    let mut world = World::new(&config());
+    let backup = world.kv.clone();
+    world.put("a", "1");
+    world.kv.restore(&backup, world.now);
+    // The watch says nothing; the lease is found lost.
+    world.pass(secs(600));
+    let told = world.events.iter().filter(|event| **event == SyncEvent::HistoryWentBack).count();
+    assert_eq!(told, 1, "the watch is to look at it");
+    assert!(world.count(is_write) < 40, "{} writes in ten minutes", world.count(is_write));
+    world.sync.forget(world.now);
+    world.run();
+    assert_eq!(world.value("a").as_deref(), Some("1"));
+}

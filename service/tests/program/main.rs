@@ -1,82 +1,15 @@
 //! The program as its users run it, on the embedded kvstore.
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests, too")]
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, Command, Output, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+#[cfg(feature = "etcd")]
+mod etcd;
+mod running;
+
+use std::io::Write;
 
 use serde_json::Value;
 
-/// Long enough for a loaded machine; a test that waits so long has failed.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-fn program(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_shared-store"));
-    command.args(arguments).env_remove("SHARED_STORE_ENDPOINTS").env_remove("SHARED_STORE_PASSWORD");
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
-
-/// Runs it with an empty stdin to its end.
-fn run(arguments: &[&str]) -> Output {
-    program(arguments).stdin(Stdio::null()).output().unwrap()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
-
-/// A running program whose stdout is read line by line.
-struct Running {
-    process: Child,
-    stdin: Option<ChildStdin>,
-    lines: Receiver<String>,
-    waiting: Vec<Value>,
-}
-
-impl Running {
-    fn start(arguments: &[&str]) -> Self {
-        let mut process = program(arguments).stderr(Stdio::null()).spawn().unwrap();
-        let stdout = BufReader::new(process.stdout.take().unwrap());
-        let (sender, lines) = channel();
-        std::thread::spawn(move || stdout.lines().try_for_each(|line| sender.send(line.unwrap())));
-        let stdin = process.stdin.take();
-        Self { process, stdin, lines, waiting: Vec::new() }
-    }
-
-    fn say(&mut self, line: &str) {
-        writeln!(self.stdin.as_mut().unwrap(), "{line}").unwrap();
-    }
-
-    /// The next line of this type. Others wait for their turn: notifications and replies have no common order.
-    fn next(&mut self, of_type: &str) -> Value {
-        loop {
-            if let Some(index) = self.waiting.iter().position(|line| line["type"] == of_type) {
-                return self.waiting.remove(index);
-            }
-            let line = self.lines.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no {of_type} line"));
-            self.waiting.push(serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line}: {error}")));
-        }
-    }
-
-    /// All lines to the end, and the exit code.
-    fn end(mut self) -> (Vec<Value>, i32) {
-        self.stdin = None;
-        let lines = std::iter::from_fn(|| self.lines.recv_timeout(PATIENCE).ok());
-        let mut all = std::mem::take(&mut self.waiting);
-        all.extend(lines.map(|line| serde_json::from_str::<Value>(&line).unwrap()));
-        (all, self.process.wait().unwrap().code().unwrap())
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have ended.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
+use self::running::{Running, run, stderr};
 
 const JOIN: [&str; 5] = ["--prefix", "p", "--output", "json", "join"];
 
@@ -108,7 +41,7 @@ fn a_bad_line_is_answered_and_the_program_goes_on() {
     for line in ["garbage", "{}", r#"{"op":"update","name":""}"#, "[1,2", r#"{"op":"fly"}"#, ""] {
         program.say(line);
     }
-    program.stdin.as_mut().unwrap().write_all(b"\xff\xfe\n").unwrap();
+    program.stdin().write_all(b"\xff\xfe\n").unwrap();
     for _ in 0..6 {
         let reply = program.next("reply");
         assert_eq!(reply["ok"], false, "{reply}");
@@ -135,8 +68,7 @@ fn close_and_release_are_commands_and_are_answered() {
 fn a_signal_closes_it() {
     let mut program = Running::start(&[&JOIN[..], &["--key", "a=1"]].concat());
     assert_eq!(program.next("update")["name"], "a");
-    let status = Command::new("kill").args(["-TERM", &program.process.id().to_string()]).status().unwrap();
-    assert!(status.success());
+    program.signal("TERM");
     assert_eq!(program.next("delete")["name"], "a");
     let (rest, code) = program.end();
     assert_eq!((code, &rest.last().unwrap()["state"]), (0, &"closed".into()));
@@ -194,6 +126,22 @@ fn watch_until_synced_prints_what_is_there_and_ends() {
     assert_eq!(output.status.code(), Some(0));
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains(r#""type":"synced""#), "{text}");
+}
+
+#[test]
+fn an_audit_that_finds_nothing_ends_with_0_and_is_a_command_of_join_too() {
+    let output = run(&["--prefix", "p", "audit"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(output.stdout, b"audit: 0 keys compared at revision 1, 0 differences\n");
+    let mut program = Running::start(&[&JOIN[..], &["--key", "a=1"]].concat());
+    program.next("update");
+    program.say(r#"{"id":1,"op":"audit"}"#);
+    let reply = program.next("reply");
+    assert_eq!((&reply["keys"], &reply["differences"]), (&1.into(), &Value::Array(vec![])));
+    program.say(r#"{"id":2,"op":"status"}"#);
+    let status = program.next("reply");
+    assert_eq!((&status["audited_keys"], &status["audit_differences"]), (&1.into(), &0.into()));
+    assert_eq!(program.end().1, 0);
 }
 
 #[test]

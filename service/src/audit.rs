@@ -1,0 +1,46 @@
+//! `audit`: the cache against the kvstore at the same revision.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use shared_store_actors::{AuditReport, join};
+
+use crate::cli::{Common, Format};
+use crate::document::Document;
+use crate::output::quoted;
+use crate::setup::{self, Failure};
+
+pub(crate) async fn run(common: &Common) -> Result<(), Failure> {
+    let store = join::<Document>(setup::config(common)?).await?;
+    let report = store.audit(common.list_timeout).await.map_err(Failure::promise)?;
+    store.release().await?;
+    let line = match common.output {
+        Format::Json => format!("{{\"type\":\"audit\",\"revision\":{}{}}}\n", report.revision, members(&report)),
+        Format::Text => text(&report),
+    };
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush())?;
+    match report.differences.len() {
+        0 => Ok(()),
+        count => Err(Failure::promise(format_args!("{count} keys differ between the cache and the kvstore"))),
+    }
+}
+
+/// The report's members of a JSON object, each with a comma before it.
+pub(crate) fn members(report: &AuditReport) -> String {
+    let differences = report.differences.iter().map(|difference| {
+        let (name, kind) = (quoted(difference.name.as_str()), quoted(&difference.kind.to_string()));
+        format!("{{\"name\":{name},\"difference\":{kind},\"explained\":{}}}", difference.kind.is_explained())
+    });
+    format!(",\"keys\":{},\"differences\":[{}]", report.keys, differences.collect::<Vec<_>>().join(","))
+}
+
+fn text(report: &AuditReport) -> String {
+    let (keys, revision, count) = (report.keys, report.revision, report.differences.len());
+    let mut text = format!("audit: {keys} keys compared at revision {revision}, {count} differences\n");
+    for difference in &report.differences {
+        // Writing to a text cannot fail.
+        let _ = writeln!(text, "{}: {}", difference.name, difference.kind);
+    }
+    text
+}

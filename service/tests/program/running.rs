@@ -1,0 +1,105 @@
+//! The program, running.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// Long enough for a loaded machine; a test that waits so long has failed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn program(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_shared-store"));
+    command.args(arguments).env_remove("SHARED_STORE_ENDPOINTS").env_remove("SHARED_STORE_PASSWORD");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Runs it with an empty stdin to its end.
+pub(crate) fn run(arguments: &[&str]) -> Output {
+    program(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+pub(crate) fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// A running program whose stdout is read line by line.
+pub(crate) struct Running {
+    process: Child,
+    stdin: Option<ChildStdin>,
+    lines: Receiver<String>,
+    waiting: Vec<Value>,
+}
+
+impl Running {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        let mut process = program(arguments).stderr(Stdio::null()).spawn().unwrap();
+        let stdout = BufReader::new(process.stdout.take().unwrap());
+        let (sender, lines) = channel();
+        std::thread::spawn(move || stdout.lines().try_for_each(|line| sender.send(line.unwrap())));
+        let stdin = process.stdin.take();
+        Self { process, stdin, lines, waiting: Vec::new() }
+    }
+
+    pub(crate) fn say(&mut self, line: &str) {
+        writeln!(self.stdin(), "{line}").unwrap();
+    }
+
+    /// The next line of this type. Others wait for their turn: notifications and replies have no common order.
+    pub(crate) fn next(&mut self, of_type: &str) -> Value {
+        loop {
+            if let Some(index) = self.waiting.iter().position(|line| line["type"] == of_type) {
+                return self.waiting.remove(index);
+            }
+            let line = self.lines.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no {of_type} line"));
+            self.waiting.push(serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line}: {error}")));
+        }
+    }
+
+    /// The first line of this type that fits; others wait for their turn.
+    pub(crate) fn find(&mut self, of_type: &str, fits: impl Fn(&Value) -> bool) -> Value {
+        let mut passed = Vec::new();
+        loop {
+            let line = self.next(of_type);
+            if fits(&line) {
+                self.waiting.splice(..0, passed);
+                return line;
+            }
+            passed.push(line);
+        }
+    }
+
+    /// So many lines of this type.
+    pub(crate) fn take(&mut self, of_type: &str, count: usize) -> Vec<Value> {
+        (0..count).map(|_| self.next(of_type)).collect()
+    }
+
+    pub(crate) fn stdin(&mut self) -> &mut ChildStdin {
+        self.stdin.as_mut().unwrap()
+    }
+
+    pub(crate) fn signal(&self, signal: &str) {
+        let status = Command::new("kill").args([&format!("-{signal}"), &self.process.id().to_string()]).status();
+        assert!(status.unwrap().success());
+    }
+
+    /// All lines to the end, and the exit code.
+    pub(crate) fn end(mut self) -> (Vec<Value>, i32) {
+        self.stdin = None;
+        let lines = std::iter::from_fn(|| self.lines.recv_timeout(PATIENCE).ok());
+        let mut all = std::mem::take(&mut self.waiting);
+        all.extend(lines.map(|line| serde_json::from_str::<Value>(&line).unwrap()));
+        (all, self.process.wait().unwrap().code().unwrap())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

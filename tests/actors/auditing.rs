@@ -1,0 +1,196 @@
+//! Comparing the cache with the kvstore, and doubting what it says.
+
+use shared_store::backend::faulty::{Faulty, Op, When};
+use shared_store::backend::{Backend, ListRequest, WriteAction};
+use shared_store::{DeletionGuard, KeyName, LeaseId};
+use shared_store_actors::{AuditError, BackendError, DifferenceKind, State};
+
+use super::owning::meddle;
+use super::*;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// A store that is in step, its observer's map, and a kvstore that can lose events.
+async fn watching(set: impl FnOnce(Config) -> Config) -> (MemoryBackend, Faulty, SharedStore<Node>, Shadow) {
+    let (memory, shadow) = (MemoryBackend::new(), Shadow::default());
+    for n in 0..10 {
+        put(&memory, &n.to_string()).await;
+    }
+    let backend = Faulty::new(memory.clone());
+    let config = set(config(&memory).backend(backend.clone()));
+    let store = join::<Node>(config).observer(shadow.observer()).arbiter(Arbiter::current()).await.unwrap();
+    synced(&store).await;
+    (memory, backend, store, shadow)
+}
+
+async fn put(backend: &MemoryBackend, name: &str) -> Revision {
+    let value = serde_json::to_vec(&node(name, "1")).unwrap().into();
+    meddle(backend, name, WriteAction::Put { value, lease: LeaseId::NONE }).await
+}
+
+async fn synced(store: &SharedStore<Node>) {
+    let mut state = store.reader().state();
+    while state != State::Synced {
+        state = store.reader().state_changed(&state).await;
+    }
+}
+
+#[test]
+fn what_a_watch_lost_is_found_by_the_rolling_audit_and_mended() {
+    paused(async {
+        let (memory, backend, store, shadow) = watching(|config| config.audit_interval(60 * MINUTE)).await;
+        backend.lose_events();
+        put(&memory, "lost").await;
+        meddle(&memory, "3", WriteAction::Delete).await;
+        tokio::time::sleep(MINUTE / 60).await;
+        backend.heal();
+        let last = put(&memory, "seen").await;
+        settled(&store, last).await;
+        assert!(!shadow.map().contains_key("lost") && shadow.map().contains_key("3"), "nobody noticed");
+        tokio::time::sleep(125 * MINUTE).await;
+        synced(&store).await;
+        assert!(shadow.map().contains_key("lost") && !shadow.map().contains_key("3"), "{:?}", shadow.log());
+        let status = store.status().await.unwrap();
+        assert_eq!((status.audits.differences, status.relists.lists), (2, 2));
+        assert!(status.audits.rounds >= 1);
+    });
+}
+
+#[test]
+fn an_audit_on_demand_says_what_differs_and_the_next_one_finds_nothing() {
+    paused(async {
+        let (memory, backend, store, _shadow) = watching(|config| config.audit_interval(Duration::ZERO)).await;
+        let clean = store.audit(MINUTE).await.unwrap();
+        assert_eq!((clean.keys, clean.differences.len()), (10, 0));
+        backend.lose_events();
+        let lost = put(&memory, "lost").await;
+        tokio::time::sleep(MINUTE).await;
+        backend.heal();
+        let next = put(&memory, "seen").await;
+        settled(&store, next).await;
+        let report = store.audit(MINUTE).await.unwrap();
+        let found: Vec<_> = report.unexplained().map(|found| (found.name.as_str(), found.kind)).collect();
+        assert_eq!(found, [("lost", DifferenceKind::Missing { kvstore: lost })]);
+        synced(&store).await;
+        assert_eq!(store.audit(MINUTE).await.unwrap().unexplained().count(), 0);
+        assert_eq!(store.reader().len(), 12);
+    });
+}
+
+#[test]
+fn an_audit_that_hangs_holds_up_no_event_and_ends_at_its_timeout() {
+    paused(async {
+        let (memory, backend, store, shadow) = watching(|config| config).await;
+        backend.hold(Op::List, When::After);
+        let asked = actix_rt::spawn({
+            let store = store.clone();
+            async move { store.audit(MINUTE).await }
+        });
+        backend.arrived(Op::List, 2).await;
+        let last = put(&memory, "a").await;
+        settled(&store, last).await;
+        assert!(shadow.map().contains_key("a"));
+        let error = asked.await.unwrap().unwrap_err();
+        assert_eq!(error, AuditError::TimedOut { after: MINUTE, cause: "no answer".into() });
+        backend.release(Op::List);
+        for keys in [10, 11] {
+            // The first is the one that hung, to which the new key came too late.
+            let report = store.audit(MINUTE).await.unwrap();
+            assert_eq!((report.keys, report.differences.len()), (keys, 0));
+        }
+    });
+}
+
+#[test]
+fn an_audit_of_a_broken_store_waits_for_it_and_says_why_it_waited_in_vain() {
+    paused(async {
+        let (_, backend, store, _shadow) = watching(|config| config).await;
+        backend.fail(Op::Watch, usize::MAX, When::Before, BackendError::unreachable("down"));
+        backend.break_watches(BackendError::unavailable("cut"));
+        store.reader().state_changed(&State::Synced).await;
+        let error = store.audit(MINUTE).await.unwrap_err();
+        assert!(matches!(&error, AuditError::TimedOut { cause, .. } if cause.contains("down")), "{error}");
+        backend.heal();
+        assert_eq!(store.audit(MINUTE).await.unwrap().keys, 10);
+        store.close().await.unwrap();
+        assert_eq!(store.audit(MINUTE).await, Err(AuditError::Closed));
+    });
+}
+
+#[test]
+fn a_restored_kvstore_behind_a_silent_watch_is_found_by_the_audit() {
+    paused(async {
+        let set = |config: Config| config.audit_interval(10 * MINUTE).watch_timeout(1000 * MINUTE);
+        let (memory, backend, store, shadow) = watching(set).await;
+        let backup = memory.backup();
+        let last = put(&memory, "later").await;
+        settled(&store, last).await;
+        backend.mute_watches();
+        memory.restore(&backup);
+        tokio::time::sleep(20 * MINUTE).await;
+        backend.unmute_watches();
+        synced(&store).await;
+        assert!(!shadow.map().contains_key("later"), "{:?}", shadow.log());
+        assert_eq!(store.status().await.unwrap().relists.other_histories, 1);
+    });
+}
+
+/// A guard for few keys.
+fn guard(config: Config) -> Config {
+    config.deletion_guard(DeletionGuard { percent: 50, min_keys: 5, hold: MINUTE })
+}
+
+#[test]
+fn a_mass_deletion_is_told_after_a_second_look() {
+    paused(async {
+        let (memory, backend, store, shadow) = watching(guard).await;
+        let writes = (0..9).map(|n| {
+            let path = Prefix::new("nodes").unwrap().path(&KeyName::new(n.to_string()).unwrap());
+            shared_store::backend::Write {
+                path,
+                expect: shared_store::backend::Expect::Any,
+                action: WriteAction::Delete,
+            }
+        });
+        backend.hold(Op::List, When::Before);
+        memory.write(writes.collect()).await.unwrap();
+        let doubtful = store.reader().state_changed(&State::Synced).await;
+        assert!(doubtful.to_string().contains("9 of 10 keys are gone: asking again"), "{doubtful}");
+        backend.arrived(Op::List, 2).await;
+        assert_eq!((shadow.map().len(), store.reader().len()), (10, 10));
+        backend.release(Op::List);
+        synced(&store).await;
+        assert_eq!((store.reader().len(), store.status().await.unwrap().relists.doubts), (1, 1));
+    });
+}
+
+#[test]
+fn owners_fill_an_empty_kvstore_before_anybody_is_told_that_it_was_empty() {
+    paused(async {
+        let (memory, theirs) = (MemoryBackend::new(), Shadow::default());
+        let empty = memory.backup();
+        let owner = join(guard(config(&memory))).arbiter(Arbiter::current()).await.unwrap();
+        let keys = (0..10).map(|n| node(&n.to_string(), "1")).collect();
+        owner.update_local_keys(keys).await.unwrap();
+        while owner.reader().len() < 10 {
+            owner.reader().clone().changed().await.unwrap();
+        }
+        let other = join(guard(config(&memory))).observer(theirs.observer()).arbiter(Arbiter::current()).await.unwrap();
+        synced(&other).await;
+        // Or the revisions are used up again before anybody can notice.
+        for _ in 0..10 {
+            put(&memory, "x").await;
+            meddle(&memory, "x", WriteAction::Delete).await;
+        }
+        settled(&other, memory.revision()).await;
+        let told = theirs.log().len();
+        memory.restore(&empty);
+        // Progress that runs backwards tells.
+        other.reader().state_changed(&State::Synced).await;
+        synced(&other).await;
+        tokio::time::sleep(2 * MINUTE).await;
+        let page = memory.list(ListRequest::new(Prefix::new("nodes").unwrap().range())).await.unwrap();
+        assert_eq!((page.kvs.len(), other.reader().len()), (10, 10));
+        assert_eq!(theirs.log()[told..], ["resynced"], "nothing was ever gone");
+    });
+}

@@ -1,0 +1,96 @@
+//! Joining where etcd does not answer: the cause is told on one line, in time, and nothing goes on afterwards.
+
+use std::time::Instant;
+
+use shared_store_actors::{Config, JoinError, join};
+
+use super::*;
+use crate::support::{Mode, Proxy};
+
+const LIST_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What joining there fails with.
+async fn cause(endpoint: &str) -> String {
+    let etcd = EtcdConfig::new([endpoint])
+        .call_timeout(Duration::from_millis(300))
+        .connect_timeout(Duration::from_millis(300))
+        .keep_alive(Duration::from_millis(500), Duration::from_millis(500));
+    let config = Config::new(prefix()).backend(EtcdBackend::new(etcd).unwrap()).list_timeout(LIST_TIMEOUT);
+    let began = Instant::now();
+    let error = join::<Node>(config).await.unwrap_err();
+    assert!(began.elapsed() < LIST_TIMEOUT + Duration::from_secs(2), "it took {:?}", began.elapsed());
+    println!("join: {:.2} s, {error}", began.elapsed().as_secs_f64());
+    assert!(matches!(error, JoinError::ListTimeout { .. }), "{error:?}");
+    let text = error.to_string();
+    assert!(!text.contains('\n') && text.contains(endpoint), "{text}");
+    text
+}
+
+#[test]
+fn where_nobody_listens_the_refusal_is_told() {
+    on_etcd(async {
+        let server = EtcdServer::start(Version::V35);
+        let endpoint = server.endpoint();
+        drop(server);
+        assert!(cause(&endpoint).await.contains("connection refused"));
+    });
+}
+
+#[test]
+fn where_etcd_stands_still_the_silence_is_told() {
+    on_etcd(async {
+        let server = EtcdServer::start(Version::V35);
+        server.pause();
+        assert!(cause(&server.endpoint()).await.contains("no answer within"));
+    });
+}
+
+#[test]
+fn where_connections_are_taken_and_bytes_vanish_the_silence_is_told() {
+    on_etcd(async {
+        let server = EtcdServer::start(Version::V35);
+        for mode in [Mode::BlackHole, Mode::StallAnswers] {
+            let proxy = Proxy::to(&server.endpoint());
+            proxy.set(mode);
+            assert!(cause(&proxy.endpoint()).await.contains("no answer within"));
+        }
+    });
+}
+
+#[test]
+fn where_not_even_connections_are_taken_that_it_is_out_of_reach_is_told() {
+    on_etcd(async {
+        // A queue of one that nobody empties: the system drops what would be the next connection.
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(1).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut queue = Vec::new();
+        while let Ok(connected) =
+            tokio::time::timeout(Duration::from_millis(200), tokio::net::TcpStream::connect(address)).await
+        {
+            queue.push(connected.unwrap());
+        }
+        let text = cause(&format!("http://{address}")).await;
+        assert!(text.contains("cannot reach etcd") || text.contains("no answer within"), "{text}");
+    });
+}
+
+#[test]
+fn after_a_join_that_failed_nobody_connects_any_more() {
+    on_etcd(async {
+        let server = EtcdServer::start(Version::V35);
+        let proxy = Proxy::to(&server.endpoint());
+        proxy.set(Mode::StallAnswers);
+        cause(&proxy.endpoint()).await;
+        assert!(proxy.connections() > 0);
+        let connected = async {
+            let before = proxy.connections();
+            while proxy.connections() == before {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        // Longer than any back-off that may have begun by then.
+        assert!(tokio::time::timeout(Duration::from_secs(6), connected).await.is_err(), "somebody goes on");
+    });
+}

@@ -1,0 +1,138 @@
+//! A cluster of three, some of whose members fail.
+
+use super::three::Three;
+use super::*;
+use crate::support::Mode;
+
+/// Everybody writes while this happens to the leader, until the cluster is whole again.
+async fn leader(version: Version, what: &str, fail: fn(&mut EtcdServer), mend: fn(&mut EtcdServer)) {
+    let mut three = Three::start_on_three_members(version).await;
+    let leader = three.etcd.leader();
+    three.fault(what);
+    three.all_write(2).await;
+    fail(&mut three.etcd.members[leader]);
+    three.mended();
+    // Without it.
+    three.converged().await;
+    three.nothing_else_was_gone();
+    mend(&mut three.etcd.members[leader]);
+    three.all_write(3).await;
+    three.converged().await;
+    three.nothing_else_was_gone();
+    three.end().await;
+}
+
+#[test]
+fn a_leader_killed_with_writes_in_flight_loses_none_of_them() {
+    on_etcd(leader(Version::V34, "leader killed", EtcdServer::kill, EtcdServer::restart));
+}
+
+#[test]
+fn a_leader_that_stands_still_is_left() {
+    on_etcd(leader(Version::V35, "leader stopped", |leader| leader.pause(), |leader| leader.go_on()));
+}
+
+#[test]
+fn only_those_connected_to_a_follower_notice_that_it_is_killed() {
+    on_etcd(async {
+        let mut three = Three::start_on_three_members(Version::V34).await;
+        let follower = (three.etcd.leader() + 1) % 3;
+        three.fault("follower killed");
+        three.etcd.members[follower].kill();
+        // Each began at the member of its own number.
+        three.notices(follower).await;
+        three.all_write(2).await;
+        three.mended();
+        three.converged().await;
+        three.nothing_else_was_gone();
+        three.etcd.members[follower].restart();
+        three.end().await;
+    });
+}
+
+#[test]
+fn without_a_quorum_all_say_so_until_there_is_one_again() {
+    on_etcd(async {
+        let mut three = Three::start_on_three_members(Version::V35).await;
+        let leader = three.etcd.leader();
+        let followers = [(leader + 1) % 3, (leader + 2) % 3];
+        three.fault("quorum lost: two followers stopped");
+        followers.iter().for_each(|member| three.etcd.members[*member].pause());
+        three.all_notice().await;
+        three.all_write(2).await;
+        three.stays_stale(Duration::from_secs(2)).await;
+        followers.iter().for_each(|member| three.etcd.members[*member].go_on());
+        three.mended();
+        three.converged().await;
+        three.nothing_else_was_gone();
+        three.end().await;
+    });
+}
+
+#[test]
+fn with_two_of_three_members_killed_all_say_so_until_one_is_back() {
+    on_etcd(async {
+        let mut three = Three::start_on_three_members(Version::V34).await;
+        let leader = three.etcd.leader();
+        three.fault("quorum lost: leader and a follower killed");
+        three.etcd.members[leader].kill();
+        three.etcd.members[(leader + 1) % 3].kill();
+        three.all_notice().await;
+        three.all_write(2).await;
+        three.stays_stale(Duration::from_secs(2)).await;
+        three.etcd.members[leader].restart();
+        three.mended();
+        three.converged().await;
+        three.nothing_else_was_gone();
+        three.etcd.members[(leader + 1) % 3].restart();
+        three.end().await;
+    });
+}
+
+#[test]
+fn a_rolling_restart_of_all_members_loses_nothing() {
+    on_etcd(async {
+        let mut three = Three::start_on_three_members(Version::V34).await;
+        three.fault("rolling restart");
+        for (member, round) in [(0, 2), (1, 3), (2, 4)] {
+            three.etcd.members[member].kill();
+            three.all_write(round).await;
+            three.etcd.members[member].restart();
+        }
+        three.mended();
+        three.converged().await;
+        three.end().await;
+    });
+}
+
+#[test]
+fn a_dead_endpoint_is_left_for_the_next_one() {
+    on_etcd(async {
+        let mut three = Three::start_on_three_members(Version::V35).await;
+        three.fault("one endpoint of three dead");
+        for each in &three.each {
+            each.ways[0].set(Mode::Refuse);
+            each.ways[0].cut();
+        }
+        three.all_write(2).await;
+        three.mended();
+        three.converged().await;
+        three.nothing_else_was_gone();
+        three.end().await;
+    });
+}
+
+#[test]
+fn an_endpoint_that_swallows_everything_is_left_for_the_next_one() {
+    on_etcd(async {
+        let mut three = Three::start_on_three_members(Version::V35).await;
+        three.fault("one endpoint of three a black hole");
+        three.each.iter().for_each(|each| each.ways[0].set(Mode::BlackHole));
+        three.all_write(2).await;
+        three.mended();
+        three.converged().await;
+        three.nothing_else_was_gone();
+        three.set_all_ways(Mode::Forward);
+        three.end().await;
+    });
+}

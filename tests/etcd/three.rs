@@ -1,0 +1,235 @@
+//! Three collaborators on an etcd that fails, what they want, and what they are told.
+
+mod collaborator;
+mod convergence;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use shared_store::backend::{Backend, BackendError, Expect, ListRequest, Write, WriteAction, WriteOutcome};
+use shared_store::{EtcdBackend, EtcdConfig, KeyName, LeaseId, Revision};
+use shared_store_actors::{Config, StoreError};
+use tokio::task::JoinHandle;
+
+use self::collaborator::Collaborator;
+use self::convergence::{Fault, until};
+use super::{ip, meddle, prefix};
+use crate::actors::{Node, node};
+use crate::support::Cluster;
+use crate::support::{EtcdServer, Version};
+use crate::support::{Mode, Proxy};
+
+/// The longest a wait may take on a busy machine; none needs it on an idle one.
+pub(super) const PATIENCE: Duration = Duration::from_secs(40);
+/// Longer than any fault that leases are to outlive.
+const LONG: Duration = Duration::from_secs(60);
+/// For faults that leases are not to outlive.
+pub(super) const SHORT: Duration = Duration::from_secs(3);
+
+/// Three collaborators, each with ten keys of its own, an observer, and a way of its own to every member of etcd.
+pub(super) struct Three {
+    pub(super) etcd: Cluster,
+    pub(super) each: Vec<Collaborator>,
+    /// What all must agree on in the end.
+    wanted: BTreeMap<String, String>,
+    given_up: Vec<(String, JoinHandle<Result<Revision, StoreError>>)>,
+    /// Deletions that every observer must be told.
+    gone: BTreeMap<String, usize>,
+    /// How the test itself reaches etcd.
+    direct: EtcdBackend,
+    config: Config,
+    fault: Option<Fault>,
+}
+
+impl Three {
+    /// On one etcd.
+    pub(super) async fn start(version: Version) -> Self {
+        Self::on(Cluster::start(version, 1), LONG).await
+    }
+
+    /// On one etcd, with leases that end soon.
+    pub(super) async fn start_with_short_leases(version: Version) -> Self {
+        Self::on(Cluster::start(version, 1), SHORT).await
+    }
+
+    /// On one etcd, with leases that end soon, and a round of the audit in this time.
+    pub(super) async fn start_with_audit(version: Version, audit: Duration) -> Self {
+        Self::build(Cluster::start(version, 1), Config::new(prefix()).lease_ttl(SHORT).audit_interval(audit)).await
+    }
+
+    /// On a cluster of three.
+    pub(super) async fn start_on_three_members(version: Version) -> Self {
+        Self::on(Cluster::start(version, 3), LONG).await
+    }
+
+    /// On a given etcd.
+    pub(super) async fn on(etcd: Cluster, lease_ttl: Duration) -> Self {
+        Self::build(etcd, Config::new(prefix()).lease_ttl(lease_ttl)).await
+    }
+
+    async fn build(etcd: Cluster, config: Config) -> Self {
+        // It leaves a member that stands still sooner than any collaborator does.
+        let quick = Duration::from_millis(200);
+        let direct = EtcdConfig::new(etcd.members.iter().map(EtcdServer::endpoint)).keep_alive(quick, quick);
+        let direct = EtcdBackend::new(direct).unwrap();
+        let mut each = Vec::new();
+        for who in 0..3 {
+            each.push(Collaborator::join(&etcd, who, &config).await);
+        }
+        let (wanted, given_up, gone) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
+        let mut three = Self { etcd, each, wanted, given_up, gone, direct, config, fault: None };
+        three.all_write(1).await;
+        three.converged().await;
+        three
+    }
+
+    /// Every collaborator puts ten keys with this round's value, owns a key for this round alone, and gives up the one
+    /// of the round before.
+    pub(super) async fn all_write(&mut self, round: u32) {
+        for who in 0..3 {
+            let mut keys: Vec<_> = (0..10).map(|n| node(&format!("{who}/{n}"), &round.to_string())).collect();
+            keys.push(node(&format!("{who}/round-{round}"), ""));
+            self.own(who, keys).await;
+            let before = format!("{who}/round-{}", round.saturating_sub(1));
+            if self.wanted.contains_key(&before) {
+                self.give_up(who, &before);
+            }
+        }
+    }
+
+    pub(super) async fn own(&mut self, who: usize, keys: Vec<Node>) {
+        self.wanted.extend(keys.iter().map(|node| (node.name.clone(), node.ip.clone())));
+        self.each[who].store.update_local_keys(keys).await.unwrap();
+    }
+
+    /// Asks for a deletion, whose answer is waited for when all have converged.
+    pub(super) fn give_up(&mut self, who: usize, name: &str) {
+        let (store, key) = (self.each[who].store.clone(), KeyName::new(name).unwrap());
+        let deleted = actix_rt::spawn(async move { store.delete_local_key(key).await });
+        self.given_up.push((name.to_owned(), deleted));
+        self.wanted.remove(name);
+        self.expect_gone(name);
+    }
+
+    /// Every observer must be told one more deletion of this key.
+    pub(super) fn expect_gone(&mut self, name: &str) {
+        *self.gone.entry(name.to_owned()).or_default() += 1;
+    }
+
+    pub(super) async fn stranger_puts(&mut self, name: &str, ip: &str) -> Revision {
+        self.wanted.insert(name.to_owned(), ip.to_owned());
+        let value = serde_json::to_vec(&node(name, ip)).unwrap().into();
+        meddle(&self.direct, name, WriteAction::Put { value, lease: LeaseId::NONE }).await
+    }
+
+    pub(super) async fn stranger_deletes(&mut self, name: &str) {
+        self.wanted.remove(name);
+        self.expect_gone(name);
+        meddle(&self.direct, name, WriteAction::Delete).await;
+    }
+
+    /// A stranger's key is to be what it was before.
+    pub(super) fn stranger_had(&mut self, name: &str, ip: &str) {
+        self.wanted.insert(name.to_owned(), ip.to_owned());
+    }
+
+    /// A stranger's key is to be gone, and told so.
+    pub(super) fn stranger_lost(&mut self, name: &str) {
+        self.wanted.remove(name);
+        self.expect_gone(name);
+    }
+
+    pub(super) async fn compact(&self, revision: Revision) {
+        self.direct.compact(revision).await.unwrap();
+    }
+
+    /// Compacts all of the past, if etcd can.
+    pub(super) async fn compact_all(&self) {
+        if let Ok(page) = self.direct.list(ListRequest::new(prefix().range())).await {
+            // It may fail by now, or somebody may have done so already.
+            let _ = self.direct.compact(page.header.revision).await;
+        }
+    }
+
+    /// A stranger does this to an own key, if etcd can.
+    pub(super) async fn damage(&self, name: &str, action: WriteAction) {
+        let write = Write { path: prefix().path(&KeyName::new(name).unwrap()), expect: Expect::Any, action };
+        let _ = self.direct.write(vec![write]).await;
+    }
+
+    pub(super) fn is_wanted(&self, name: &str) -> bool {
+        self.wanted.contains_key(name)
+    }
+
+    /// Drops what was told so far.
+    pub(super) fn forget_the_past(&mut self) {
+        self.gone.clear();
+        for each in &self.each {
+            each.shadow.clear_log();
+            each.states.forget();
+        }
+    }
+
+    /// One leaves, with its keys deleted or left to their lease, and another joins in its place.
+    pub(super) async fn leave_and_join(&mut self, who: usize, close: bool) {
+        let store = &self.each[who].store;
+        let left = if close { store.close().await } else { store.release().await };
+        left.unwrap();
+        self.wanted.retain(|name, _| !name.starts_with(&format!("{who}/")));
+        self.each[who] = Collaborator::join(&self.etcd, who, &self.config).await;
+        self.converged().await;
+    }
+
+    /// Writes outside the prefix until etcd's quota is used up.
+    pub(super) async fn fill(&self) {
+        let megabyte = || WriteAction::Put { value: vec![b'x'; 1 << 20].into(), lease: LeaseId::NONE };
+        while self.write_outside(megabyte()).await.is_ok() {}
+    }
+
+    /// What an operator does about a quota that is used up.
+    pub(super) async fn make_room(&self) {
+        self.write_outside(WriteAction::Delete).await.unwrap();
+        let page = self.direct.list(ListRequest::new(prefix().range())).await.unwrap();
+        self.compact(page.header.revision).await;
+        self.etcd.members[0].etcdctl(&["defrag"]);
+        self.etcd.members[0].etcdctl(&["alarm", "disarm"]);
+    }
+
+    async fn write_outside(&self, action: WriteAction) -> Result<WriteOutcome, BackendError> {
+        self.direct.write(vec![Write { path: "outside".into(), expect: Expect::Any, action }]).await
+    }
+
+    pub(super) fn all_ways(&self) -> impl Iterator<Item = &Proxy> {
+        self.each.iter().flat_map(|each| &each.ways)
+    }
+
+    pub(super) fn set_all_ways(&self, mode: Mode) {
+        self.all_ways().for_each(|way| way.set(mode));
+    }
+
+    /// Sets the mode of all ways of one collaborator.
+    pub(super) fn set_ways(&self, who: usize, mode: Mode) {
+        self.each[who].ways.iter().for_each(|way| way.set(mode));
+    }
+
+    pub(super) async fn truth(&self) -> Result<BTreeMap<String, String>, BackendError> {
+        let page = self.direct.list(ListRequest::new(prefix().range())).await?;
+        let name = |path| prefix().strip(path).unwrap().to_string();
+        Ok(page.kvs.iter().map(|kv| (name(&kv.path), ip(&kv.value))).collect())
+    }
+
+    /// How many watches etcd has.
+    pub(super) fn watches(&self) -> u64 {
+        self.etcd.members.iter().map(|member| member.metric("etcd_debugging_mvcc_watcher_total")).sum()
+    }
+
+    /// All leave, and nothing of them is left in etcd: no key, no watch.
+    pub(super) async fn end(self) {
+        for each in &self.each {
+            each.store.close().await.unwrap();
+        }
+        let left: Vec<_> = self.truth().await.unwrap().into_keys().collect();
+        assert!(left.iter().all(|name| name.starts_with("stranger")), "left in etcd: {left:?}");
+        until(|| self.watches() == 0).await;
+    }
+}
