@@ -1,5 +1,6 @@
 //! List, watch, resume, relist: which revision to go on from after which answer.
 
+mod from_now;
 mod listing;
 #[cfg(test)]
 mod tests;
@@ -11,6 +12,7 @@ use crate::backend::{BackendError, Events, ListPage, ListRequest, WatchRequest, 
 use crate::backoff::Backoff;
 use crate::kv::{ClusterId, Event, Header, KeyRange, KeyValue, Revision};
 
+use self::from_now::Lists;
 use self::listing::Listing;
 pub(crate) use self::listing::{FIRST_PAGE, next_limit};
 
@@ -45,15 +47,6 @@ pub struct Watch {
     before: Option<History>,
     lists: Lists,
     state: State,
-}
-
-/// What the consumer needs to know of what is there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Lists {
-    /// All keys with their values.
-    Values,
-    /// Nothing at first; after a gap, the names.
-    Names,
 }
 
 /// The kvstore history everything delivered so far belongs to.
@@ -190,14 +183,6 @@ impl Watch {
         }
     }
 
-    /// A watch for a consumer that keeps no values: it begins with the changes after now, and tells what it missed by
-    /// the names of all keys.
-    #[must_use]
-    pub fn from_now(range: KeyRange, silence: Duration, seed: u64) -> Self {
-        let state = State::Listing(Listing::now(&range));
-        Self { state, lists: Lists::Names, ..Self::new(range, silence, seed) }
-    }
-
     /// What to do now. Asking twice gives the same answer.
     #[must_use]
     pub fn action(&self) -> Action {
@@ -217,15 +202,6 @@ impl Watch {
     pub fn relist(&mut self) {
         self.history = self.history.map(History::ended);
         self.state = State::Listing(self.whole());
-    }
-
-    /// The list that tells all there is to tell.
-    fn whole(&self) -> Listing {
-        match (self.lists, self.history) {
-            (Lists::Values, _) => Listing::full(&self.range),
-            (Lists::Names, Some(_)) => Listing::names(&self.range),
-            (Lists::Names, None) => Listing::now(&self.range),
-        }
     }
 
     /// The consumer doubts what was delivered last, and has not taken it in: a full list after `wait` says how it is.
@@ -322,18 +298,6 @@ impl Watch {
             self.state = State::Listing(listing);
         }
         Some(Delivery::Page(page))
-    }
-
-    fn began(&mut self, cluster: ClusterId, page: &Page) -> Option<Delivery> {
-        let Page { revision, same_history, .. } = *page;
-        if same_history && self.history.is_some() {
-            // It was the same history after all: the names tell what was missed.
-            self.state = State::Listing(self.whole());
-            return None;
-        }
-        self.history = Some(History { cluster, revision });
-        self.state = State::Opening;
-        Some(Delivery::Began { revision, same_history })
     }
 
     fn list_failed(&mut self, listing: Listing, error: BackendError) -> Option<Delivery> {

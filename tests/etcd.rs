@@ -5,6 +5,7 @@ mod backend;
 mod joining;
 mod members;
 mod network;
+mod publishing;
 mod server;
 mod soak;
 mod three;

@@ -47,6 +47,10 @@ pub(crate) async fn run(common: &Common, args: &PublishArgs) -> Result<(), Failu
             Ok(())
         },
     };
+    if done.is_err() && matches!(publisher.state(), State::Connecting { .. }) {
+        // Nothing was ever written.
+        return done;
+    }
     let delete = !args.once && args.own.on_exit == OnExit::Close;
     let left = if delete { publisher.close().await } else { publisher.release().await };
     done.and(left.map_err(Failure::from))

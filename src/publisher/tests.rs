@@ -82,12 +82,27 @@ impl World {
         for _ in 0..10_000 {
             let requests = self.requests();
             let watched = !self.blind && self.step_watch();
-            self.events.extend(std::iter::from_fn(|| self.publisher.poll_event()));
-            if !requests && !watched {
+            let distrusted = self.listen();
+            if !requests && !watched && !distrusted {
                 return;
             }
         }
         panic!("it never comes to rest");
+    }
+
+    /// Takes in what the publisher says; whether it says that the watch is to look.
+    fn listen(&mut self) -> bool {
+        let known = self.events.len();
+        self.events.extend(std::iter::from_fn(|| self.publisher.poll_event()));
+        let back = |event: &PublishEvent| matches!(event, PublishEvent::Keys(event) | PublishEvent::Canary(event) if *event == SyncEvent::HistoryWentBack);
+        let distrusted = self.events[known..].iter().any(back) && self.watch.in_step().is_some();
+        if distrusted {
+            self.stream = None;
+            if let Some(delivery) = self.watch.distrust(BackendError::FutureRevision) {
+                self.publisher.deliver(self.now, delivery).unwrap();
+            }
+        }
+        distrusted
     }
 
     /// Performs what is asked for; whether anything was.

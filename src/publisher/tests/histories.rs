@@ -23,11 +23,22 @@ fn step(world: &mut World, rng: &mut fastrand::Rng, wants: &mut BTreeMap<String,
         10 => world.kv.compact(Revision(world.kv.header().revision.0.saturating_sub(rng.u64(..3)))).unwrap_or(()),
         11 => world.cut(),
         12 => world.blind = !world.blind,
-        13 => world.down = rng.u8(..4) == 0,
         14 if rng.u8(..8) == 0 => {
             if let Some(kv) = world.get(key) {
                 world.kv.revoke(kv.lease);
             }
+        }
+        13 if rng.bool() => world.down = rng.u8(..2) == 0,
+        // Nothing is written before it can be noticed: if the revisions were used up again, nobody could.
+        13 => {
+            let now = world.now;
+            world.kv.restore(&Mvcc::new(), now);
+            (world.blind, world.down) = (false, false);
+            if rng.bool() {
+                world.requests();
+            }
+            world.cut();
+            world.pass(secs(10));
         }
         14 => world.publisher.synced(world.now, Ticket(1)),
         _ => {
