@@ -1,4 +1,4 @@
-.PHONY: help tools build test soak verify bench fix
+.PHONY: help tools build test soak verify fuzz bench fix
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/'
@@ -17,9 +17,13 @@ soak: tools ## random faults on real etcd for SOAK_MINUTES (20), with an eye on 
 
 verify: tools ## format, lints, docs and guards; never writes
 	cargo fmt --all --check
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --workspace --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --all-features --no-deps
 	scripts/guards.sh
+
+fuzz: tools ## fuzzes every target of fuzz/ for 20 s (SECONDS=3600 for longer)
+	scripts/fuzz.sh $(or $(SECONDS),20)
 
 bench: tools ## what it costs, against doing the same by hand in the same run
 	cargo bench --bench store
@@ -28,3 +32,4 @@ bench: tools ## what it costs, against doing the same by hand in the same run
 fix: ## formats and applies what clippy can
 	cargo clippy --workspace --all-targets --all-features --fix --allow-dirty --allow-staged
 	cargo fmt --all
+	cargo fmt --manifest-path fuzz/Cargo.toml

@@ -62,10 +62,10 @@ async fn raw_publish(backend: &EtcdBackend, prefix: &Prefix, nodes: &[Node]) -> 
             batches.push(batch.iter().map(write).collect::<Vec<_>>());
         }
     }
-    let written = stream::iter(batches).map(|batch| backend.write(batch)).buffer_unordered(4);
-    written
-        .for_each(|outcome| std::future::ready(assert!(matches!(outcome, Ok(WriteOutcome::Committed { .. })))))
-        .await;
+    let mut written = stream::iter(batches).map(|batch| backend.write(batch)).buffer_unordered(4);
+    while let Some(outcome) = written.next().await {
+        assert!(matches!(outcome, Ok(WriteOutcome::Committed { .. })));
+    }
     start.elapsed()
 }
 

@@ -109,6 +109,7 @@ fn resident() -> u64 {
 
 fn main() {
     joining();
+    restarting();
     applying();
     reading();
     sleeping();
@@ -143,6 +144,37 @@ fn joining() {
         start.elapsed().as_secs_f64()
     });
     println!("the same list again: {:.0} ms, ratio to the first {:.2}", unchanged * 1e3, unchanged / ours);
+}
+
+fn restarting() {
+    let left = store(KEYS);
+    let capture = median(|| {
+        let start = Instant::now();
+        let capture = left.capture();
+        let time = start.elapsed();
+        black_box(capture);
+        time.as_secs_f64()
+    });
+    let mut file = Bytes::new();
+    let encode = median(|| {
+        let capture = left.capture().unwrap();
+        let start = Instant::now();
+        file = capture.encode().into();
+        start.elapsed().as_secs_f64()
+    });
+    let load = median(|| {
+        let mut store = Store::<Node>::new(&Config::new(prefix()), Vec::new());
+        let start = Instant::now();
+        store.load(start, &file).unwrap();
+        start.elapsed().as_secs_f64()
+    });
+    println!(
+        "snapshot of {KEYS} keys, {} MB: capture {:.1} ms, encode {:.0} ms, load {:.0} ms",
+        file.len() >> 20,
+        capture * 1e3,
+        encode * 1e3,
+        load * 1e3
+    );
 }
 
 fn applying() {

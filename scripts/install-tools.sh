@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the etcd feature and its tests need and is missing: protoc with the google include files (system
-# packages), and etcd 3.4 and 3.5 (into .tools, nothing is started).
+# packages), a C++ compiler (libFuzzer is built with it), and etcd 3.4 and 3.5 (into .tools, nothing is started).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -29,6 +29,16 @@ if ! has_protoc; then
       protobuf-compiler libprotobuf-dev >/dev/null
   elif ! command -v protoc >/dev/null; then
     echo "protoc is missing: install protobuf-compiler and libprotobuf-dev (macOS: brew install protobuf)" >&2
+    exit 1
+  fi
+fi
+
+if ! command -v "${CXX:-c++}" >/dev/null; then
+  if command -v apt-get >/dev/null && { [ "$(id -u)" = 0 ] || command -v sudo >/dev/null; }; then
+    apt_update
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends g++ >/dev/null
+  else
+    echo "a C++ compiler is missing: install g++, or set CXX (only \`make fuzz\` needs it)" >&2
     exit 1
   fi
 fi

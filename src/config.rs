@@ -1,5 +1,6 @@
 //! Everything one store can be told, with its defaults and where they come from.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,6 +56,14 @@ pub struct Config {
     /// Over how long the whole cache is compared with the kvstore, a part at a time, to find what the watch may have
     /// lost; [`Duration::ZERO`] for never. Default 1 hour: for 10,000 keys one or two small requests.
     pub audit_interval: Duration,
+    /// Where a snapshot of the cache is kept for the next start, in a file per prefix. A start with one shows it at once
+    /// as [`State::Stale`](crate::State::Stale), and observers are told its keys; when the kvstore answers, only what has
+    /// changed since is told, deletions included, and then `Synced`. A file that is torn, foreign or newer is refused, as
+    /// [`Status::state_error`](crate::Status::state_error) says, and the start is as without one. It holds the values:
+    /// keep others from the directory. If two stores of one prefix share it, one of them writes. Default: none.
+    pub state_dir: Option<PathBuf>,
+    /// How often the snapshot is written if the cache has changed; it is also written when leaving. Default 30 s.
+    pub state_interval: Duration,
     /// Seed of everything random (jitter). Default: from the system.
     pub seed: u64,
 }
@@ -157,6 +166,8 @@ impl Config {
             max_inflight: 4,
             deletion_guard: DeletionGuard::default(),
             audit_interval: Duration::from_secs(60 * 60),
+            state_dir: None,
+            state_interval: Duration::from_secs(30),
             seed: fastrand::u64(..),
         }
     }
@@ -172,6 +183,13 @@ impl Config {
     #[must_use]
     pub fn shared_backend(mut self, backend: Arc<dyn Backend>) -> Self {
         self.backend = backend;
+        self
+    }
+
+    /// Sets [`state_dir`](Self#structfield.state_dir).
+    #[must_use]
+    pub fn state_dir(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.state_dir = Some(directory.into());
         self
     }
 
@@ -191,6 +209,7 @@ impl Config {
         max_inflight: usize,
         deletion_guard: DeletionGuard,
         audit_interval: Duration,
+        state_interval: Duration,
         seed: u64,
     }
 
@@ -205,6 +224,7 @@ impl Config {
             ("watch_timeout", self.watch_timeout),
             ("close_timeout", self.close_timeout),
             ("write_timeout", self.write_timeout),
+            ("state_interval", self.state_interval),
         ] {
             if duration.is_zero() {
                 return Err(ConfigError::Zero(name));
@@ -235,6 +255,7 @@ mod tests {
             (config().watch_timeout(zero), "watch_timeout"),
             (config().close_timeout(zero), "close_timeout"),
             (config().write_timeout(zero), "write_timeout"),
+            (config().state_interval(zero), "state_interval"),
             (config().max_inflight(0), "max_inflight"),
         ] {
             assert_eq!(bad.check(), Err(ConfigError::Zero(name)));

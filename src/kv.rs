@@ -13,10 +13,10 @@ impl Revision {
     /// Before the first write.
     pub const ZERO: Self = Self(0);
 
-    /// The revision right after this one.
+    /// The revision right after this one; the last one there is has none but itself.
     #[must_use]
     pub const fn next(self) -> Self {
-        Self(self.0 + 1)
+        Self(self.0.saturating_add(1))
     }
 }
 

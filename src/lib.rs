@@ -20,6 +20,7 @@ mod simulation;
 mod status;
 pub mod store;
 pub mod sync;
+pub mod warm;
 pub mod watch;
 
 #[cfg(feature = "etcd")]
@@ -41,6 +42,7 @@ pub use publisher::{CanaryState, PublishEvent, PublisherStatus};
 pub use reader::{AtLeastError, Closed, Reader, Snapshot, UnknownIndex};
 pub use status::{AuditStats, Relists, State, Status};
 pub use store::{AuditReport, Difference, DifferenceKind, ObserverId, Store};
+pub use warm::SnapshotError;
 
 /// The code of the README is compiled and run.
 #[cfg(doctest)]

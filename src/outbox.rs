@@ -38,6 +38,7 @@ pub enum Mode {
 /// 2. The end of that history is the end of what was put in: no final state and no deletion is lost.
 /// 3. It holds at most one entry a changed key, the parcel under way and, with `EveryEvent`, `capacity` changes.
 /// 4. Nothing void is told: a value that came back to what was told is silence.
+/// 5. `Synced` is told once, and the history told before it ends at the state it names, in either mode.
 #[derive(Debug)]
 pub(crate) struct Outbox<K> {
     filter: Filter<K>,
@@ -47,6 +48,10 @@ pub(crate) struct Outbox<K> {
     /// Shared with other observers, and before everything else.
     backlog: Option<Backlog<K>>,
     synced: Option<Notice>,
+    /// To where the first state went back after it was told.
+    first_went_back: Option<Revision>,
+    /// Whether the first state has been handled.
+    begun: bool,
     /// To where history went back.
     went_back: Option<Revision>,
     /// To where steps are left out since.
@@ -69,6 +74,16 @@ pub(crate) struct Outbox<K> {
 struct Backlog<K> {
     changes: Arc<[Change<K>]>,
     next: usize,
+}
+
+/// The first state as the kvstore says it, after another was told from before a restart.
+#[derive(Debug)]
+pub(crate) struct First<'a> {
+    pub(crate) revision: Revision,
+    /// Whether what was told belongs to this history.
+    pub(crate) same_history: bool,
+    /// Every key there is.
+    pub(crate) names: &'a [KeyName],
 }
 
 #[derive(Debug)]
@@ -102,6 +117,8 @@ impl<K> Outbox<K> {
             visible,
             backlog: None,
             synced: None,
+            first_went_back: None,
+            begun: false,
             went_back: None,
             overrun: None,
             slots: VecDeque::new(),
@@ -123,6 +140,61 @@ impl<K> Outbox<K> {
         self.told = revision;
         self.backlog = (!changes.is_empty()).then_some(Backlog { changes, next: 0 });
         self.behind_since.get_or_insert(now);
+    }
+
+    /// Gives what was known before a restart: creates. `Synced` waits until it is [`verified`](Self::verified).
+    pub(crate) fn begin_unverified(&mut self, now: Instant, snapshot: &Arc<[Change<K>]>, revision: Revision) {
+        self.begin(now, snapshot, revision);
+        self.synced = None;
+        self.begun = self.backlog.is_none();
+    }
+
+    /// The first state is known for sure: `changes` lead to it from what the cache showed, and `Synced` follows. What
+    /// waits melts with them, in either mode: the first state is told as it is, not how it came to be.
+    pub(crate) fn verified(&mut self, now: Instant, changes: &Arc<[Change<K>]>, first: &First<'_>) {
+        self.behind_since.get_or_insert(now);
+        self.overrun = None;
+        let mut changes = self.wanted(changes);
+        if self.backlog.is_some() || !self.pending.is_empty() || !self.queue.is_empty() {
+            changes = self.melt(&changes, first.revision);
+        }
+        self.backlog = (!changes.is_empty()).then_some(Backlog { changes, next: 0 });
+        let passing = || first.names.iter().filter(|name| self.filter.passes_name(name)).count();
+        let entries = self.visible.as_ref().map_or_else(passing, HashSet::len);
+        self.synced = Some(Notice::Synced { revision: first.revision, entries });
+        if first.same_history {
+            self.told = first.revision;
+        } else {
+            self.first_went_back = Some(first.revision);
+        }
+    }
+
+    /// All changes that wait, and then `changes`, each key once and none newer than `to`: what is left of an earlier
+    /// history is so as of this one. Notices stay.
+    fn melt(&mut self, changes: &[Change<K>], to: Revision) -> Arc<[Change<K>]> {
+        let (slots, mut pending) = (std::mem::take(&mut self.slots), std::mem::take(&mut self.pending));
+        if let Some(Backlog { changes, next }) = self.backlog.take() {
+            changes[next..].iter().for_each(|change| self.merge(change.clone()));
+        }
+        let mut notices = VecDeque::new();
+        for slot in slots {
+            match slot {
+                Slot::Key(name) => {
+                    pending.remove(&name).into_iter().for_each(|change| self.merge(change));
+                }
+                Slot::Notice(_) => notices.push_back(slot),
+            }
+        }
+        self.merge_queue();
+        changes.iter().for_each(|change| self.merge(change.clone()));
+        let slots = std::mem::replace(&mut self.slots, notices);
+        let mut merged = std::mem::take(&mut self.pending);
+        merged.values_mut().for_each(|change| change.revision = change.revision.min(to));
+        let change = |slot| match slot {
+            Slot::Key(name) => merged.remove(&name).filter(|change| !change.is_void()),
+            Slot::Notice(_) => None,
+        };
+        slots.into_iter().filter_map(change).collect()
     }
 
     /// Adds changes of the cache, in order. Shared as a whole if nothing waits, so a batch that names a key twice must not
@@ -192,6 +264,12 @@ impl<K> Outbox<K> {
     /// The parcel under way has been handled.
     pub(crate) fn delivered(&mut self) {
         self.under_way = 0;
+        self.begun |= self.backlog.is_none() && self.synced.is_none();
+    }
+
+    /// Whether the first state has been handled, be it verified or not.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.begun
     }
 
     pub(crate) fn lag(&self) -> Lag {
@@ -208,6 +286,7 @@ impl<K> Outbox<K> {
         self.under_way == 0
             && self.backlog.is_none()
             && self.synced.is_none()
+            && self.first_went_back.is_none()
             && self.went_back.is_none()
             && self.overrun.is_none()
             && self.slots.is_empty()
@@ -215,6 +294,10 @@ impl<K> Outbox<K> {
     }
 
     fn next(&mut self) -> Option<Parcel<K>> {
+        if let Some(to) = self.first_went_back.take() {
+            let from = std::mem::replace(&mut self.told, to);
+            return Some(Parcel::Notice(Notice::Resynced { from, to }));
+        }
         if let Some(Backlog { changes, next }) = &mut self.backlog {
             let end = changes.len().min(*next + PARCEL);
             let parcel = Changes::new(Arc::clone(changes), *next..end);

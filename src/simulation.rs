@@ -9,6 +9,8 @@ mod model;
 mod observer;
 mod owner;
 mod owners;
+mod restart;
+mod truth;
 mod world;
 
 use std::collections::BTreeMap;
@@ -16,17 +18,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use self::auditor::Auditor;
-use self::item::{Dice, Item, decode};
+use self::item::{Dice, Item};
 use self::link::Link;
 use self::model::Model;
 use self::observer::Observer;
 use self::owner::Owner;
+use self::restart::Left;
 use self::world::{Disaster, World};
-use crate::audit::Found;
-use crate::change::Origin;
 use crate::config::{Config, DeletionGuard, OnUndecodable};
 use crate::index::Index;
-use crate::key::KeyName;
 use crate::kv::Revision;
 use crate::prefix::Prefix;
 use crate::reader::Reader;
@@ -40,6 +40,7 @@ const NAMES: usize = 7;
 
 struct Simulation {
     dice: Dice,
+    config: Config,
     now: Instant,
     world: World,
     link: Link,
@@ -52,9 +53,15 @@ struct Simulation {
     model: Model,
     owner: Owner,
     observers: BTreeMap<ObserverId, Observer>,
+    /// What processes have left behind.
+    left: Vec<Left>,
     tickets: u64,
     /// Whether the steps are printed.
     loud: bool,
+}
+
+fn indexes() -> Vec<Index<Item>> {
+    vec![Index::new("value", |item: &Item| vec![item.value.to_string()])]
 }
 
 impl Simulation {
@@ -66,7 +73,7 @@ impl Simulation {
         let hold = Duration::from_secs(dice.of(&[0, 10, 100]));
         let guard = dice.of(&[DeletionGuard::OFF, DeletionGuard { percent: 40, min_keys: 3, hold }]);
         let config = Config::new(prefix.clone()).on_undecodable(policy).delete_delay(delay).deletion_guard(guard);
-        let store = Store::new(&config, vec![Index::new("value", |item: &Item| vec![item.value.to_string()])]);
+        let store = Store::new(&config, indexes());
         Self {
             now: Instant::now(),
             world: World::new(&prefix),
@@ -76,9 +83,11 @@ impl Simulation {
             doubt: None,
             reader: store.reader(),
             store,
-            model: Model::new(&prefix, policy, delay),
+            model: Model::new(&config),
             owner: Owner::new(&prefix, &mut dice),
             observers: BTreeMap::new(),
+            left: Vec::new(),
+            config,
             tickets: 0,
             loud,
             dice,
@@ -101,7 +110,7 @@ impl Simulation {
     }
 
     fn step(&mut self) {
-        match self.dice.0.u32(..40) {
+        match self.dice.0.u32(..42) {
             0..9 => {
                 let words = self.world.step(&mut self.dice, self.now);
                 self.say(|| words);
@@ -127,6 +136,8 @@ impl Simulation {
                 self.say(|| "flood".into());
             }
             38 => self.audit(),
+            40 if self.dice.one_in(3) => self.save(),
+            41 if self.dice.one_in(5) => self.restart(),
             _ => {}
         }
         self.world.expire(self.now);
@@ -197,28 +208,6 @@ impl Simulation {
         doubtful
     }
 
-    /// Compares a part of the cache with the kvstore: nothing is ever lost, so nothing may be found.
-    fn audit(&mut self) {
-        if self.dice.one_in(4) {
-            self.auditor.ask();
-        }
-        let in_step = self.link.watch.in_step();
-        match self.auditor.perform(&self.world, in_step, &mut self.dice, self.now) {
-            Found::Nothing => {}
-            Found::Part(part) => {
-                self.say(|| format!("{part:?}"));
-                self.store.deliver(self.now, Delivery::Audited(part)).expect("nothing was lost");
-                if let Some(report) = self.store.poll_audit() {
-                    assert_eq!(report.unexplained().count(), 0, "{report:?}");
-                }
-            }
-            Found::OtherHistory(error) => {
-                let broken = self.link.watch.distrust(error);
-                self.deliver(broken);
-            }
-        }
-    }
-
     /// The owner wants something.
     fn command(&mut self) {
         let (name, value) = (self.dice.name(), self.dice.0.u32(..6));
@@ -287,7 +276,7 @@ impl Simulation {
         let mut observer = Observer::any(&mut self.dice);
         let id = self.store.subscribe(self.now, observer.wish.filter(), observer.mode);
         self.say(|| format!("subscribe {id:?} {:?} {:?}", observer.wish, observer.mode));
-        if self.model.listed {
+        if self.model.has_state() {
             observer.begin(&self.model);
         }
         self.observers.insert(id, observer);
@@ -322,6 +311,7 @@ impl Simulation {
         let Some((id, parcel)) = self.store.poll_parcel() else { return false };
         let observer = self.observers.get_mut(&id).expect("nobody is told after leaving");
         let taken = (parcel, self.model.log.len());
+        observer.takes();
         assert!(observer.in_flight.replace(taken).is_none(), "one parcel at a time");
         true
     }
@@ -343,10 +333,11 @@ impl Simulation {
     }
 
     fn disaster(&mut self) {
-        let known = if self.model.listed { self.model.revision } else { Revision::ZERO };
+        let known = if self.model.has_state() { self.model.revision } else { Revision::ZERO };
         let Some(disaster) = self.world.disaster(&mut self.dice, self.now, known, self.owner.answered) else { return };
         self.say(|| format!("{disaster:?} to {:?}", self.world.mvcc.header()));
         self.link.cut(&mut self.dice);
+        self.outdated();
         assert!(disaster == Disaster::WentBack || !self.world.frozen);
     }
 
@@ -420,40 +411,6 @@ impl Simulation {
         }
         for observer in self.observers.values_mut().filter(|observer| !observer.asleep) {
             observer.is_up_to_date(&self.model);
-        }
-    }
-
-    /// Cache, readers and own keys against the kvstore itself.
-    fn check_truth(&mut self) {
-        let all = self.world.all();
-        let named = all.iter().filter_map(|kv| Some((self.world.prefix.strip(&kv.path)?, kv)));
-        let truth: BTreeMap<KeyName, _> =
-            named.map(|(name, kv)| (name, (kv.value.clone(), kv.mod_revision, kv.lease))).collect();
-        assert_eq!(self.model.raw, truth, "what the watch told");
-        assert_eq!(self.reader.state(), State::Synced);
-        let wanted: BTreeMap<_, _> = self.owner.wanted().map(|(name, value, lease)| (name, (value, lease))).collect();
-        for (name, (value, lease)) in &wanted {
-            let kept = truth.get(*name).map(|(value, _, lease)| (value, Some(*lease)));
-            assert_eq!(kept, Some((*value, *lease)), "own {name}");
-        }
-        for (name, (value, ..)) in &truth {
-            let origin = if wanted.contains_key(name) { Origin::Local } else { Origin::Remote };
-            let shown = self.model.visible.get(name);
-            if let Some(value) = decode(value) {
-                assert_eq!(shown, Some(&(value, origin)), "{name}");
-                let (item, revision) = self.reader.get_with_revision(name.as_str()).expect("it is shown");
-                assert_eq!((item.value, revision), (value, truth[name].1), "{name}");
-            }
-        }
-        let gone: Vec<_> = self.model.visible.keys().filter(|name| !truth.contains_key(*name)).collect();
-        assert!(gone.is_empty(), "{gone:?} shown but gone");
-        let names: Vec<_> = self.reader.scan("a").entries.into_iter().map(|(name, _)| name).collect();
-        let under_a = self.model.visible.keys().filter(|name| name.as_str().starts_with('a'));
-        assert!(names.iter().eq(under_a), "scan");
-        for value in 0..6 {
-            let found = self.reader.lookup("value", &value.to_string()).expect("it is declared").entries;
-            let with_value = self.model.visible.iter().filter(|(_, shown)| shown.0 == value).map(|(name, _)| name);
-            assert!(found.iter().map(|(name, _)| name).eq(with_value), "index");
         }
     }
 }

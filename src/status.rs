@@ -27,7 +27,8 @@ pub enum State {
     },
     /// The cache shows the kvstore, and the watch is proven alive.
     Synced,
-    /// The cache was right once; the connection is lost or has still to catch up.
+    /// The cache was right once; the connection is lost or has still to catch up, or the cache is what was known before
+    /// a restart.
     Stale {
         /// Since when.
         since: Instant,
@@ -110,6 +111,10 @@ pub struct Status {
     pub audits: AuditStats,
     /// How often code of the user (codec, filter, index) panicked in the store.
     pub panics: u64,
+    /// The revision of the snapshot in the state directory, once this store has written one.
+    pub saved: Option<Revision>,
+    /// Why the last snapshot could not be used or written.
+    pub state_error: Option<Arc<str>>,
     /// How far each observer is behind.
     pub observers: Vec<(ObserverId, Lag)>,
 }

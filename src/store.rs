@@ -13,8 +13,9 @@ mod owner;
 mod staging;
 #[cfg(test)]
 mod tests;
+mod warm;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -24,15 +25,16 @@ use bytes::Bytes;
 use crate::change::{Change, Notice, Parcel};
 use crate::config::{Config, OnUndecodable};
 use crate::filter::Filter;
+use crate::hash::value_hash;
 use crate::index::Index;
 use crate::key::{CodecError, Key, KeyName};
-use crate::kv::{Header, KeyValue, LeaseId, Revision};
+use crate::kv::{ClusterId, Header, KeyValue, LeaseId, Revision};
 use crate::outbox::{Mode, change};
 use crate::prefix::Prefix;
 use crate::reader::Reader;
 use crate::status::{Relists, State, Status};
-use crate::sync::{Command, Observation, SyncStats};
-use crate::watch::{Delivery, Page};
+use crate::sync::{Command, Observation, Seen, SyncStats};
+use crate::watch::{Delivery, Page, PageKeys};
 
 use self::audits::Audits;
 pub use self::audits::{AuditReport, Difference, DifferenceKind};
@@ -55,7 +57,8 @@ use self::staging::Staging;
 /// 3. A list is taken in as a whole or not at all, and tells its true difference.
 /// 4. A value is decoded at most once, outside the lock, and not at all if its bytes are those already decoded.
 /// 5. A value that cannot be decoded stops nothing: it is in quarantine until it heals or goes.
-/// 6. Every change of a name that is ours is observed to `Sync`, and every absence after a list.
+/// 6. Every change of a name that is ours is observed to `Sync`, and every absence after a list. So is every change of a
+///    name given up that a late put may still create.
 /// 7. What would remove many keys at once is asked for twice before anybody hears of it
 ///    ([`DeletionGuard`](crate::DeletionGuard)).
 #[derive(Debug)]
@@ -67,8 +70,10 @@ pub struct Store<K: Key> {
     state: State,
     /// The revision of the cache.
     revision: Revision,
-    /// Whether the first list is complete.
-    listed: bool,
+    /// The cluster it is a revision of.
+    cluster: ClusterId,
+    /// Where it is from.
+    shows: Shows,
     staging: Option<Staging<K>>,
     /// The next list is of another kvstore or prefix than the cache.
     elsewhere: bool,
@@ -78,6 +83,8 @@ pub struct Store<K: Key> {
     /// Fingerprint and revision of each value that cannot be decoded, and the value.
     quarantine: HashMap<KeyName, Quarantined>,
     local: LocalNames,
+    /// Names given up that a put whose answer was lost may still create.
+    haunted: HashSet<KeyName>,
     gone: Gone,
     observers: Observers<K>,
     sync_inputs: VecDeque<SyncInput>,
@@ -85,6 +92,17 @@ pub struct Store<K: Key> {
     owners: HashMap<LeaseId, usize>,
     /// How often code of the user panicked.
     panics: AtomicU64,
+}
+
+/// What the cache shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shows {
+    /// Nothing yet.
+    Nothing,
+    /// What was known before a restart; the first list is not complete.
+    Snapshot,
+    /// What the kvstore said.
+    List,
 }
 
 #[derive(Debug)]
@@ -146,7 +164,8 @@ impl<K: Key> Store<K> {
             indexes,
             state: State::Connecting { cause: None },
             revision: Revision::ZERO,
-            listed: false,
+            cluster: ClusterId::default(),
+            shows: Shows::Nothing,
             staging: None,
             elsewhere: false,
             guard: Guard::new(config.deletion_guard),
@@ -154,6 +173,7 @@ impl<K: Key> Store<K> {
             relists: Relists::default(),
             quarantine: HashMap::new(),
             local: LocalNames::default(),
+            haunted: HashSet::new(),
             gone: Gone::new(config.delete_delay),
             observers: Observers::default(),
             sync_inputs: VecDeque::new(),
@@ -168,10 +188,10 @@ impl<K: Key> Store<K> {
         Reader::new(Arc::clone(&self.shared))
     }
 
-    /// Whether the first list is in the cache.
+    /// Whether the cache shows anything: the first list, or until then what was known before a restart.
     #[must_use]
-    pub fn is_listed(&self) -> bool {
-        self.listed
+    pub fn has_state(&self) -> bool {
+        self.shows != Shows::Nothing
     }
 
     // What the kvstore says.
@@ -222,18 +242,21 @@ impl<K: Key> Store<K> {
             // Without its first part a list would delete what that part named.
             (false, None) => return Err(Refused::Inconsistent),
         };
-        let mut went_back = false;
+        let has_value = matches!(page.keys, PageKeys::Full(_));
+        let mut contradicts = false;
         {
             let cache = self.shared.read();
             let known = |kv: &KeyValue| {
-                let (name, revision) = self.known(&cache, kv)?;
-                went_back |= revision > kv.mod_revision;
-                (revision == kv.mod_revision).then_some(name)
+                let (name, seen) = self.known(&cache, kv)?;
+                let same = seen.mod_revision == kv.mod_revision;
+                let differs = || seen.lease != kv.lease || has_value && seen.hash != value_hash(&kv.value);
+                contradicts |= seen.mod_revision > kv.mod_revision || same && differs();
+                same.then_some(name)
             };
             staging.add(page.keys, known, |kv| self.incoming(&cache, kv), |kv| self.prefix.strip(&kv.path));
         }
-        if went_back && page.same_history {
-            // No key's revision goes back within one history.
+        if contradicts && staging.same_history {
+            // Within one history no key's revision goes back, and nothing changes without it.
             return Err(Refused::Inconsistent);
         }
         if matches!(self.state, State::Connecting { .. } | State::Listing { .. }) {
@@ -249,17 +272,18 @@ impl<K: Key> Store<K> {
         self.commit(now, staging)
     }
 
-    /// The name of a key we have a value of, and the revision of that.
-    fn known(&self, cache: &Cache<K>, kv: &KeyValue) -> Option<(KeyName, Revision)> {
+    /// The name of a key we have a value of, and what that is.
+    fn known(&self, cache: &Cache<K>, kv: &KeyValue) -> Option<(KeyName, Seen)> {
         let name = self.prefix.strip_str(&kv.path)?;
         if self.gone.contains(name) {
             return None;
         }
         if let Some((name, quarantined)) = self.quarantine.get_key_value(name) {
-            return Some((name.clone(), quarantined.mod_revision));
+            let Quarantined { hash, mod_revision, lease, .. } = *quarantined;
+            return Some((name.clone(), Seen { hash, mod_revision, lease }));
         }
         let (name, entry) = cache.get_key_value(name)?;
-        Some((name.clone(), entry.mod_revision))
+        Some((name.clone(), Seen { hash: entry.hash, mod_revision: entry.mod_revision, lease: entry.lease }))
     }
 
     // Time.
@@ -278,13 +302,22 @@ impl<K: Key> Store<K> {
 
     // Observers.
 
-    /// Adds an observer: it is told the cache as it is, then [`Notice::Synced`], then every change.
+    /// Adds an observer: it is told the cache as it is, then [`Notice::Synced`], then every change. While the cache shows
+    /// what was known before a restart, `Synced` comes after the first list, and before it what that list changed.
     pub fn subscribe(&mut self, now: Instant, filter: Filter<K>, mode: Mode) -> ObserverId {
         let id = self.observers.add(filter, mode);
-        if self.listed {
-            self.observers.begin_waiting(now, &self.snapshot(), self.revision, &self.undecodable());
+        match self.shows {
+            Shows::Nothing => {}
+            Shows::Snapshot => self.observers.begin_unverified(now, &self.snapshot(), self.revision),
+            Shows::List => self.observers.begin_waiting(now, &self.snapshot(), self.revision, &self.undecodable()),
         }
         id
+    }
+
+    /// Whether an observer has handled its first state: the first list, or until then what was known before a restart.
+    #[must_use]
+    pub fn has_begun(&self, id: ObserverId) -> bool {
+        self.observers.has_begun(id)
     }
 
     /// Drops an observer and what it has still to be told.
@@ -334,6 +367,8 @@ impl<K: Key> Store<K> {
             relists: self.relists,
             audits: self.audits.stats(),
             panics: self.panics.load(Ordering::Relaxed),
+            saved: None,
+            state_error: None,
             observers: self.observers.lags(),
         }
     }

@@ -328,11 +328,13 @@ impl Sync {
     fn lease_lost(&mut self, now: Instant, lease: LeaseId, cause: Arc<str>) {
         self.leases.lose(lease);
         self.events.push_back(SyncEvent::LeaseLost { lease, cause });
+        let concerns = |local: &Local| local.lease == Some(lease) || local.late == Some(lease);
         let names: Vec<_> =
-            self.names.iter().filter(|(_, local)| local.lease == Some(lease)).map(|(name, _)| name.clone()).collect();
+            self.names.iter().filter(|(_, local)| concerns(local)).map(|(name, _)| name.clone()).collect();
         for name in &names {
             if let Some(local) = self.names.get_mut(name) {
-                local.lease = None;
+                local.late = local.late.filter(|late| *late != lease);
+                local.lease = local.lease.filter(|kept| *kept != lease);
                 // Nobody else did this: putting it again is no repair.
                 local.stored = false;
             }

@@ -1,6 +1,7 @@
 //! List, watch, resume, relist: which revision to go on from after which answer.
 
 mod from_now;
+mod history;
 mod listing;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,7 @@ use crate::backoff::Backoff;
 use crate::kv::{ClusterId, Event, Header, KeyRange, KeyValue, Revision};
 
 use self::from_now::Lists;
+use self::history::History;
 use self::listing::Listing;
 pub(crate) use self::listing::{FIRST_PAGE, next_limit};
 
@@ -47,21 +49,6 @@ pub struct Watch {
     before: Option<History>,
     lists: Lists,
     state: State,
-}
-
-/// The kvstore history everything delivered so far belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct History {
-    cluster: ClusterId,
-    /// All changes up to and including this revision are delivered.
-    revision: Revision,
-}
-
-impl History {
-    /// A history that has ended: no list goes on where it was, however far its revisions have got.
-    fn ended(self) -> Self {
-        Self { revision: Revision(u64::MAX), ..self }
-    }
 }
 
 #[derive(Debug)]
@@ -168,6 +155,18 @@ pub enum PageKeys {
     Names(Vec<KeyValue>),
 }
 
+/// What the consumer has from before the watch began, and how to make sure of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resume {
+    /// The cluster it is from.
+    pub cluster: ClusterId,
+    /// The revision it shows.
+    pub revision: Revision,
+    /// The first list has values only of keys written after this revision; `None` for all values. A little before
+    /// `revision`: what both have must be equal, or the history is another.
+    pub since: Option<Revision>,
+}
+
 impl Watch {
     /// A watch that has seen nothing. `silence` is how long an open watch may say nothing.
     #[must_use]
@@ -181,6 +180,17 @@ impl Watch {
             before: None,
             lists: Lists::Values,
         }
+    }
+
+    /// A watch that goes on where an earlier one, perhaps of another process, has left off: it lists what changed since.
+    #[must_use]
+    pub fn resume(range: KeyRange, silence: Duration, seed: u64, resume: Resume) -> Self {
+        let mut watch = Self::new(range, silence, seed);
+        watch.history = Some(History { cluster: resume.cluster, revision: resume.revision });
+        if let Some(since) = resume.since {
+            watch.state = State::Listing(Listing::changes(&watch.range, since));
+        }
+        watch
     }
 
     /// What to do now. Asking twice gives the same answer.
@@ -361,7 +371,6 @@ impl Watch {
             return self.other_history(BackendError::FutureRevision);
         }
         if !reading.partial.is_empty() {
-            debug_assert!(false, "progress inside a revision");
             return self.watch_failed(BackendError::unavailable("watch reported progress inside a revision"));
         }
         reading.target = reading.target.filter(|target| *target > header.revision);

@@ -7,6 +7,7 @@ mod leaving;
 mod observing;
 mod owning;
 mod publishing;
+mod restarting;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

@@ -31,6 +31,44 @@ mod faulty {
     shared_store::conformance!(Fragmented(MemoryBackend::new()));
 }
 
+/// The kvstore in memory behind etcd's client and its network, and so again with every watch in fragments.
+#[cfg(feature = "etcd")]
+macro_rules! served {
+    ($module:ident, $events:literal) => {
+        mod $module {
+            use std::sync::Arc;
+
+            use async_trait::async_trait;
+            use shared_store::backend::conformance::Harness;
+            use shared_store::backend::etcd::served::ServedEtcd;
+            use shared_store::{Backend, Revision};
+
+            struct Served(ServedEtcd);
+
+            #[async_trait]
+            impl Harness for Served {
+                fn backend(&self) -> Arc<dyn Backend> {
+                    self.0.faults().fragment($events);
+                    Arc::new(self.0.backend())
+                }
+
+                async fn compact(&self, revision: Revision) {
+                    self.0.backend().compact(revision).await.expect("the case names a revision it wrote");
+                }
+            }
+
+            shared_store::conformance!(Served(ServedEtcd::start().expect("a free port")));
+        }
+    };
+}
+
+#[cfg(feature = "etcd")]
+served!(served, 0);
+// Smaller ones would let a case drop hundreds of watches that are still being told something: too much of what is told to
+// nobody makes an HTTP/2 client give up its connection.
+#[cfg(feature = "etcd")]
+served!(served_in_fragments, 30);
+
 /// Each case on an etcd of its own: ready in a tenth of a second, and gone with the case whatever happens.
 #[cfg(feature = "etcd")]
 macro_rules! etcd {

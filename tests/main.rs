@@ -7,5 +7,8 @@ mod backends;
 mod etcd;
 mod faulty;
 mod memory;
+mod promises;
+#[cfg(feature = "etcd")]
+mod served;
 #[cfg(feature = "etcd")]
 mod support;

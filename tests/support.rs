@@ -1,5 +1,7 @@
 //! Real etcds for these tests, and bad ways to them.
 
+pub(crate) mod certificates;
+
 use shared_store::{EtcdBackend, EtcdConfig};
 pub(crate) use shared_store_support::{Cluster, EtcdServer, Mode, Proxy, Version};
 

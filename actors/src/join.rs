@@ -8,8 +8,8 @@ use actix::WeakRecipient;
 use actix::prelude::*;
 use shared_store::audit::Audit;
 use shared_store::sync::Sync;
-use shared_store::watch::Watch;
-use shared_store::{Config, Index, Key, Reader, State, Store};
+use shared_store::watch::{Resume, Watch};
+use shared_store::{Config, Index, Key, Reader, State};
 use tokio::sync::oneshot;
 
 use crate::error::JoinError;
@@ -17,12 +17,17 @@ use crate::handle::SharedStore;
 use crate::messages::StateChanged;
 use crate::observer::Observer;
 use crate::place::Place;
-use crate::store::{Start, StoreActor};
-use crate::sync::SyncActor;
+use crate::store::{Prepared, Start, StoreActor};
+use crate::sync::{SyncActor, now};
 use crate::watcher::WatcherActor;
 
 /// Joins the store that `config` describes: starts its actors, and answers when the whole initial list is in the cache
 /// and in every observer given here (Cilium's `JoinSharedStore`).
+///
+/// With a snapshot in [`Config::state_dir`] it answers when that is in the cache and in every observer, without waiting
+/// for the kvstore: the store is [`State::Stale`] until that has answered, and observers are told
+/// [`Synced`](crate::Synced) only then, after what has changed since. What [`Config::list_timeout`] limits is then how
+/// long observers take.
 ///
 /// Must be awaited where actors can start: inside an actix `System`. Dropping it before it answers stops everything.
 #[must_use = "a store is joined by awaiting this"]
@@ -81,17 +86,24 @@ impl<K: Key> Join<K> {
     async fn run(self) -> Result<SharedStore<K>, JoinError> {
         let Self { config, observers, indexes, arbiter, state_observers } = self;
         config.check()?;
-        let store = Store::new(&config, indexes);
+        let (described, now) = (config.clone(), now());
+        let prepared = move || Prepared::new(&described, indexes, now);
+        let Prepared { store, resume, saving } = if config.state_dir.is_some() {
+            let ended = |error: tokio::task::JoinError| JoinError::Ended(error.to_string().into());
+            tokio::task::spawn_blocking(prepared).await.map_err(ended)?
+        } else {
+            prepared()
+        };
         let reader = store.reader();
         let (joined, wait) = oneshot::channel();
         let (list_timeout, close_timeout) = (config.list_timeout, config.close_timeout);
         let place = Place::new(arbiter)?;
         let (again, held) = (config.clone(), place.clone());
         let watch_again = Box::new(move |addr: &_, backend, prefix| {
-            watcher(addr, &again.clone().shared_backend(backend).prefix(prefix), &held)
+            watcher(addr, &again.clone().shared_backend(backend).prefix(prefix), None, &held)
         });
-        let children = Box::new(move |addr: &_| children(addr, config, &place));
-        let start = Start { children, observers, state_observers, joined };
+        let children = Box::new(move |addr: &_| children(addr, config, resume, &place));
+        let start = Start { children, observers, state_observers, saving, joined };
         let mut guard = Guard { addr: Some(StoreActor::new(store, close_timeout, watch_again, start).start()) };
         match tokio::time::timeout(list_timeout, wait).await {
             Ok(Ok(())) => {}
@@ -105,8 +117,17 @@ impl<K: Key> Join<K> {
     }
 }
 
-fn watcher<K: Key>(addr: &Addr<StoreActor<K>>, config: &Config, place: &Place) -> Addr<WatcherActor> {
-    let watch = Watch::new(config.prefix.range(), config.watch_timeout, config.seed);
+fn watcher<K: Key>(
+    addr: &Addr<StoreActor<K>>,
+    config: &Config,
+    resume: Option<Resume>,
+    place: &Place,
+) -> Addr<WatcherActor> {
+    let (range, silence, seed) = (config.prefix.range(), config.watch_timeout, config.seed);
+    let watch = match resume {
+        Some(resume) => Watch::resume(range, silence, seed, resume),
+        None => Watch::new(range, silence, seed),
+    };
     let (store, backend) = (addr.clone().recipient().downgrade(), Arc::clone(&config.backend));
     let audit = Audit::new(config.prefix.range(), config.audit_interval, config.seed);
     place.start(move || WatcherActor::new(backend, watch, store).audit(audit))
@@ -115,9 +136,10 @@ fn watcher<K: Key>(addr: &Addr<StoreActor<K>>, config: &Config, place: &Place) -
 fn children<K: Key>(
     addr: &Addr<StoreActor<K>>,
     config: Config,
+    resume: Option<Resume>,
     place: &Place,
 ) -> (Addr<WatcherActor>, Addr<SyncActor>) {
-    let watcher = watcher(addr, &config, place);
+    let watcher = watcher(addr, &config, resume, place);
     let (sync, store) = (Sync::new(&config, config.backend.max_writes()), addr.clone().recipient().downgrade());
     // The place lives as long as the actor that lives there longest.
     let held = place.clone();

@@ -11,6 +11,7 @@ mod observer;
 mod owner;
 mod place;
 mod publisher;
+mod state_file;
 mod store;
 mod sync;
 mod watcher;
@@ -33,8 +34,8 @@ pub use shared_store::{
     AtLeastError, AuditReport, AuditStats, Awaited, Backend, BackendError, CanaryState, Change, Codec, CodecError,
     Config, ConfigError, ConflictPolicy, DeletionGuard, Difference, DifferenceKind, Filter, GateStatus, Index, Json,
     Key, KeyError, KeyName, KeyNameError, Lag, LeaseId, MemoryBackend, Mode, ObserverId, OnTimeout, OnUndecodable,
-    Origin, Passage, Prefix, PrefixError, PublishEvent, PublisherStatus, Reader, Relists, Revision, Snapshot, State,
-    Status, UnknownIndex,
+    Origin, Passage, Prefix, PrefixError, PublishEvent, PublisherStatus, Reader, Relists, Revision, Snapshot,
+    SnapshotError, State, Status, UnknownIndex,
 };
 #[cfg(feature = "etcd")]
 pub use shared_store::{EtcdBackend, EtcdConfig, EtcdConfigError};

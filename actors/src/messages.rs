@@ -52,7 +52,8 @@ pub struct Delete<K: 'static> {
 #[rtype(result = "()")]
 pub struct Changes<K: 'static>(pub shared_store::Changes<K>);
 
-/// To an observer: its first state is complete.
+/// To an observer: its first state is complete, and is the kvstore's. What was known before a restart
+/// ([`Config::state_dir`](shared_store::Config::state_dir)) is told before, and what has changed since, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub struct Synced {

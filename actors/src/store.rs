@@ -3,6 +3,7 @@
 mod attaching;
 mod closing;
 mod commands;
+mod saving;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -12,11 +13,13 @@ use actix::WeakRecipient;
 use actix::prelude::*;
 use shared_store::store::Refused;
 use shared_store::sync::{SyncEvent, SyncStats, Ticket, WriteError};
-use shared_store::{AuditReport, Backend, Key, Notice, ObserverId, Parcel, Prefix, Revision, State, Store};
+use shared_store::{AuditReport, Backend, Key, ObserverId, Parcel, Prefix, Revision, State, Store};
 use tokio::sync::oneshot;
 
 use self::attaching::Attachment;
 use self::closing::Closing;
+pub(crate) use self::saving::Prepared;
+use self::saving::Saving;
 use crate::error::StoreError;
 use crate::messages::StateChanged;
 use crate::observer::{Observer, Sinks};
@@ -43,6 +46,8 @@ pub struct StoreActor<K: Key> {
     close_timeout: Duration,
     closing: Option<Closing>,
     attachment: Attachment<K>,
+    /// Only with a state directory.
+    saving: Option<Saving>,
     timer: Option<SpawnHandle>,
     /// The state that was told last, and who is told.
     told: Option<State>,
@@ -66,7 +71,8 @@ pub(crate) struct Start<K: Key> {
     pub(crate) children: StartChildren<K>,
     pub(crate) observers: Vec<Observer<K>>,
     pub(crate) state_observers: Vec<WeakRecipient<StateChanged>>,
-    /// Told when the first list is in the cache and in every one of these observers.
+    pub(crate) saving: Option<Saving>,
+    /// Told when the first state is in the cache and in every one of these observers.
     pub(crate) joined: oneshot::Sender<()>,
 }
 
@@ -92,6 +98,7 @@ impl<K: Key> StoreActor<K> {
         mut start: Start<K>,
     ) -> Self {
         let state_observers = std::mem::take(&mut start.state_observers);
+        let saving = start.saving.take();
         Self {
             store,
             children: None,
@@ -106,6 +113,7 @@ impl<K: Key> StoreActor<K> {
             close_timeout,
             closing: None,
             attachment: Attachment::new(watch_again),
+            saving,
             timer: None,
             told: None,
             state_observers,
@@ -133,7 +141,8 @@ impl<K: Key> StoreActor<K> {
                 actor.pump(ctx);
             })
         });
-        if self.unsynced.is_empty() && self.store.is_listed() {
+        self.unsynced.retain(|id| !self.store.has_begun(*id));
+        if self.unsynced.is_empty() && self.store.has_state() {
             // Nobody may be waiting any more.
             self.joining.take().map(|joining| joining.send(()));
         }
@@ -142,9 +151,8 @@ impl<K: Key> StoreActor<K> {
 
     fn send(&mut self, id: ObserverId, parcel: Parcel<K>, ctx: &mut Context<Self>) {
         let Some(observer) = self.observers.get_mut(&id) else { return };
-        let synced = matches!(parcel, Parcel::Notice(Notice::Synced { .. }));
         let delivery = observer.sinks.send(parcel).into_actor(self).map(move |delivered, actor, ctx| {
-            actor.delivered(id, synced, delivered.is_ok(), ctx);
+            actor.delivered(id, delivered.is_ok(), ctx);
         });
         // A notice nobody wants ends at once; the handle is of a future that may be gone already, which is harmless.
         let handle = ctx.spawn(delivery);
@@ -153,10 +161,7 @@ impl<K: Key> StoreActor<K> {
         }
     }
 
-    fn delivered(&mut self, id: ObserverId, synced: bool, alive: bool, ctx: &mut Context<Self>) {
-        if synced {
-            self.unsynced.remove(&id);
-        }
+    fn delivered(&mut self, id: ObserverId, alive: bool, ctx: &mut Context<Self>) {
         if let Some(observer) = self.observers.get_mut(&id) {
             observer.under_way = None;
             if alive && observer.leaving.is_empty() {
@@ -226,6 +231,9 @@ impl<K: Key> Actor for StoreActor<K> {
         self.tell_state();
         let (watcher, sync) = (start.children)(&ctx.address());
         self.children = Some(Children { watcher, sync });
+        self.save_later(ctx);
+        // A snapshot is told at once.
+        self.pump(ctx);
     }
 
     fn stopped(&mut self, _: &mut Self::Context) {

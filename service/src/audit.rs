@@ -3,15 +3,15 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 
-use shared_store_actors::{AuditReport, join};
+use shared_store_actors::AuditReport;
 
 use crate::cli::{Common, Format};
-use crate::document::Document;
 use crate::output::quoted;
-use crate::setup::{self, Failure};
+use crate::read::joined;
+use crate::setup::Failure;
 
 pub(crate) async fn run(common: &Common) -> Result<(), Failure> {
-    let store = join::<Document>(setup::config(common)?).await?;
+    let store = joined(common, None).await?;
     let report = store.audit(common.list_timeout).await.map_err(Failure::promise)?;
     store.release().await?;
     let line = match common.output {

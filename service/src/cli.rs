@@ -101,6 +101,9 @@ pub(crate) struct Observe {
     /// How long a deletion is held back in case the key returns
     #[arg(long, value_parser = duration, default_value = "0s")]
     pub(crate) delete_delay: Duration,
+    /// Where a snapshot of the keys is kept, to be printed at once at the next start
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -162,7 +165,7 @@ pub(crate) struct JoinArgs {
 #[derive(Debug, Args)]
 pub(crate) struct WatchArgs {
     /// Print what is there and exit
-    #[arg(long)]
+    #[arg(long, conflicts_with = "state_dir")]
     pub(crate) until_synced: bool,
     #[command(flatten)]
     pub(crate) observe: Observe,

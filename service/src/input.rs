@@ -173,10 +173,12 @@ fn status_answer(status: &shared_store_actors::Status) -> Answer {
         .iter()
         .map(|(name, cause)| format!("{{\"name\":{},\"cause\":{}}}", quoted(name.as_str()), quoted(cause)))
         .collect();
+    let saved = status.saved.map_or_else(|| "null".to_owned(), |revision| revision.to_string());
+    let state_error = status.state_error.as_ref().map_or_else(|| "null".to_owned(), |error| quoted(error));
     let more = format!(
         ",\"state\":\"{}\",\"cause\":{cause},\"entries\":{},\"own\":{},\"pending_writes\":{},\"undecodable\":{},\
          \"relists\":{},\"other_histories\":{},\"doubts\":{},\"audited_keys\":{},\"audit_differences\":{},\
-         \"set_aside\":[{}]",
+         \"set_aside\":[{}],\"saved\":{saved},\"state_error\":{state_error}",
         status.state.name(),
         status.entries,
         status.own,
@@ -224,6 +226,73 @@ mod tests {
             assert_eq!(command.id.is_some(), line.contains("\"id\""), "{line}");
         }
         assert!(parse(b"\xff\xfe").op.is_err());
+    }
+
+    /// JSON with white space wherever it may be, and the same without.
+    fn json(random: &mut fastrand::Rng, depth: usize) -> (String, String) {
+        let mut space = || [" ", "\t \r", "", ""][random.usize(..4)];
+        let (before, between, after) = (space(), space(), space());
+        let leaf = |text: String| (text.clone(), text);
+        let (text, compact) = match random.u8(..if depth == 0 { 5 } else { 8 }) {
+            0 => leaf(["null", "true", "false"][random.usize(..3)].to_owned()),
+            1 => leaf(random.i64(..).to_string()),
+            2 => leaf(["-0", "1e400", "0.10", "12345678901234567890123", "1E-7"][random.usize(..5)].to_owned()),
+            3 | 4 => {
+                // What looks like something else in a string.
+                leaf(quoted(
+                    &[" a ", "\\\" ", "\"", "\\", "{ }", "\u{1F600} \n"][random.usize(..6)].repeat(random.usize(..3)),
+                ))
+            }
+            5 | 6 => {
+                let (all, compact): (Vec<_>, Vec<_>) = (0..random.usize(..4)).map(|_| json(random, depth - 1)).unzip();
+                (format!("[{between}{}]", all.join(",")), format!("[{}]", compact.join(",")))
+            }
+            _ => {
+                let pair = |n| {
+                    let (value, compact) = json(random, depth - 1);
+                    (format!("{between}\"k {n}\"{between}:{value}"), format!("\"k {n}\":{compact}"))
+                };
+                let (all, compact): (Vec<_>, Vec<_>) = (0..3).map(pair).unzip();
+                (format!("{{{}{between}}}", all.join(",")), format!("{{{}}}", compact.join(",")))
+            }
+        };
+        (format!("{before}{text}{after}"), compact)
+    }
+
+    /// `INPUTS=1000000 cargo test -p shared-store-service any_line` tries more.
+    #[test]
+    fn any_line_is_a_command_or_an_error_and_a_value_arrives_to_the_letter() {
+        let mut random = fastrand::Rng::with_seed(1);
+        let inputs = std::env::var("INPUTS").ok().and_then(|inputs| inputs.parse().ok()).unwrap_or(20_000);
+        let (mut commands, mut errors) = (0, 0);
+        for _ in 0..inputs {
+            let (op, name) = (["update", "get", "delete", "list", "fly"][random.usize(..5)], quoted("a b"));
+            let ((id, _), (value, compact)) = (json(&mut random, 1), json(&mut random, 3));
+            let line = format!("{{\"id\":{id},\"op\":\"{op}\",\"name\":{name},\"value\":{value}}}");
+            let command = parse(line.as_bytes());
+            // An id that is null is none.
+            assert_eq!(command.id.as_deref(), Some(id.trim()).filter(|id| *id != "null"), "{line}");
+            match command.op {
+                Ok(Op::Update(document)) => assert_eq!(document.json(), compact, "{line}"),
+                Ok(_) => {}
+                Err(error) => assert!(op == "fly" && error.contains("unknown op"), "{line}: {error}"),
+            }
+            // The same with some bytes that are wrong: whatever it is, it says so.
+            let mut line = line.into_bytes();
+            for _ in 0..random.usize(1..4) {
+                let at = random.usize(..line.len());
+                if random.bool() {
+                    line[at] = random.u8(..);
+                } else {
+                    line.truncate(at + 1);
+                }
+            }
+            match parse(&line).op {
+                Ok(_) => commands += 1,
+                Err(error) => errors += usize::from(!error.is_empty()),
+            }
+        }
+        assert!(commands > inputs / 1000 && errors > inputs / 2 && commands + errors == inputs, "{commands} {errors}");
     }
 
     #[tokio::test]

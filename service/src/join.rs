@@ -87,7 +87,7 @@ struct Joined {
 async fn joined(common: &Common, config: Config, observe: &Observe) -> Result<Option<Joined>, Failure> {
     let mut signals = Signals::new()?;
     let (printer, ended) = Printer::start(common.output);
-    let joining = join::<Document>(config.delete_delay(observe.delete_delay))
+    let joining = join::<Document>(setup::observe(config, observe))
         .observer(observer(&printer, observe))
         .state_observer(printer.clone().recipient());
     tokio::select! {

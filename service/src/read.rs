@@ -2,12 +2,13 @@
 
 use std::io::{BufWriter, Write};
 
+use actix::Actor;
 use shared_store_actors::{Revision, SharedStore, join};
 
 use crate::cli::{Common, Format, GetArgs, ListArgs};
 use crate::document::Document;
 use crate::output::quoted;
-use crate::setup::{self, Failure};
+use crate::setup::{self, Causes, Failure};
 
 pub(crate) async fn list(common: &Common, args: &ListArgs) -> Result<(), Failure> {
     let store = joined(common, args.revision).await?;
@@ -47,8 +48,10 @@ pub(crate) async fn get(common: &Common, args: &GetArgs) -> Result<(), Failure> 
     Ok(())
 }
 
-async fn joined(common: &Common, revision: Option<u64>) -> Result<SharedStore<Document>, Failure> {
-    let store = join::<Document>(setup::config(common)?).await?;
+/// Joins, and tells on stderr why that takes so long.
+pub(crate) async fn joined(common: &Common, revision: Option<u64>) -> Result<SharedStore<Document>, Failure> {
+    let causes = Causes::default().start();
+    let store = join::<Document>(setup::config(common)?).state_observer(causes.clone().recipient()).await?;
     if let Some(revision) = revision {
         store.reader().at_least(Revision(revision), common.list_timeout).await.map_err(Failure::promise)?;
     }

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::io::IsTerminal;
 
-use shared_store_actors::{CloseError, Config, JoinError, MemoryBackend, Prefix};
+use actix::prelude::*;
+use shared_store_actors::{CloseError, Config, JoinError, MemoryBackend, Prefix, StateChanged};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::{Backend, Common, Conflict, Observe, OriginArg, Own};
@@ -133,6 +134,15 @@ pub(crate) fn own(config: Config, own: &Own) -> Config {
     config.sync_interval(own.sync_interval).lease_ttl(own.lease_ttl).conflict(conflict)
 }
 
+/// Adds what all that observe can choose.
+pub(crate) fn observe(config: Config, observe: &Observe) -> Config {
+    let config = config.delete_delay(observe.delete_delay);
+    match &observe.state_dir {
+        Some(directory) => config.state_dir(directory),
+        None => config,
+    }
+}
+
 /// The filter an observer asked for.
 pub(crate) fn filter(observe: &Observe) -> shared_store_actors::Filter<Document> {
     use shared_store_actors::{Filter, Origin};
@@ -142,6 +152,28 @@ pub(crate) fn filter(observe: &Observe) -> shared_store_actors::Filter<Document>
         OriginArg::Local => filter.origin(Origin::Local),
         OriginArg::Remote => filter.origin(Origin::Remote),
         OriginArg::Any => filter,
+    }
+}
+
+/// Tells on stderr why joining takes so long, for commands that print nothing before they are done.
+#[derive(Debug, Default)]
+pub(crate) struct Causes {
+    told: Option<String>,
+}
+
+impl Actor for Causes {
+    type Context = Context<Self>;
+}
+
+impl Handler<StateChanged> for Causes {
+    type Result = ();
+
+    fn handle(&mut self, StateChanged(state): StateChanged, _: &mut Self::Context) {
+        let cause = state.cause().filter(|_| state.name() != "closed").map(ToString::to_string);
+        if cause.is_some() && cause != self.told {
+            eprintln!("{state}");
+            self.told = cause;
+        }
     }
 }
 

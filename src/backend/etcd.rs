@@ -1,10 +1,17 @@
 //! The kvstore for real: etcd 3.4 or newer, over gRPC.
 
+mod certificates;
+mod cluster;
 mod config;
 mod connection;
 mod convert;
+mod diagnosis;
+mod endpoints;
 mod failure;
+#[cfg(feature = "test-kit")]
+pub mod served;
 mod watch;
+mod worker;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -13,10 +20,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use etcd_client::{Compare, CompareOp, GetOptions, PutOptions, Txn, TxnOp};
 
-use self::config::Endpoints;
+use self::cluster::Cluster;
 pub use self::config::{EtcdConfig, EtcdConfigError};
-use self::connection::{Connection, Role};
+use self::connection::{Connection, Link, Role};
 use self::watch::EtcdWatch;
+use self::worker::Worker;
 use super::{
     Backend, BackendError, Expect, LeaseGrant, ListPage, ListRequest, WatchRequest, WatchStream, Write, WriteAction,
     WriteOutcome,
@@ -34,8 +42,17 @@ const LIST_PATIENCE: u32 = 3;
 /// may come from any runtime, and no connection dies with one. Lists and writes go over one connection, watches and
 /// leases over another: a large list does not hold up a keep-alive. Each connection goes to one endpoint, and to the
 /// next when that fails. Cheap to clone.
+///
+/// # What it looks after
+/// - A request that was never sent is made again at once on the next endpoint, until each has been tried.
+/// - A login that has run out is renewed, for watches too. A watch that is open stays open: etcd checks it once.
+/// - Certificates are taken into use when their files have changed, over a new connection. Watches that are open go on
+///   over the one they have, which etcd has let in. Files that cannot be used, and certificates with which no
+///   connection comes about, do not end a connection that works.
+/// - What somebody has to mend is [`BackendError::Misconfigured`], in words. Once it is mended, calls work again.
 #[derive(Debug, Clone)]
 pub struct EtcdBackend {
+    cluster: Arc<Cluster>,
     bulk: Arc<Connection>,
     live: Arc<Connection>,
     call_timeout: Duration,
@@ -48,10 +65,20 @@ impl EtcdBackend {
     /// [`EtcdConfigError`] names what cannot work.
     pub fn new(config: EtcdConfig) -> Result<Self, EtcdConfigError> {
         let call_timeout = config.call_timeout;
-        let endpoints = Arc::new(Endpoints::new(config)?);
-        let runtime = Arc::new(connection::Worker::start()?);
-        let connection = |role| Arc::new(Connection::new(role, Arc::clone(&endpoints), Arc::clone(&runtime)));
-        Ok(Self { bulk: connection(Role::Bulk), live: connection(Role::Live), call_timeout })
+        let cluster = Arc::new(Cluster::new(config)?);
+        let worker = Arc::new(Worker::start()?);
+        let connection = |role| Arc::new(Connection::new(role, Arc::clone(&cluster), Arc::clone(&worker)));
+        let (bulk, live) = (connection(Role::Bulk), connection(Role::Live));
+        Ok(Self { cluster, bulk, live, call_timeout })
+    }
+
+    /// Replaces the endpoints, for all clones. Calls under way go on where they are; a watch on an endpoint that is no
+    /// longer listed ends, to be resumed on one that is.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), and then nothing has changed.
+    pub fn set_endpoints(&self, endpoints: impl IntoIterator<Item = impl Into<String>>) -> Result<(), EtcdConfigError> {
+        self.cluster.endpoints.set(endpoints.into_iter().map(Into::into))
     }
 
     /// Compacts the history up to `revision`: for operators and tests.
@@ -60,9 +87,10 @@ impl EtcdBackend {
     /// As [`Backend::list`].
     pub async fn compact(&self, revision: Revision) -> Result<(), BackendError> {
         let revision = convert::to_i64(revision);
-        let call = move |client: etcd_client::Client| async move {
+        let call = move |link: Link| async move {
             let options = etcd_client::CompactionOptions::new().with_physical();
-            client.kv_client().compact(revision, Some(options)).await.map(|_| ())
+            link.kv().compact(revision, Some(options)).await?;
+            Ok(())
         };
         self.bulk.call(self.call_timeout * LIST_PATIENCE, call).await
     }
@@ -80,13 +108,10 @@ impl EtcdBackend {
 #[async_trait]
 impl Backend for EtcdBackend {
     async fn list(&self, request: ListRequest) -> Result<ListPage, BackendError> {
-        let call = move |client: etcd_client::Client| {
+        let call = move |link: Link| {
             let start = request.range.start.to_vec();
             let options = convert::get_options(&request);
-            async move {
-                let mut kv = client.kv_client().max_decoding_message_size(connection::MAX_MESSAGE);
-                kv.get(start, Some(options)).await
-            }
+            async move { Ok(link.kv().get(start, Some(options)).await?) }
         };
         let mut response = self.bulk.call(self.call_timeout * LIST_PATIENCE, call).await?;
         Ok(ListPage {
@@ -104,9 +129,9 @@ impl Backend for EtcdBackend {
     async fn write(&self, writes: Vec<Write>) -> Result<WriteOutcome, BackendError> {
         check(&writes)?;
         let paths: Vec<_> = writes.iter().map(|write| write.path.clone()).collect();
-        let call = move |client: etcd_client::Client| {
+        let call = move |link: Link| {
             let txn = transaction(&writes);
-            async move { client.kv_client().max_decoding_message_size(connection::MAX_MESSAGE).txn(txn).await }
+            async move { Ok(link.kv().txn(txn).await?) }
         };
         let response = self.bulk.call(self.call_timeout, call).await?;
         let revision = convert::header(response.header()).revision;
@@ -127,15 +152,15 @@ impl Backend for EtcdBackend {
 
     async fn grant(&self, ttl: Duration) -> Result<LeaseGrant, BackendError> {
         let seconds = i64::try_from(ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0)).unwrap_or(i64::MAX).max(1);
-        let call = move |client: etcd_client::Client| async move { client.lease_client().grant(seconds, None).await };
+        let call = move |link: Link| async move { Ok(link.lease().grant(seconds, None).await?) };
         let grant = self.live.call(self.call_timeout, call).await?;
         Ok(LeaseGrant { lease: LeaseId(grant.id()), ttl: convert::seconds(grant.ttl()) })
     }
 
     async fn keep_alive(&self, lease: LeaseId) -> Result<Duration, BackendError> {
-        let call = move |client: etcd_client::Client| async move {
+        let call = move |link: Link| async move {
             // The client keeps the first answer to itself; the second tells the time the lease has.
-            let (mut keeper, mut answers) = client.lease_client().keep_alive(lease.0).await?;
+            let (mut keeper, mut answers) = link.lease().keep_alive(lease.0).await?;
             keeper.keep_alive().await?;
             Ok(answers.message().await?.map_or(0, |answer| answer.ttl()))
         };
@@ -147,8 +172,7 @@ impl Backend for EtcdBackend {
     }
 
     async fn revoke(&self, lease: LeaseId) -> Result<(), BackendError> {
-        let call =
-            move |client: etcd_client::Client| async move { client.lease_client().revoke(lease.0).await.map(|_| ()) };
+        let call = move |link: Link| async move { Ok(link.lease().revoke(lease.0).await.map(|_| ())?) };
         // A lease with many keys takes etcd a while.
         match self.live.call(self.call_timeout * LIST_PATIENCE, call).await {
             Err(BackendError::LeaseNotFound { .. }) => Ok(()),

@@ -16,7 +16,7 @@ pub use mvcc::Mvcc;
 
 use self::stream::MemoryWatch;
 use super::{Backend, BackendError, LeaseGrant, ListPage, ListRequest, WatchRequest, WatchStream, Write, WriteOutcome};
-use crate::kv::{LeaseId, Revision};
+use crate::kv::{Header, LeaseId, Revision};
 
 /// A kvstore in memory. A clone is another collaborator on the same kvstore.
 ///
@@ -46,7 +46,11 @@ impl MemoryBackend {
     /// The newest revision.
     #[must_use]
     pub fn revision(&self) -> Revision {
-        self.shared.with(|mvcc, _| mvcc.header().revision)
+        self.header().revision
+    }
+
+    pub(super) fn header(&self) -> Header {
+        self.shared.with(|mvcc, _| mvcc.header())
     }
 
     /// Forgets the history before `revision`, as an operator would.

@@ -98,7 +98,7 @@ impl World {
         let distrusted = self.events[known..].iter().any(back) && self.watch.in_step().is_some();
         if distrusted {
             self.stream = None;
-            if let Some(delivery) = self.watch.distrust(BackendError::FutureRevision) {
+            if let Some(delivery) = self.watch.ended() {
                 self.publisher.deliver(self.now, delivery).unwrap();
             }
         }

@@ -2,12 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use super::Simulation;
 use super::item::Dice;
 use super::world::World;
 use crate::audit::{Audit, Found};
 use crate::backend::{BackendError, ListRequest};
 use crate::kv::Header;
 use crate::prefix::Prefix;
+use crate::watch::Delivery;
 
 /// An audit and the request it waits for.
 pub(super) struct Auditor {
@@ -40,5 +42,29 @@ impl Auditor {
             world.mvcc.list(&ListRequest { limit, ..request })
         };
         self.audit.answer(now, answer)
+    }
+}
+
+impl Simulation {
+    /// Compares a part of the cache with the kvstore: nothing is ever lost, so nothing may be found.
+    pub(super) fn audit(&mut self) {
+        if self.dice.one_in(4) {
+            self.auditor.ask();
+        }
+        let in_step = self.link.watch.in_step();
+        match self.auditor.perform(&self.world, in_step, &mut self.dice, self.now) {
+            Found::Nothing => {}
+            Found::Part(part) => {
+                self.say(|| format!("{part:?}"));
+                self.store.deliver(self.now, Delivery::Audited(part)).expect("nothing was lost");
+                if let Some(report) = self.store.poll_audit() {
+                    assert_eq!(report.unexplained().count(), 0, "{report:?}");
+                }
+            }
+            Found::OtherHistory(error) => {
+                let broken = self.link.watch.distrust(error);
+                self.deliver(broken);
+            }
+        }
     }
 }

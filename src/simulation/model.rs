@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::item::decode;
 use super::owners::Names;
 use crate::change::Origin;
-use crate::config::OnUndecodable;
+use crate::config::{Config, OnUndecodable};
 use crate::key::KeyName;
 use crate::kv::{Event, KeyValue, LeaseId, Revision};
 use crate::prefix::Prefix;
@@ -25,12 +25,27 @@ pub(super) enum Step {
 /// A key of the kvstore as the watch told it.
 pub(super) type Raw = (Bytes, Revision, LeaseId);
 
+/// What a store knew of the kvstore.
+pub(super) struct Known {
+    raw: BTreeMap<KeyName, Raw>,
+    /// The last good values, those of keys that are gone left out.
+    good: BTreeMap<KeyName, u32>,
+}
+
+impl Known {
+    pub(super) fn is_empty(&self) -> bool {
+        self.raw.is_empty()
+    }
+}
+
 /// The store as it must be.
 pub(super) struct Model {
     prefix: Prefix,
     remove_undecodable: bool,
     delay: Duration,
     pub(super) listed: bool,
+    /// It began with what was known before a restart.
+    pub(super) restored: bool,
     pub(super) revision: Revision,
     /// What the watch told.
     pub(super) raw: BTreeMap<KeyName, Raw>,
@@ -49,12 +64,13 @@ pub(super) struct Model {
 }
 
 impl Model {
-    pub(super) fn new(prefix: &Prefix, on_undecodable: OnUndecodable, delay: Duration) -> Self {
+    pub(super) fn new(config: &Config) -> Self {
         Self {
-            prefix: prefix.clone(),
-            remove_undecodable: on_undecodable == OnUndecodable::Remove,
-            delay,
+            prefix: config.prefix.clone(),
+            remove_undecodable: config.on_undecodable == OnUndecodable::Remove,
+            delay: config.delete_delay,
             listed: false,
+            restored: false,
             revision: Revision::ZERO,
             raw: BTreeMap::new(),
             visible: BTreeMap::new(),
@@ -65,6 +81,32 @@ impl Model {
             log: Vec::new(),
             undecodable: BTreeSet::new(),
         }
+    }
+
+    /// What is left behind when the process ends.
+    pub(super) fn known(&self) -> Known {
+        let there = self.visible.iter().filter(|(name, _)| self.raw.contains_key(*name));
+        let good = there.map(|(name, (value, _))| (name.clone(), *value)).collect();
+        Known { raw: self.raw.clone(), good }
+    }
+
+    /// Begins with what was known.
+    pub(super) fn restore(&mut self, known: &Known, revision: Revision) {
+        (self.raw, self.revision, self.restored) = (known.raw.clone(), revision, true);
+        for (name, (value, at, _)) in &known.raw {
+            let bad = decode(value).is_none();
+            if bad {
+                self.undecodable.insert((name.clone(), *at));
+            }
+            if let Some(good) = known.good.get(name).filter(|_| !(bad && self.remove_undecodable)) {
+                self.visible.insert(name.clone(), (*good, Origin::Remote));
+            }
+        }
+    }
+
+    /// Whether it shows anything.
+    pub(super) fn has_state(&self) -> bool {
+        self.listed || self.restored
     }
 
     pub(super) fn deliver(&mut self, now: Instant, delivery: &Delivery) {
@@ -137,7 +179,7 @@ impl Model {
     fn list(&mut self, now: Instant, list: BTreeMap<KeyName, Raw>, revision: Revision, same_history: bool) {
         if !same_history {
             self.own.history_went_back();
-            if self.listed {
+            if self.has_state() {
                 self.log.push(Step::WentBack { to: revision });
             }
         }
@@ -152,7 +194,7 @@ impl Model {
         for name in gone {
             self.delete(now, &name, revision);
         }
-        if !self.listed {
+        if !self.has_state() {
             // Nobody was told anything before.
             self.log.clear();
         }

@@ -75,6 +75,11 @@ pub(super) struct Observer {
     pub(super) asleep: bool,
     /// The first state, once the store has one.
     first: Option<(BTreeMap<KeyName, u32>, Revision)>,
+    /// What was shown before the first list, if it was not nothing.
+    before: Option<BTreeMap<KeyName, u32>>,
+    verified: bool,
+    /// The next parcel is told after the first list: with how many steps, and at which revision in one history.
+    next: Option<(usize, Option<Revision>)>,
     synced: bool,
     shadow: BTreeMap<KeyName, u32>,
     /// The newest revision told of each key, and of all.
@@ -99,6 +104,9 @@ impl Observer {
             in_flight: None,
             asleep: dice.one_in(4),
             first: None,
+            before: None,
+            verified: false,
+            next: None,
             synced: false,
             shadow: BTreeMap::new(),
             revisions: BTreeMap::new(),
@@ -110,12 +118,26 @@ impl Observer {
         }
     }
 
-    /// The store has a first state for it.
+    /// The store has a first state for it, or has made sure of it.
     pub(super) fn begin(&mut self, model: &Model) {
-        if self.first.is_none() {
-            self.first = Some((self.wish.of(model), model.revision));
-            self.told = model.revision;
-            self.position = model.log.len();
+        if self.verified {
+            return;
+        }
+        self.verified = model.listed;
+        let first = (self.wish.of(model), model.revision);
+        if let Some((before, _)) = self.first.replace(first) {
+            self.before = Some(before);
+            let back = model.log[self.position..].iter().any(|step| matches!(step, Step::WentBack { .. }));
+            self.next = Some((model.log.len(), (!back).then_some(model.revision)));
+        } else {
+            (self.told, self.position) = (model.revision, model.log.len());
+        }
+    }
+
+    /// It is given the next parcel, having handled the one before.
+    pub(super) fn takes(&mut self) {
+        if let Some((position, revision)) = self.next.take() {
+            (self.told, self.position) = (revision.unwrap_or(self.told), position);
         }
     }
 
@@ -154,7 +176,8 @@ impl Observer {
         assert!(last.is_none_or(|last| last <= change.revision), "after {last:?}: {change:?}");
         assert_eq!(change.initial, !self.synced, "first state: {change:?}");
         if change.initial {
-            assert_eq!(first.get(name).copied(), new, "not of the first state: {change:?}");
+            let is_first = first.get(name).copied() == new || model.restored && self.was_so(name, new, model);
+            assert!(is_first, "not of the first state: {change:?}");
         } else if let Mode::EveryEvent { .. } = self.mode {
             if self.difference_to.is_some_and(|to| change.revision > to) {
                 self.difference_to = None;
@@ -171,6 +194,17 @@ impl Observer {
             Some(value) => self.shadow.insert(name.clone(), value),
             None => self.shadow.remove(name),
         };
+    }
+
+    /// Whether a key was so before the first list, or came to be so by it.
+    fn was_so(&self, name: &KeyName, new: Option<u32>, model: &Model) -> bool {
+        let it_is = |step: &Step| match step {
+            Step::Change { name: of, new: to, origin, .. } => {
+                of == name && to.filter(|to| self.wish.passes(name, *to, *origin)) == new
+            }
+            Step::WentBack { .. } => false,
+        };
+        self.before.as_ref().is_some_and(|before| before.get(name).copied() == new) || model.log.iter().any(it_is)
     }
 
     /// Every step, or at least none that never was.
@@ -209,8 +243,13 @@ impl Observer {
                 assert_eq!((&self.shadow, *revision, *entries), (first, *at, first.len()), "first state");
             }
             Notice::Resynced { from, to } => {
-                assert!(self.synced);
                 assert_eq!(*from, self.told, "the last revision told");
+                if !self.synced {
+                    // History went back to the first list, or too much happened before it.
+                    self.revisions.clear();
+                    self.told = *to;
+                    return;
+                }
                 let ahead = &model.log[self.position..steps];
                 let back = |step: &Step| matches!(step, Step::WentBack { .. });
                 let went_back = ahead.iter().any(back);
@@ -238,7 +277,7 @@ impl Observer {
 
     /// It has been told all there is.
     pub(super) fn is_up_to_date(&mut self, model: &Model) {
-        assert_eq!(self.synced, self.first.is_some(), "synced as soon as there is something");
+        assert_eq!(self.synced, self.verified, "synced as soon as there is something sure");
         if self.synced {
             assert_eq!(self.shadow, self.wish.of(model), "told otherwise");
             for name in model.quarantine().filter(|name| self.wish.name(name)) {

@@ -158,7 +158,7 @@ impl Owner {
                 self.events.push_back(SyncEvent::Done { ticket, result: Ok(at) });
             }
             if local.delete {
-                self.events.push_back(SyncEvent::Deleted { name: name.clone(), revision: at });
+                self.events.push_back(SyncEvent::Deleted { name: name.clone(), revision: at, late: false });
             }
             return Some(format!("delete own {name} at {at}"));
         };

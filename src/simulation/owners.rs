@@ -108,7 +108,7 @@ impl Names {
                 }
                 Some(name)
             }
-            SyncEvent::Deleted { name, revision } => {
+            SyncEvent::Deleted { name, revision, .. } => {
                 if matches!(self.names.get(name), Some(Ownership::Leaving)) {
                     self.names.remove(name);
                     if *revision > reached {

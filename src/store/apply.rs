@@ -8,12 +8,12 @@ use super::cache::{Cache, Entry};
 use super::guard::{Answer, Verdict};
 use super::incoming::{Arrived, Incoming};
 use super::staging::Staging;
-use super::{Quarantined, Refused, Store, SyncInput};
+use super::{Quarantined, Refused, Shows, Store, SyncInput};
 use crate::change::{Change, Origin};
 use crate::config::OnUndecodable;
 use crate::key::{Key, KeyName};
 use crate::kv::{Event, LeaseId, Revision};
-use crate::outbox::change;
+use crate::outbox::{First, change};
 use crate::sync::Observation;
 
 impl<K: Key> Store<K> {
@@ -42,17 +42,23 @@ impl<K: Key> Store<K> {
         let lost = self.local.names().filter(|name| absent(name));
         let lost: Vec<_> = lost.map(|name| Observation { name: name.clone(), revision, state: None }).collect();
         self.sync_inputs.extend(lost.into_iter().map(SyncInput::Observed));
-        let changes = self.apply(now, incoming, revision);
+        let mut changes = self.apply(now, incoming, revision);
         if !same_history {
             self.shared.write().history_went_back(revision);
         }
+        self.cluster = header.cluster;
         self.relists.lists += 1;
         self.relists.other_histories += u64::from(!same_history);
-        match (self.listed, same_history) {
-            (true, true) => self.observers.push_difference(now, changes),
-            (true, false) => self.observers.history_went_back(now, revision, changes),
-            (false, _) => {
-                self.listed = true;
+        match (std::mem::replace(&mut self.shows, Shows::List), same_history) {
+            (Shows::List, true) => self.observers.push_difference(now, changes),
+            (Shows::List, false) => self.observers.history_went_back(now, revision, changes),
+            (Shows::Snapshot, _) => {
+                changes.iter_mut().for_each(|change| change.initial = true);
+                let names: Vec<_> = self.shared.read().names().cloned().collect();
+                let first = First { revision, same_history, names: &names };
+                self.observers.verified(now, changes, &first, &self.undecodable());
+            }
+            (Shows::Nothing, _) => {
                 self.observers.begin_waiting(now, &self.snapshot(), revision, &self.undecodable());
             }
         }
@@ -129,7 +135,7 @@ impl<K: Key> Store<K> {
         let owners = self.owners.len();
         let mut cache = shared.write();
         for incoming in incoming {
-            if self.local.contains(incoming.name.as_str()) {
+            if self.local.contains(incoming.name.as_str()) || self.haunted.contains(&incoming.name) {
                 self.sync_inputs.push_back(SyncInput::Observed(incoming.observation()));
             }
             let change = match incoming.arrived {
@@ -240,7 +246,8 @@ impl<K: Key> Store<K> {
     }
 
     /// Tells readers and observers of changes made without the kvstore.
-    pub(super) fn tell(&mut self, now: Instant, changes: Vec<Change<K>>) {
+    pub(super) fn tell(&mut self, now: Instant, mut changes: Vec<Change<K>>) {
+        changes.iter_mut().for_each(|change| change.initial = self.shows == Shows::Snapshot);
         self.announce(changes.iter().filter(|change| !change.is_void()).count());
         self.observers.push(now, changes);
     }

@@ -123,12 +123,6 @@ impl<K: Key> Store<K> {
     pub(super) fn audited(&mut self, part: &Part) -> Result<(), Refused> {
         debug_assert!(part.revision <= self.revision, "the cache has been there");
         let differences = self.compare(part);
-        for Difference { name, kind } in &differences {
-            if let (DifferenceKind::Altered { .. }, Some(entry)) = (kind, self.shared.write().get_mut(name.as_str())) {
-                // Or the relist would take it for the same.
-                entry.mod_revision = Revision::ZERO;
-            }
-        }
         let lost = differences.iter().filter(|difference| !difference.kind.is_explained());
         for Difference { name, kind } in lost.clone() {
             tracing::error!(key = %name, "audit: {kind}");

@@ -51,20 +51,24 @@ impl<K: Key> Store<K> {
             Some(_) | None => self.decode(&name, &kv.value).map(Arc::new),
         };
         let value = key.map(|key| {
-            let values = |index: &Index<K>| {
-                index.values(&name, &key).unwrap_or_else(|_| {
-                    self.panicked();
-                    Vec::new()
-                })
-            };
-            let values = self.indexes.iter().map(values).collect();
+            let values = self.index_values(&name, &key);
             (key, values)
         });
         let arrived = Arrived { hash, lease: kv.lease, raw: kv.value.clone(), value };
         Some(Incoming { name, revision: kv.mod_revision, arrived: Some(arrived) })
     }
 
-    fn decode(&self, name: &KeyName, value: &Bytes) -> Result<K, CodecError> {
+    pub(super) fn index_values(&self, name: &KeyName, key: &K) -> IndexValues {
+        let values = |index: &Index<K>| {
+            index.values(name, key).unwrap_or_else(|_| {
+                self.panicked();
+                Vec::new()
+            })
+        };
+        self.indexes.iter().map(values).collect()
+    }
+
+    pub(super) fn decode(&self, name: &KeyName, value: &Bytes) -> Result<K, CodecError> {
         contained(|| K::Codec::decode(name, value)).unwrap_or_else(|Panicked(panic)| {
             self.panicked();
             tracing::error!(key = %name, %panic, "decoding panicked");

@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::change::{Change, Notice, Parcel};
 use crate::filter::Filter;
 use crate::kv::Revision;
-use crate::outbox::{Lag, Mode, Outbox, PARCEL};
+use crate::outbox::{First, Lag, Mode, Outbox, PARCEL};
 
 /// Names one subscription of one store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,6 +64,27 @@ impl<K> Observers<K> {
         }
     }
 
+    /// Gives those that wait what was known before a restart.
+    pub(super) fn begin_unverified(&mut self, now: Instant, snapshot: &Arc<[Change<K>]>, revision: Revision) {
+        for id in std::mem::take(&mut self.waiting) {
+            if let Some(outbox) = self.outboxes.get_mut(&id) {
+                outbox.begin_unverified(now, snapshot, revision);
+                self.ready.insert(id);
+            }
+        }
+    }
+
+    /// What was known before a restart, with these changes, is what the kvstore says.
+    pub(super) fn verified(&mut self, now: Instant, changes: Vec<Change<K>>, first: &First<'_>, notices: &[Notice]) {
+        let changes: Arc<[Change<K>]> = changes.into();
+        self.each(|outbox| {
+            outbox.verified(now, &changes, first);
+            for notice in notices {
+                outbox.notify(now, notice.clone());
+            }
+        });
+    }
+
     /// Adds steps of the cache. In parts no longer than a parcel, since they can name a key many times: what does not fit
     /// into the first melts or overruns as each observer has it.
     pub(super) fn push(&mut self, now: Instant, mut steps: Vec<Change<K>>) {
@@ -106,6 +127,10 @@ impl<K> Observers<K> {
             outbox.delivered();
             self.ready.insert(id);
         }
+    }
+
+    pub(super) fn has_begun(&self, id: ObserverId) -> bool {
+        self.outboxes.get(&id).is_some_and(Outbox::has_begun)
     }
 
     pub(super) fn lags(&self) -> Vec<(ObserverId, Lag)> {

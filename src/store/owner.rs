@@ -83,6 +83,7 @@ impl<K: Key> Store<K> {
     /// Hands a command on, and what is known of its name with it.
     fn command(&mut self, command: Command, name: &KeyName) {
         self.sync_inputs.push_back(SyncInput::Command(command));
+        self.haunted.remove(name);
         // That the cache does not show it says nothing: the cache may be behind.
         if let Some(seen) = self.seen(name) {
             self.observed(name, Some(seen));
@@ -130,8 +131,13 @@ impl<K: Key> Store<K> {
                     self.settle(now, &name);
                 }
             }
-            SyncEvent::Deleted { name, revision } => {
+            SyncEvent::Deleted { name, revision, late } => {
                 self.local.retired(name, *revision, self.revision);
+                if *late {
+                    self.haunted.insert(name.clone());
+                } else {
+                    self.haunted.remove(name);
+                }
                 self.settle(now, name);
             }
             SyncEvent::Lost { name } => {

@@ -9,8 +9,9 @@ mod observers;
 mod ownership;
 mod quarantine;
 mod readers;
+mod warm;
 
-use self::bench::{Bench, NONE, delete, kv, name, note, put};
+use self::bench::{Bench, Digits, NONE, delete, kv, name, note, put};
 use super::*;
 use crate::change::Origin;
 use crate::key::{Codec, KeyError};

@@ -38,6 +38,11 @@ pub(super) struct Local {
     pub(super) conflict: Option<Revision>,
     /// A write may have been applied without an answer: what is known may be older than what we did ourselves.
     pub(super) unsure: bool,
+    /// The lease of a put whose answer was lost, over nothing or over another's key: it may still be applied, even after
+    /// the name was given up, which changes nothing that it is compared with.
+    pub(super) late: Option<LeaseId>,
+    /// That it is deleted but may return has been told.
+    pub(super) haunts: bool,
     /// The last write was refused because somebody else had changed the key.
     pub(super) resisted: bool,
     /// Writes against the resistance of others, lately.
@@ -248,6 +253,7 @@ impl Local {
 
     /// A wish of the owner does not wait out a back-off.
     pub(super) fn wish(&mut self) {
+        self.haunts = false;
         self.aside = false;
         self.stored = false;
         self.resisted = false;
@@ -258,7 +264,7 @@ impl Local {
     /// What was known of the key is void, and nobody resists in another history.
     pub(super) fn forget(&mut self) {
         self.known = Known::default();
-        (self.unsure, self.lease) = (false, None);
+        (self.unsure, self.lease, self.late) = (false, None, None);
         // Nobody else did this: putting it again is no repair.
         self.stored = false;
         (self.resisted, self.strikes, self.last_strike) = (false, 0, None);

@@ -67,6 +67,7 @@ impl Sync {
             // With the write done, the name's lasting wish counts again.
             return self.review(now, name);
         }
+        let late = local.late.is_some_and(|lease| self.leases.is_alive(lease));
         match local.want {
             Want::Put { .. } => {
                 let revision = local.known.written();
@@ -76,12 +77,18 @@ impl Sync {
                 }
             }
             Want::Delete { .. } => {
+                let told = std::mem::replace(&mut local.haunts, late);
                 for ticket in std::mem::take(&mut local.deletes) {
                     self.done(ticket, Ok(revision));
                 }
-                self.events.push_back(SyncEvent::Deleted { name: name.clone(), revision });
-                self.drop_name(name);
+                if !(told && late) {
+                    self.events.push_back(SyncEvent::Deleted { name: name.clone(), revision, late });
+                }
+                if !late {
+                    self.drop_name(name);
+                }
             }
+            Want::Nothing if late => {}
             Want::Nothing => self.drop_name(name),
         }
     }

@@ -27,6 +27,8 @@ pub(super) struct Flight {
 struct Written {
     name: KeyName,
     expected: Revision,
+    /// As of when that was the best we knew; 0 if it was not.
+    as_of: Revision,
     /// The put value's fingerprint and lease; `None` for a deletion.
     put: Option<(u128, LeaseId)>,
 }
@@ -102,7 +104,7 @@ impl Sync {
                 continue;
             };
             let path = self.prefix.path(&name);
-            let expect = local.expect(&target);
+            let (expect, known) = (local.expect(&target), local.known);
             let (action, put) = match target {
                 Target::Delete => (WriteAction::Delete, None),
                 Target::Put { value, hash } => {
@@ -133,7 +135,8 @@ impl Sync {
             let expected = if let Expect::Revision(revision) = expect { revision } else { Revision::ZERO };
             writes.push(Write { path, expect, action });
             self.count(&name);
-            flight.writes.push(Written { name, expected, put });
+            let as_of = if expected == known.expected() { known.as_of } else { Revision::ZERO };
+            flight.writes.push(Written { name, expected, as_of, put });
         }
         for name in later.into_iter().rev() {
             if let Some(local) = self.names.get_mut(&name) {
@@ -204,7 +207,7 @@ impl Sync {
             Ok(WriteOutcome::Refused { revision, current: states }) if current => {
                 self.backoff.reset();
                 let mut went_back = false;
-                for (Written { name, expected, .. }, state) in writes.iter().zip(states) {
+                for (Written { name, expected, as_of, .. }, state) in writes.iter().zip(states) {
                     let Some(local) = self.names.get_mut(name) else { continue };
                     let seen = state.map(|kv| Seen {
                         hash: value_hash(&kv.value),
@@ -216,8 +219,7 @@ impl Sync {
                     let dead = |seen: Seen| self.leases.ever_ours(seen.lease) && !self.leases.is_alive(seen.lease);
                     let unaware = local.known.as_of == Revision::ZERO || local.known.state.is_some_and(dead);
                     // We expected the best we know, which is newer than the answer that says otherwise.
-                    let known = !local.unsure && local.known.expected() == *expected;
-                    let contradicts = mismatch && revision < local.known.as_of && known;
+                    let contradicts = mismatch && revision < *as_of;
                     local.resisted |= mismatch && (!unaware || contradicts);
                     went_back |= contradicts;
                     // The answer is at least as new as what it was compared with.
@@ -239,9 +241,13 @@ impl Sync {
             Err(BackendError::Rejected { cause }) => return self.rejected(now, writes, &cause),
             Err(error) => {
                 let applied = !matches!(error, BackendError::Unavailable { applied: Applied::No, .. });
-                for written in writes.iter().filter(|_| applied && current) {
-                    if let Some(local) = self.names.get_mut(&written.name) {
+                for Written { name, expected, put, .. } in writes.iter().filter(|_| applied && current) {
+                    if let Some(local) = self.names.get_mut(name) {
                         local.unsure = true;
+                        // Over what was ours it cannot come after a deletion.
+                        let ours = |seen: Seen| seen.mod_revision == *expected && self.leases.ever_ours(seen.lease);
+                        let late = put.filter(|_| !local.known.state.is_some_and(ours));
+                        local.late = late.map(|(_, lease)| lease).or(local.late);
                     }
                 }
                 self.backend_failed(now, error);

@@ -281,6 +281,66 @@ fn a_live_watch_that_says_nothing_for_too_long_is_opened_anew() {
     assert_eq!(start(&watch), 11);
 }
 
+#[test]
+fn progress_inside_a_revision_breaks_the_watch_and_the_revision_is_read_again() {
+    let mut watch = reading(5);
+    assert_eq!(watch.handle(events(6, &[6], false)), None);
+    let progress = Outcome::Read(WatchResponse::Progress(header(6)));
+    assert!(matches!(watch.handle(progress), Some(Delivery::Broken(_))));
+    assert_eq!(watch.handle(Outcome::Waited), None);
+    assert_eq!(start(&watch), 6);
+}
+
+#[test]
+fn a_kvstore_at_the_last_revision_there_is_overflows_nothing() {
+    let mut watch = reading(u64::MAX);
+    breaks(&mut watch);
+    assert_eq!(start(&watch), u64::MAX);
+}
+
+fn resumed(since: Option<u64>) -> Watch {
+    let resume = Resume { cluster: CLUSTER, revision: Revision(10), since: since.map(Revision) };
+    Watch::resume(range(), Duration::from_secs(60), 1, resume)
+}
+
+#[test]
+fn a_resumed_watch_lists_the_values_written_since_and_all_names_at_one_revision() {
+    let mut watch = resumed(Some(8));
+    let request = listing(&watch);
+    assert_eq!((request.min_mod_revision, request.revision, request.keys_only), (Some(Revision(9)), None, false));
+    let Some(Delivery::Page(page)) = watch.handle(page(12, vec![put("b", 11)], false)) else { panic!("no page") };
+    assert_eq!((page.first, page.last, page.cluster, page.same_history), (true, false, CLUSTER, true));
+    let request = listing(&watch);
+    assert_eq!((request.min_mod_revision, request.revision, request.keys_only), (None, Some(Revision(12)), true));
+}
+
+#[test]
+fn a_resumed_watch_that_lacks_a_value_lists_in_full() {
+    let watch = resumed(None);
+    assert_eq!((listing(&watch).min_mod_revision, listing(&watch).keys_only), (None, false));
+}
+
+#[test]
+fn a_watch_resumed_on_another_history_lists_in_full_and_says_so() {
+    for (cluster, revision) in [(CLUSTER, 9), (ClusterId(8), 12)] {
+        let header = Header { cluster, revision: Revision(revision) };
+        let answer = || Outcome::Listed(ListPage { header, count: 1, kvs: vec![put("a", 2)], more: false });
+        let mut watch = resumed(Some(8));
+        assert_eq!(watch.handle(answer()), None);
+        assert_eq!((listing(&watch).min_mod_revision, listing(&watch).keys_only), (None, false));
+        let Some(Delivery::Page(page)) = watch.handle(answer()) else { panic!("no page") };
+        assert_eq!((page.first, page.last, page.same_history, page.cluster), (true, true, false, cluster));
+    }
+}
+
+#[test]
+fn a_resumed_watch_that_cannot_list_asks_the_same_again() {
+    let mut watch = resumed(Some(8));
+    let request = watch.action();
+    breaks(&mut watch);
+    assert_eq!(watch.action(), request);
+}
+
 /// A watch from now that has begun at `revision` and is reading.
 fn begun(revision: u64) -> Watch {
     let mut watch = Watch::from_now(range(), Duration::from_secs(60), 1);

@@ -5,13 +5,19 @@ use std::time::Instant;
 use shared_store_actors::{Config, JoinError, join};
 
 use super::*;
+use crate::support::certificates::{Authority, Quality};
 use crate::support::{Mode, Proxy};
 
 const LIST_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What joining there fails with.
 async fn cause(endpoint: &str) -> String {
-    let etcd = EtcdConfig::new([endpoint])
+    cause_with(EtcdConfig::new([endpoint])).await
+}
+
+async fn cause_with(etcd: EtcdConfig) -> String {
+    let endpoint = etcd.endpoints[0].clone();
+    let etcd = etcd
         .call_timeout(Duration::from_millis(300))
         .connect_timeout(Duration::from_millis(300))
         .keep_alive(Duration::from_millis(500), Duration::from_millis(500));
@@ -22,7 +28,7 @@ async fn cause(endpoint: &str) -> String {
     println!("join: {:.2} s, {error}", began.elapsed().as_secs_f64());
     assert!(matches!(error, JoinError::ListTimeout { .. }), "{error:?}");
     let text = error.to_string();
-    assert!(!text.contains('\n') && text.contains(endpoint), "{text}");
+    assert!(!text.contains('\n') && text.contains(&endpoint), "{text}");
     text
 }
 
@@ -54,6 +60,22 @@ fn where_connections_are_taken_and_bytes_vanish_the_silence_is_told() {
             proxy.set(mode);
             assert!(cause(&proxy.endpoint()).await.contains("no answer within"));
         }
+    });
+}
+
+#[test]
+fn where_another_authority_signed_the_certificate_is_told() {
+    on_etcd(async {
+        let directory = tempfile::tempdir().unwrap();
+        let (right, wrong) = (Authority::new("right"), Authority::new("wrong"));
+        let pair = right.issue(directory.path(), "server", Quality::Good);
+        let ca = directory.path().join("ca.pem");
+        std::fs::write(&ca, wrong.pem()).unwrap();
+        let (certificate, key) = (pair.certificate.display(), pair.key.display());
+        let flags = [format!("--cert-file={certificate}"), format!("--key-file={key}")];
+        let server = EtcdServer::start_with(Version::V35, &[&flags[0], &flags[1]]);
+        let text = cause_with(EtcdConfig::new([server.endpoint()]).tls_ca(ca)).await;
+        assert!(text.contains("certificate"), "{text}");
     });
 }
 

@@ -219,17 +219,6 @@ async fn with_fifty_thousand_keys_it_is_listed_whole_and_all_deletions_are_told(
     reader.release().await.unwrap();
 }
 
-macro_rules! on_both {
-    ($($scenario:ident)+) => {
-        mod etcd_34 {
-            $(#[test] fn $scenario() { super::on_etcd(super::$scenario(super::Version::V34)); })+
-        }
-        mod etcd_35 {
-            $(#[test] fn $scenario() { super::on_etcd(super::$scenario(super::Version::V35)); })+
-        }
-    };
-}
-
 on_both! {
     killed_it_is_missed_and_what_was_wanted_meanwhile_is_done_afterwards
     stopped_beyond_the_leases_it_gets_all_keys_again

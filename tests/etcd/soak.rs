@@ -1,7 +1,6 @@
 //! Random faults, a few at a time, again and again: for some seconds with the other tests, for as long as one likes
 //! with `SOAK_MINUTES` (`make soak`), which must run alone, since it looks at what the whole process needs.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Instant;
 
@@ -22,9 +21,6 @@ struct Soak {
     three: Three,
     random: fastrand::Rng,
     round: u32,
-    /// Names of which something was asked in this round, or that were damaged. Nothing else is asked of them before all
-    /// have converged: a create whose answer is lost may still arrive after a deletion.
-    touched: BTreeSet<String>,
 }
 
 impl Soak {
@@ -46,7 +42,6 @@ impl Soak {
         self.three.mended();
         self.three.converged().await;
         self.three.forget_the_past();
-        self.touched.clear();
         if self.round.is_multiple_of(ROUNDS_A_LIFE) {
             let who = self.random.usize(..3);
             self.three.leave_and_join(who, self.random.bool()).await;
@@ -60,12 +55,8 @@ impl Soak {
             for n in 0..NAMES {
                 let name = format!("{who}/{n}");
                 match self.random.u8(..12) {
-                    0 | 1 if self.touched.insert(name.clone()) => {
-                        keys.push(node(&name, &self.random.u16(..).to_string()));
-                    }
-                    2 if self.three.is_wanted(&name) && self.touched.insert(name.clone()) => {
-                        self.three.give_up(who, &name);
-                    }
+                    0 | 1 if !self.three.is_going(&name) => keys.push(node(&name, &self.random.u16(..).to_string())),
+                    2 if self.three.is_wanted(&name) => self.three.give_up(who, &name),
                     _ => {}
                 }
             }
@@ -102,7 +93,7 @@ impl Soak {
                 let garbage = WriteAction::Put { value: "garbage".into(), lease: LeaseId::NONE };
                 let action = if self.random.bool() { WriteAction::Delete } else { garbage };
                 let name = format!("{who}/{}", self.random.usize(..NAMES));
-                if self.three.is_wanted(&name) && self.touched.insert(name.clone()) {
+                if self.three.is_wanted(&name) {
                     self.three.damage(&name, action).await;
                 }
             }
@@ -173,7 +164,7 @@ fn under_random_faults_all_converge_again_and_again_and_nothing_grows() {
     println!("soak: seed {seed}, {} s", time.as_secs());
     on_etcd(async {
         let three = Three::on(Cluster::start(Version::V34, 3), SHORT).await;
-        let mut soak = Soak { three, random: fastrand::Rng::with_seed(seed), round: 0, touched: BTreeSet::new() };
+        let mut soak = Soak { three, random: fastrand::Rng::with_seed(seed), round: 0 };
         let (began, mut samples) = (Instant::now(), Vec::new());
         while began.elapsed() < time {
             soak.round().await;

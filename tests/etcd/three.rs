@@ -6,7 +6,7 @@ mod convergence;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use shared_store::backend::{Backend, BackendError, Expect, ListRequest, Write, WriteAction, WriteOutcome};
+use shared_store::backend::{Backend, BackendError, Expect, ListRequest, Write, WriteAction};
 use shared_store::{EtcdBackend, EtcdConfig, KeyName, LeaseId, Revision};
 use shared_store_actors::{Config, StoreError};
 use tokio::task::JoinHandle;
@@ -161,6 +161,11 @@ impl Three {
         self.wanted.contains_key(name)
     }
 
+    /// Whether its deletion was asked for since all converged.
+    pub(super) fn is_going(&self, name: &str) -> bool {
+        self.given_up.iter().any(|(going, _)| going == name)
+    }
+
     /// Drops what was told so far.
     pub(super) fn forget_the_past(&mut self) {
         self.gone.clear();
@@ -182,21 +187,19 @@ impl Three {
 
     /// Writes outside the prefix until etcd's quota is used up.
     pub(super) async fn fill(&self) {
-        let megabyte = || WriteAction::Put { value: vec![b'x'; 1 << 20].into(), lease: LeaseId::NONE };
-        while self.write_outside(megabyte()).await.is_ok() {}
+        let megabyte = WriteAction::Put { value: vec![b'x'; 1 << 20].into(), lease: LeaseId::NONE };
+        let write = Write { path: "outside".into(), expect: Expect::Any, action: megabyte };
+        while self.direct.write(vec![write.clone()]).await.is_ok() {}
     }
 
     /// What an operator does about a quota that is used up.
     pub(super) async fn make_room(&self) {
-        self.write_outside(WriteAction::Delete).await.unwrap();
+        // Not in a transaction: those may be refused whatever they do.
+        self.etcd.members[0].etcdctl(&["del", "outside"]);
         let page = self.direct.list(ListRequest::new(prefix().range())).await.unwrap();
         self.compact(page.header.revision).await;
         self.etcd.members[0].etcdctl(&["defrag"]);
         self.etcd.members[0].etcdctl(&["alarm", "disarm"]);
-    }
-
-    async fn write_outside(&self, action: WriteAction) -> Result<WriteOutcome, BackendError> {
-        self.direct.write(vec![Write { path: "outside".into(), expect: Expect::Any, action }]).await
     }
 
     pub(super) fn all_ways(&self) -> impl Iterator<Item = &Proxy> {

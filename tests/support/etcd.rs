@@ -18,7 +18,8 @@ pub enum Version {
 }
 
 impl Version {
-    fn binary(self) -> PathBuf {
+    /// Where its program is.
+    pub fn binary(self) -> PathBuf {
         let (variable, directory) = match self {
             Self::V34 => ("ETCD_34", "etcd-3.4"),
             Self::V35 => ("ETCD_35", "etcd-3.5"),
@@ -41,6 +42,8 @@ pub struct EtcdServer {
     data: TempDir,
     client_port: u16,
     peer_port: u16,
+    /// Says whether it is healthy, without TLS.
+    metrics_port: u16,
     process: Option<Child>,
 }
 
@@ -67,9 +70,9 @@ impl EtcdServer {
     pub(crate) fn reserve(version: Version, name: &str, flags: &[&str]) -> Self {
         let flags = flags.iter().map(ToString::to_string).collect();
         let data = tempfile::tempdir().expect("a temporary directory");
-        let (client_port, peer_port) = (free_port(), free_port());
+        let (client_port, peer_port, metrics_port) = (free_port(), free_port(), free_port());
         let (name, cluster) = (name.to_owned(), String::new());
-        Self { version, name, cluster, flags, data, client_port, peer_port, process: None }
+        Self { version, name, cluster, flags, data, client_port, peer_port, metrics_port, process: None }
     }
 
     /// How its cluster calls it.
@@ -83,9 +86,10 @@ impl EtcdServer {
         self.spawn();
     }
 
-    /// Where it serves.
+    /// Where it serves; `https` if it was started with a certificate.
     pub fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}", self.client_port)
+        let tls = self.flags.iter().any(|flag| flag.starts_with("--cert-file"));
+        format!("{}://127.0.0.1:{}", if tls { "https" } else { "http" }, self.client_port)
     }
 
     /// Ends it as a power failure would.
@@ -111,6 +115,11 @@ impl EtcdServer {
     /// Stops it for a while: it answers nothing, and its connections stay open.
     pub fn pause(&self) {
         self.signal("STOP");
+        // Under load its threads run on for a while.
+        let pid = self.process.as_ref().expect("it runs").id();
+        while !stopped(pid) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Lets it go on.
@@ -132,11 +141,16 @@ impl EtcdServer {
         std::fs::remove_dir_all(self.data.path().join("etcd")).expect("the directory is ours");
     }
 
-    /// Runs etcd's own command line against it; what it prints.
+    /// Runs etcd's own command line against it and says what that says.
     pub fn etcdctl(&self, arguments: &[&str]) -> String {
+        self.etcdctl_with(arguments, Stdio::null())
+    }
+
+    /// Runs it and lets it read this.
+    pub fn etcdctl_with(&self, arguments: &[&str], input: Stdio) -> String {
         let etcdctl = Version::V34.binary().with_file_name("etcdctl");
         let mut command = Command::new(etcdctl);
-        command.env("ETCDCTL_API", "3").args(["--endpoints", &self.endpoint()]).args(arguments);
+        command.env("ETCDCTL_API", "3").args(["--endpoints", &self.endpoint()]).args(arguments).stdin(input);
         let output = command.output().expect("etcdctl runs");
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).expect("it prints text")
@@ -204,6 +218,7 @@ impl EtcdServer {
             .arg("--data-dir")
             .arg(self.data.path().join("etcd"))
             .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
+            .args(["--listen-metrics-urls", &format!("http://127.0.0.1:{}", self.metrics_port)])
             .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
             .args(["--initial-cluster", &self.cluster])
             .args(&self.flags)
@@ -228,7 +243,7 @@ impl EtcdServer {
                 self.process = None;
                 return false;
             }
-            if healthy(self.client_port) {
+            if healthy(self.metrics_port) {
                 return true;
             }
             std::thread::sleep(Duration::from_millis(10));
@@ -242,6 +257,15 @@ impl Drop for EtcdServer {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Whether all threads of a process stand still.
+fn stopped(pid: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("it runs");
+    threads.flatten().all(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('T'))
+    })
 }
 
 fn copy(from: &Path, into: &Path) {

@@ -1,5 +1,6 @@
 //! What tests and benchmarks of all packages share: real etcds that start and end with a test, and
 //! bad ways to them.
+#![allow(clippy::missing_panics_doc, clippy::must_use_candidate, reason = "these are parts of tests")]
 
 mod cluster;
 mod etcd;

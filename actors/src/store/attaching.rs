@@ -73,6 +73,8 @@ impl<K: Key> Handler<Detach> for StoreActor<K> {
             return Box::pin(std::future::ready(refused).into_actor(self));
         };
         self.attachment.read_only = true;
+        // What will be shown is not what a snapshot of this prefix is to show.
+        self.saving = None;
         if self.attachment.is_attached() {
             self.attachment.state = State::Detaching;
         }

@@ -1,4 +1,4 @@
-//! Leaving: watcher first, then the own keys, then the observers, then the actor itself.
+//! Leaving: watcher first, then the own keys, then the observers, then the snapshot, then the actor itself.
 
 use std::sync::Arc;
 
@@ -90,9 +90,12 @@ impl<K: Key> StoreActor<K> {
         }
     }
 
-    fn finish(&mut self, ctx: &mut Context<Self>) {
+    pub(super) fn finish(&mut self, ctx: &mut Context<Self>) {
+        let Some(left) = self.closing.as_ref().and_then(|closing| closing.left.clone()) else { return };
+        if self.saves_last(ctx) {
+            return;
+        }
         let Some(closing) = &mut self.closing else { return };
-        let Some(left) = closing.left.clone() else { return };
         let result = if left.is_empty() { Ok(()) } else { Err(CloseError { left }) };
         let waiting = std::mem::take(&mut closing.waiting);
         self.store.close(if closing.delete { "closed" } else { "released" });

@@ -198,6 +198,8 @@ impl<K: Key> Handler<GetStatus> for StoreActor<K> {
     type Result = Result<Status, StoreError>;
 
     fn handle(&mut self, _: GetStatus, _: &mut Self::Context) -> Self::Result {
-        Ok(self.store.status(&self.stats))
+        let mut status = self.store.status(&self.stats);
+        self.saving.iter().for_each(|saving| saving.describe(&mut status));
+        Ok(status)
     }
 }

@@ -131,6 +131,32 @@ fn watch_until_synced_prints_what_is_there_and_ends() {
 }
 
 #[test]
+fn what_was_known_at_the_last_end_is_printed_at_once_and_corrected() {
+    let directory = tempfile::tempdir().unwrap();
+    let join = [&JOIN[..], &["--state-dir", directory.path().to_str().unwrap()]].concat();
+    let mut program = Running::start(&[&join[..], &["--on-exit", "release"]].concat());
+    program.say(r#"{"op":"update_sync","name":"a","value":1}"#);
+    program.next("update");
+    program.say(r#"{"op":"status"}"#);
+    let status = [program.next("reply"), program.next("reply")].into_iter().find(|reply| reply.get("state").is_some());
+    assert_eq!(status.map(|status| status["state_error"].clone()), Some(Value::Null));
+    assert_eq!(program.end().1, 0);
+
+    // The embedded kvstore is another one, and empty.
+    let mut program = Running::start(&join);
+    let status = program.next("status");
+    assert_eq!(status["state"], "stale");
+    assert!(status["cause"].as_str().unwrap().starts_with("from a snapshot of revision "), "{status}");
+    let update = program.next("update");
+    assert_eq!((&update["name"], &update["initial"]), (&"a".into(), &true.into()));
+    assert_eq!(program.next("synced")["entries"], 0);
+    let (rest, code) = program.end();
+    let before: Vec<_> =
+        rest.iter().map(|line| line["type"].as_str().unwrap()).filter(|kind| *kind != "status").collect();
+    assert_eq!((before, code), (vec!["resynced", "delete"], 0));
+}
+
+#[test]
 fn an_audit_that_finds_nothing_ends_with_0_and_is_a_command_of_join_too() {
     let output = run(&["--prefix", "p", "audit"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));

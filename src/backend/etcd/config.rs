@@ -1,10 +1,8 @@
 //! Where etcd is and how to be let in.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
-
-use etcd_client::{Certificate, ConnectOptions, Identity, TlsOptions};
 
 /// Where etcd is and how to be let in.
 #[derive(Clone)]
@@ -14,13 +12,14 @@ pub struct EtcdConfig {
     pub endpoints: Vec<String>,
     /// User and password, if etcd has authentication on.
     pub user: Option<(String, String)>,
-    /// File with the certificates of the authorities that may have signed etcd's. Default: the system's.
+    /// File with the certificates of the authorities that may have signed etcd's. Default: the system's. A change of
+    /// this file or of those below is noticed within a second of the next call, and used from then on.
     pub tls_ca: Option<PathBuf>,
     /// Files with our own certificate and its key, if etcd asks for them.
     pub tls_identity: Option<(PathBuf, PathBuf)>,
     /// How long a call may take; a page of a list three times as long. Default 10 s.
     pub call_timeout: Duration,
-    /// How long connecting may take. Default 3 s.
+    /// How long connecting may take, up to etcd's first answer. Default 3 s.
     pub connect_timeout: Duration,
     /// How often a connection is proven alive, and how long the proof may take: after their sum a dead one is given
     /// up. Default 10 s and 5 s; a default server refuses intervals below 5 s.
@@ -48,9 +47,24 @@ pub enum EtcdConfigError {
         /// Why.
         source: std::io::Error,
     },
+    /// A file was read but is of no use.
+    #[error("cannot use {}: {cause}", .path.display())]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: String,
+    },
     /// The thread for the connections cannot be started.
     #[error("cannot start the thread for etcd")]
     Thread(#[from] std::io::Error),
+}
+
+impl EtcdConfigError {
+    /// With its source, on one line.
+    pub(super) fn in_words(&self) -> String {
+        std::error::Error::source(self).map_or_else(|| self.to_string(), |source| format!("{self}: {source}"))
+    }
 }
 
 impl EtcdConfig {
@@ -121,112 +135,9 @@ impl fmt::Debug for EtcdConfig {
     }
 }
 
-/// A configuration that was checked.
-#[derive(Debug)]
-pub(super) struct Endpoints {
-    config: EtcdConfig,
-}
-
-impl Endpoints {
-    pub(super) fn new(mut config: EtcdConfig) -> Result<Self, EtcdConfigError> {
-        if config.endpoints.is_empty() {
-            return Err(EtcdConfigError::NoEndpoints);
-        }
-        for endpoint in &mut config.endpoints {
-            if !endpoint.contains("://") {
-                endpoint.insert_str(0, "http://");
-            }
-            check(endpoint)?;
-            let tls = config.tls_ca.is_some() || config.tls_identity.is_some();
-            if tls && !endpoint.starts_with("https://") {
-                return Err(EtcdConfigError::TlsUnused(endpoint.clone()));
-            }
-        }
-        let endpoints = Self { config };
-        endpoints.tls()?;
-        Ok(endpoints)
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.config.endpoints.len()
-    }
-
-    pub(super) fn get(&self, index: usize) -> &str {
-        &self.config.endpoints[index % self.config.endpoints.len()]
-    }
-
-    /// How to connect to an endpoint. Certificates are read anew each time, so a rotated one is used from the next
-    /// connection on.
-    pub(super) fn options(&self, index: usize) -> Result<ConnectOptions, EtcdConfigError> {
-        let (interval, timeout) = self.config.keep_alive;
-        let mut options = ConnectOptions::new()
-            .with_connect_timeout(self.config.connect_timeout)
-            .with_keep_alive(interval, timeout)
-            .with_keep_alive_while_idle(true)
-            .with_tcp_keepalive(interval)
-            .with_require_leader(true);
-        if let Some((name, password)) = &self.config.user {
-            options = options.with_user(name, password);
-        }
-        if self.get(index).starts_with("https://") {
-            options = options.with_tls(self.tls()?);
-        }
-        Ok(options)
-    }
-
-    fn tls(&self) -> Result<TlsOptions, EtcdConfigError> {
-        let mut tls = TlsOptions::new();
-        tls = match &self.config.tls_ca {
-            Some(file) => tls.ca_certificate(Certificate::from_pem(read(file)?)),
-            None => tls.with_enabled_roots(),
-        };
-        if let Some((certificate, key)) = &self.config.tls_identity {
-            tls = tls.identity(Identity::from_pem(read(certificate)?, read(key)?));
-        }
-        Ok(tls)
-    }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, EtcdConfigError> {
-    std::fs::read(path).map_err(|source| EtcdConfigError::File { path: path.to_owned(), source })
-}
-
-/// Whether it is scheme, host and port and nothing else.
-fn check(endpoint: &str) -> Result<(), EtcdConfigError> {
-    let authority = ["http://", "https://"].iter().find_map(|scheme| endpoint.strip_prefix(scheme));
-    let authority = authority.map(|authority| authority.strip_suffix('/').unwrap_or(authority));
-    let valid = authority.and_then(|authority| authority.rsplit_once(':')).is_some_and(|(host, port)| {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-._[]:%".contains(c);
-        !host.is_empty() && host.chars().all(plain) && port.parse::<u16>().is_ok_and(|port| port > 0)
-    });
-    if valid { Ok(()) } else { Err(EtcdConfigError::Endpoint(endpoint.to_owned())) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn endpoints_that_cannot_work_are_named() {
-        for bad in ["", "http://", "http://host", "ftp://host:1", "http://host:0", "http://host:99999", "http://h/x:1"]
-        {
-            let error = Endpoints::new(EtcdConfig::new([bad])).unwrap_err();
-            assert!(matches!(error, EtcdConfigError::Endpoint(_)), "{bad}: {error}");
-        }
-        for good in ["127.0.0.1:2379", "http://[::1]:2379", "https://etcd-0.etcd:2379/"] {
-            Endpoints::new(EtcdConfig::new([good])).unwrap();
-        }
-        let none: [&str; 0] = [];
-        assert!(matches!(Endpoints::new(EtcdConfig::new(none)), Err(EtcdConfigError::NoEndpoints)));
-    }
-
-    #[test]
-    fn tls_files_that_cannot_be_used_are_named() {
-        let config = EtcdConfig::new(["https://127.0.0.1:1"]).tls_ca("/does/not/exist");
-        assert_eq!(Endpoints::new(config).unwrap_err().to_string(), "cannot read /does/not/exist");
-        let config = EtcdConfig::new(["http://127.0.0.1:1"]).tls_ca("/does/not/exist");
-        assert!(matches!(Endpoints::new(config), Err(EtcdConfigError::TlsUnused(_))));
-    }
 
     #[test]
     fn the_password_is_never_shown() {

@@ -1,48 +1,18 @@
 //! One connection to one endpoint at a time, made again when it dies.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use etcd_client::Client;
-use tokio::runtime::{Handle, Runtime};
-use tokio::task::AbortHandle;
+use etcd_client::{Client, KvClient, LeaseClient, WatchClient};
+use tokio::time::{Instant, timeout_at};
 
-use super::config::{Endpoints, EtcdConfigError};
+use super::cluster::Cluster;
 use super::failure::{Failure, Kind};
+use super::worker::Worker;
 use crate::backend::BackendError;
 
 /// Of a list's page or of one watch response. etcd's own default of 4 MiB would end a watch that catches up.
-pub(super) const MAX_MESSAGE: usize = 1 << 30;
-
-/// The thread all connections live on.
-#[derive(Debug)]
-pub(super) struct Worker {
-    runtime: Option<Runtime>,
-}
-
-impl Worker {
-    pub(super) fn start() -> Result<Self, EtcdConfigError> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("shared-store-etcd")
-            .enable_all()
-            .build()?;
-        Ok(Self { runtime: Some(runtime) })
-    }
-
-    pub(super) fn handle(&self) -> Option<&Handle> {
-        self.runtime.as_ref().map(Runtime::handle)
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            // May be dropped inside another runtime, where waiting is not allowed.
-            runtime.shutdown_background();
-        }
-    }
-}
+const MAX_MESSAGE: usize = 1 << 30;
 
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,142 +27,252 @@ pub(super) enum Role {
 #[derive(Debug)]
 pub(super) struct Connection {
     role: Role,
-    endpoints: Arc<Endpoints>,
+    pub(super) cluster: Arc<Cluster>,
     worker: Arc<Worker>,
     current: Mutex<Current>,
+    /// Who connects holds it. Who waits for it gets what came of that, and does not try once more.
+    connecting: tokio::sync::Mutex<Option<(u64, Attempt)>>,
 }
 
-#[derive(Default)]
+#[derive(Debug)]
 struct Current {
-    client: Option<Client>,
-    /// Counts endpoints used so far; which one it is now is this modulo their number.
-    turn: usize,
+    /// Counts what was used so far, so that nobody gives up a client others have replaced already.
+    turn: u64,
+    endpoint: Arc<str>,
+    link: Option<Link>,
+    /// Of the certificates `link` was made with, or could not be replaced by.
+    generation: u64,
 }
 
-impl std::fmt::Debug for Current {
+/// A client and the endpoint it is connected to.
+#[derive(Clone)]
+pub(super) struct Link {
+    client: Arc<Client>,
+    pub(super) endpoint: Arc<str>,
+    turn: u64,
+}
+
+impl std::fmt::Debug for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Current").field("turn", &self.turn).finish_non_exhaustive()
+        f.debug_struct("Link").field("endpoint", &self.endpoint).field("turn", &self.turn).finish_non_exhaustive()
     }
 }
 
+impl Link {
+    pub(super) fn kv(&self) -> KvClient {
+        self.client.kv_client().max_decoding_message_size(MAX_MESSAGE)
+    }
+
+    pub(super) fn lease(&self) -> LeaseClient {
+        self.client.lease_client()
+    }
+
+    pub(super) fn watch(&self) -> WatchClient {
+        self.client.watch_client().max_decoding_message_size(MAX_MESSAGE)
+    }
+}
+
+/// An attempt that failed: where, how, and whether there was a connection at all.
+#[derive(Debug, Clone)]
+struct Attempt {
+    endpoint: Arc<str>,
+    failure: Failure,
+    connected: bool,
+}
+
+/// A link that is to be made.
+struct Wanted {
+    turn: u64,
+    endpoint: Arc<str>,
+    /// Of the certificates that are in use now.
+    generation: u64,
+    /// The link there is, made with older ones.
+    outdated: Option<Link>,
+}
+
 impl Connection {
-    pub(super) fn new(role: Role, endpoints: Arc<Endpoints>, worker: Arc<Worker>) -> Self {
-        Self { role, endpoints, worker, current: Mutex::default() }
+    pub(super) fn new(role: Role, cluster: Arc<Cluster>, worker: Arc<Worker>) -> Self {
+        let endpoint = cluster.endpoints.after("");
+        let current = Mutex::new(Current { turn: 0, endpoint, link: None, generation: 0 });
+        Self { role, cluster, worker, current, connecting: tokio::sync::Mutex::default() }
     }
 
     /// Makes a call, again on the next endpoint if it was never sent. Dropping the future aborts it.
     pub(super) async fn call<T, F>(
         self: &Arc<Self>,
         timeout: Duration,
-        call: impl Fn(Client) -> F + Send + Sync + 'static,
+        call: impl Fn(Link) -> F + Send + Sync + 'static,
     ) -> Result<T, BackendError>
     where
         T: Send + 'static,
-        F: Future<Output = Result<T, etcd_client::Error>> + Send,
+        F: Future<Output = Result<T, Failure>> + Send,
     {
         let this = Arc::clone(self);
-        self.spawn(async move { this.attempts(timeout, call).await }).await
-    }
-
-    /// Runs something on the connections' thread.
-    pub(super) async fn spawn<T: Send + 'static>(
-        &self,
-        task: impl Future<Output = Result<T, BackendError>> + Send + 'static,
-    ) -> Result<T, BackendError> {
-        let Some(handle) = self.worker.handle() else { return Err(BackendError::unreachable("etcd backend ended")) };
-        let task = handle.spawn(task);
-        let _abort = AbortOnDrop(task.abort_handle());
-        task.await.unwrap_or_else(|error| Err(BackendError::unavailable(error)))
+        self.worker.run(async move { this.attempts(timeout, call).await }).await
     }
 
     /// Runs something on the connections' thread that ends by itself.
     pub(super) fn detach(&self, task: impl Future<Output = ()> + Send + 'static) {
-        if let Some(handle) = self.worker.handle() {
-            handle.spawn(task);
-        }
+        self.worker.detach(task);
     }
 
     #[cfg(feature = "test-kit")]
     pub(super) fn tasks(&self) -> usize {
-        self.worker.handle().map_or(0, |handle| handle.metrics().num_alive_tasks())
+        self.worker.tasks()
     }
 
-    async fn attempts<T, F>(&self, timeout: Duration, call: impl Fn(Client) -> F) -> Result<T, BackendError>
+    async fn attempts<T, F>(&self, timeout: Duration, call: impl Fn(Link) -> F) -> Result<T, BackendError>
     where
-        F: Future<Output = Result<T, etcd_client::Error>>,
+        F: Future<Output = Result<T, Failure>>,
     {
-        let mut attempts = 0;
-        let mut renewed = false;
+        let deadline = Instant::now() + timeout;
+        let (mut attempts, mut unconnected, mut renewed) = (0, 0, false);
+        let mut misconfigured = None;
         loop {
-            attempts += 1;
-            let (turn, failure) = match self.client(timeout).await {
-                Ok((turn, client)) => match tokio::time::timeout(timeout, call(client)).await {
-                    Ok(Ok(answer)) => return Ok(answer),
-                    Ok(Err(error)) => (turn, Failure::new(&error)),
-                    Err(_) => (turn, Failure::timed_out(timeout)),
-                },
-                Err(failure) => failure,
+            let Attempt { endpoint, failure, connected } = match self.attempt(deadline, timeout, &call).await {
+                Ok(answer) => return Ok(answer),
+                Err(attempt) => attempt,
             };
-            let endpoint = self.endpoints.get(turn);
-            match failure.kind {
-                Kind::Answered => return Err(failure.into_error(endpoint)),
-                // The token is too old: log in again, once.
-                Kind::Token if !renewed => {
-                    renewed = true;
-                    self.reset(turn, turn);
+            attempts += 1;
+            unconnected += usize::from(!connected);
+            let endpoints = self.cluster.endpoints.list().len();
+            let never_sent = matches!(failure.kind, Kind::Unreached | Kind::Elsewhere);
+            let again = match failure.kind {
+                Kind::Token => !std::mem::replace(&mut renewed, true),
+                // Once more than there are endpoints: the first may have been a connection that had died unnoticed.
+                Kind::Unreached | Kind::Elsewhere => unconnected < endpoints && attempts <= endpoints,
+                Kind::Answered | Kind::Broken => false,
+            };
+            let error = failure.into_error(&endpoint);
+            if again && Instant::now() < deadline {
+                if never_sent && matches!(error, BackendError::Misconfigured { .. }) {
+                    misconfigured.get_or_insert(error);
                 }
-                Kind::Token => return Err(failure.into_error(endpoint)),
-                Kind::NeverSent if attempts < self.endpoints.len().max(2) => self.reset(turn, turn + 1),
-                Kind::NeverSent | Kind::Broken => {
-                    self.reset(turn, turn + 1);
-                    return Err(failure.into_error(endpoint));
-                }
+            } else {
+                // That another endpoint is down is less to the point.
+                return Err(misconfigured.filter(|_| never_sent).unwrap_or(error));
             }
         }
     }
 
-    /// The client in use and which endpoint it is for, connected first if need be.
-    pub(super) async fn client(&self, timeout: Duration) -> Result<(usize, Client), (usize, Failure)> {
-        let turn = {
-            let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(client) = &current.client {
-                return Ok((current.turn, client.clone()));
+    async fn attempt<T, F>(&self, deadline: Instant, timeout: Duration, call: impl Fn(Link) -> F) -> Result<T, Attempt>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        let link = match timeout_at(deadline, self.link()).await {
+            Ok(link) => link?,
+            Err(_) => {
+                let endpoint = Arc::clone(&self.current().endpoint);
+                return Err(Attempt { endpoint, failure: Failure::timed_out(timeout).never_sent(), connected: false });
             }
-            current.turn
         };
-        let options = self.endpoints.options(turn).map_err(|error| (turn, Failure::misconfigured(&error)))?;
-        let connect = Client::connect([self.endpoints.get(turn)], Some(options));
-        let client = match tokio::time::timeout(timeout, connect).await {
-            Ok(Ok(client)) => client,
-            Ok(Err(error)) => return Err((turn, Failure::new(&error).never_sent())),
-            Err(_) => return Err((turn, Failure::timed_out(timeout).never_sent())),
+        let answer = timeout_at(deadline, call(link.clone())).await;
+        let failure = match answer.unwrap_or_else(|_| Err(Failure::timed_out(timeout))) {
+            Ok(answer) => return Ok(answer),
+            Err(failure) => failure,
         };
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if current.turn == turn {
-            current.client.get_or_insert_with(|| client.clone());
+        match failure.kind {
+            Kind::Answered => {}
+            // A new connection logs in.
+            Kind::Token => self.give_up(link.turn, Arc::clone(&link.endpoint)),
+            Kind::Unreached | Kind::Elsewhere | Kind::Broken => {
+                self.give_up(link.turn, self.cluster.endpoints.after(&link.endpoint));
+            }
         }
-        tracing::debug!(endpoint = self.endpoints.get(turn), role = ?self.role, "connected to etcd");
-        Ok((turn, client))
+        Err(Attempt { endpoint: link.endpoint, failure, connected: true })
     }
 
-    /// Gives up the client of `turn`, unless somebody else did already.
-    pub(super) fn reset(&self, turn: usize, next: usize) {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if current.turn == turn {
-            current.client = None;
-            current.turn = next;
+    /// The link in use, made first if need be.
+    async fn link(&self) -> Result<Link, Attempt> {
+        let waiting = match self.in_use() {
+            Ok(link) => return Ok(link),
+            Err(wanted) => wanted.turn,
+        };
+        let mut last = self.connecting.lock().await;
+        if let Some((turn, attempt)) = &*last
+            && *turn == waiting
+        {
+            return Err(attempt.clone());
+        }
+        let Wanted { turn, endpoint, generation, outdated } = match self.in_use() {
+            Ok(link) => return Ok(link),
+            Err(wanted) => wanted,
+        };
+        match (self.cluster.connect(&endpoint).await, outdated) {
+            (Ok(client), _) => Ok(self.keep(Link { client: client.into(), endpoint, turn: turn + 1 }, generation)),
+            (Err(failure), Some(link)) => {
+                let cause = failure.into_error(&endpoint);
+                tracing::warn!(%cause, "cannot connect with the changed certificates: the connection stays as it is");
+                Ok(self.keep(Link { turn: turn + 1, ..link }, generation))
+            }
+            (Err(failure), None) => {
+                self.give_up(turn, self.cluster.endpoints.after(&endpoint));
+                let attempt = Attempt { endpoint, failure, connected: false };
+                *last = Some((turn, attempt.clone()));
+                Err(attempt)
+            }
         }
     }
 
-    pub(super) fn current_endpoint(&self) -> &str {
-        self.endpoints.get(self.current.lock().unwrap_or_else(PoisonError::into_inner).turn)
+    fn in_use(&self) -> Result<Link, Wanted> {
+        let generation = self.cluster.certificates.generation(std::time::Instant::now());
+        let mut current = self.current();
+        if !self.cluster.endpoints.list().contains(&current.endpoint) {
+            let endpoint = self.cluster.endpoints.after("");
+            *current = Current { turn: current.turn + 1, endpoint, link: None, generation };
+        }
+        match current.link.clone() {
+            Some(link) if current.generation == generation => Ok(link),
+            outdated => {
+                Err(Wanted { turn: current.turn, endpoint: Arc::clone(&current.endpoint), generation, outdated })
+            }
+        }
+    }
+
+    /// Takes a link into use, unless what it is to replace was given up meanwhile.
+    fn keep(&self, link: Link, generation: u64) -> Link {
+        let mut current = self.current();
+        if current.turn + 1 == link.turn {
+            tracing::debug!(endpoint = %link.endpoint, role = ?self.role, "connected to etcd");
+            let endpoint = Arc::clone(&link.endpoint);
+            *current = Current { turn: link.turn, endpoint, link: Some(link.clone()), generation };
+        }
+        link
+    }
+
+    /// Gives up what is in use at this turn, unless somebody else did already.
+    fn give_up(&self, turn: u64, next: Arc<str>) {
+        let mut current = self.current();
+        if current.turn == turn {
+            current.turn += 1;
+            current.link = None;
+            current.endpoint = next;
+        }
+    }
+
+    fn current(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-struct AbortOnDrop(AbortHandle);
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::etcd::EtcdConfig;
 
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
+    #[test]
+    fn a_client_that_is_dead_is_replaced() {
+        let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let endpoint: Arc<str> = format!("http://{address}").into();
+        let cluster = Cluster::new(EtcdConfig::new([&*endpoint])).unwrap();
+        let connection = Arc::new(Connection::new(Role::Bulk, cluster.into(), Worker::start().unwrap().into()));
+        let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        // A client dies with its runtime.
+        let client = runtime().block_on(Client::connect([&endpoint], None)).unwrap();
+        connection.keep(Link { client: client.into(), endpoint: Arc::clone(&endpoint), turn: 1 }, 0);
+        let call = |link: Link| async move { Ok(link.kv().get("a", None).await.map(|_| ())?) };
+        let error = runtime().block_on(connection.call(Duration::from_secs(5), call)).unwrap_err();
+        let cause = format!("cannot reach etcd at {endpoint}: connection refused");
+        assert_eq!(error, BackendError::unreachable(cause), "nobody was asked anew");
     }
 }

@@ -10,8 +10,8 @@ use crate::backend::ListRequest;
 use crate::kv::{ClusterId, Event, Header, KeyValue, LeaseId, Revision};
 
 /// etcd's type numbers; the client's own function panics on others.
-const PUT: i32 = 0;
-const DELETE: i32 = 1;
+pub(super) const PUT: i32 = 0;
+pub(super) const DELETE: i32 = 1;
 
 pub(super) fn to_i64(revision: Revision) -> i64 {
     i64::try_from(revision.0).unwrap_or(i64::MAX)
@@ -75,5 +75,36 @@ pub(super) fn event(event: PbEvent) -> Result<Event, String> {
         })),
         DELETE => Ok(Event::Delete { path, revision: revision(mod_revision) }),
         other => Err(format!("an event of the unknown type {other}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Any message is an event or an error with words, by seed.
+    #[test]
+    fn whatever_etcd_says_is_an_event_or_is_told_in_words() {
+        let mut random = fastrand::Rng::with_seed(1);
+        let mut understood = 0;
+        for _ in 0..10_000 {
+            let mut number = || random.i64(..) >> random.u32(..64);
+            let (create_revision, mod_revision, lease) = (number(), number(), number());
+            let mut bytes = || random.u64(..).to_le_bytes()[..random.usize(..8)].to_vec();
+            let (key, value) = (bytes(), bytes());
+            let kv = PbKeyValue { key: key.clone(), value, create_revision, mod_revision, lease, ..Default::default() };
+            let kind = if random.bool() { random.i32(0..2) } else { random.i32(..) };
+            let kv = (random.u8(..8) > 0).then_some(kv);
+            match event(PbEvent { r#type: kind, kv: kv.clone(), prev_kv: None }) {
+                Ok(event) => {
+                    assert_eq!(event.path(), &key);
+                    assert_eq!(event.revision().0, u64::try_from(mod_revision).unwrap_or(0), "never negative");
+                    assert_eq!(matches!(event, Event::Delete { .. }), kind == DELETE);
+                    understood += 1;
+                }
+                Err(words) => assert_eq!(words.contains("unknown type"), kv.is_some(), "{words}"),
+            }
+        }
+        assert!((1000..9000).contains(&understood), "{understood}");
     }
 }

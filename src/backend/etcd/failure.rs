@@ -1,6 +1,10 @@
 //! What an error of the client means.
 
-use std::error::Error as _;
+#[cfg(test)]
+mod tests;
+mod transport;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_client::Error;
@@ -9,16 +13,19 @@ use crate::backend::{Applied, BackendError};
 use crate::kv::{LeaseId, Revision};
 
 // gRPC's status codes, by number: the client does not re-export their names.
+const UNKNOWN: i32 = 2;
 const INVALID_ARGUMENT: i32 = 3;
 const NOT_FOUND: i32 = 5;
 const PERMISSION_DENIED: i32 = 7;
 const RESOURCE_EXHAUSTED: i32 = 8;
 const FAILED_PRECONDITION: i32 = 9;
 const OUT_OF_RANGE: i32 = 11;
+const UNIMPLEMENTED: i32 = 12;
+const UNAVAILABLE: i32 = 14;
 const UNAUTHENTICATED: i32 = 16;
 
 /// An error of the client, told apart by what to do about it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Failure {
     pub(super) kind: Kind,
     error: BackendError,
@@ -28,124 +35,151 @@ pub(super) struct Failure {
 pub(super) enum Kind {
     /// etcd answered, and that is that.
     Answered,
-    /// The login has run out.
+    /// The login has run out, or was made before permissions changed.
     Token,
+    /// This member cannot serve now, and did nothing: another may.
+    Elsewhere,
     /// The request never left: any endpoint may be tried at once.
-    NeverSent,
+    Unreached,
     /// The connection is no good any more, and nobody knows what became of the request.
     Broken,
 }
 
-impl Failure {
+impl From<Error> for Failure {
     #[allow(clippy::wildcard_enum_match_arm, reason = "the client's errors; all others are told as they are")]
-    pub(super) fn new(error: &Error) -> Self {
-        // The words of the innermost cause, where there are any, say most.
-        let (mut text, mut source) = match error {
-            Error::GRpcStatus(status) => (status.message().to_owned(), status.source()),
-            Error::LeaseKeepAliveError(text) if text.contains("not found") => {
-                return Self::answered(BackendError::LeaseNotFound { lease: LeaseId::NONE });
+    fn from(error: Error) -> Self {
+        use std::error::Error as _;
+
+        match &error {
+            // Only what was made here has a source. What etcd said is never searched for what a connection says.
+            Error::GRpcStatus(status) => match status.source() {
+                Some(source) => Self::transport(status.message(), source),
+                None => Self::status(i32::from(status.code()), status.message()),
+            },
+            Error::LeaseKeepAliveError(text) if text == "lease not found" => {
+                Self::answered(BackendError::LeaseNotFound { lease: LeaseId::NONE })
             }
-            _ => (error.to_string(), error.source()),
-        };
-        while let Some(cause) = source {
-            // Each layer of the client repeats the one below.
-            let words = cause.to_string();
-            if !text.contains(&words) {
-                text = format!("{text}: {words}");
+            // The certificates and the URL are looked at before anything is sent.
+            Error::TransportError(cause) => {
+                let words = transport::in_words(cause);
+                Self::misconfigured(format_args!("TLS cannot be set up: {words}: is there a CA file?")).never_sent()
             }
-            source = cause.source();
+            _ => Self::broken(error),
         }
-        if let Error::GRpcStatus(status) = error {
-            Self::of_status(i32::from(status.code()), status.message(), &text)
-        } else {
-            Self { kind: Kind::Broken, error: BackendError::unavailable(text) }
+    }
+}
+
+impl Failure {
+    /// What etcd answered.
+    fn status(code: i32, message: &str) -> Self {
+        let hint = |hint: &str| Self::misconfigured(format_args!("{message}: {hint}"));
+        match (code, message) {
+            (OUT_OF_RANGE, "etcdserver: mvcc: required revision has been compacted") => {
+                Self::answered(BackendError::Compacted { oldest: Revision::ZERO })
+            }
+            (OUT_OF_RANGE, "etcdserver: mvcc: required revision is a future revision") => {
+                Self::answered(BackendError::FutureRevision)
+            }
+            (NOT_FOUND, "etcdserver: requested lease not found") => {
+                Self::answered(BackendError::LeaseNotFound { lease: LeaseId::NONE })
+            }
+            (UNAUTHENTICATED, _)
+            | (_, "etcdserver: revision of auth store is old" | "auth: revision in header is old") => {
+                Self { kind: Kind::Token, ..Self::misconfigured(message) }
+            }
+            (PERMISSION_DENIED, _) => hint("the user needs a role that allows this"),
+            (INVALID_ARGUMENT, "etcdserver: user name is empty") => {
+                Self::misconfigured("it asks for a user and a password")
+            }
+            (INVALID_ARGUMENT, "etcdserver: authentication failed, invalid user ID or password") => {
+                Self::misconfigured(message)
+            }
+            (FAILED_PRECONDITION, "etcdserver: authentication is not enabled") => hint("leave out user and password"),
+            (UNIMPLEMENTED, _) => hint("is it etcd 3.4 or newer?"),
+            (RESOURCE_EXHAUSTED, "etcdserver: mvcc: database space exceeded") => Self::answered(
+                BackendError::unreachable(format_args!("{message}: compact and defragment it, then disarm its alarm")),
+            ),
+            (RESOURCE_EXHAUSTED, "etcdserver: too many requests") => Self::answered(BackendError::unreachable(message)),
+            (INVALID_ARGUMENT | RESOURCE_EXHAUSTED | OUT_OF_RANGE, _) => {
+                Self::answered(BackendError::rejected(message))
+            }
+            (
+                UNAVAILABLE | FAILED_PRECONDITION,
+                "etcdserver: no leader" | "etcdserver: not capable" | "etcdserver: rpc not supported for learner",
+            ) => Self { kind: Kind::Elsewhere, error: BackendError::unreachable(message) },
+            // Said by the client itself, of a connection that is gone for good.
+            (UNKNOWN, message) if message.starts_with("Service was not ready") => Self::unreached(message),
+            _ => Self::broken(message),
         }
     }
 
-    fn of_status(code: i32, message: &str, text: &str) -> Self {
-        match code {
-            OUT_OF_RANGE if message.contains("compacted") => {
-                Self::answered(BackendError::Compacted { oldest: Revision::ZERO })
+    /// Why etcd ended a watch, or did not accept it.
+    pub(super) fn watch_canceled(reason: &str) -> Self {
+        // The text of a status, as etcd's own client would print it.
+        let message = reason.rsplit_once(" desc = ").map_or(reason, |(_, message)| message);
+        match message {
+            "etcdserver: mvcc: required revision has been compacted" => Self::status(OUT_OF_RANGE, message),
+            // Up to 3.5.4 this is what a login that has run out is told, too.
+            "etcdserver: permission denied" => Self { kind: Kind::Token, ..Self::status(PERMISSION_DENIED, message) },
+            "etcdserver: invalid auth token" => Self::status(UNAUTHENTICATED, message),
+            "etcdserver: user name is empty" => Self::status(INVALID_ARGUMENT, message),
+            "etcdserver: no leader" => Self::status(UNAVAILABLE, message),
+            "etcdserver: revision of auth store is old" | "auth: revision in header is old" => {
+                Self::status(UNKNOWN, message)
             }
-            OUT_OF_RANGE if message.contains("future revision") => Self::answered(BackendError::FutureRevision),
-            NOT_FOUND if message.contains("lease not found") => {
-                Self::answered(BackendError::LeaseNotFound { lease: LeaseId::NONE })
-            }
-            UNAUTHENTICATED => Self { kind: Kind::Token, error: BackendError::misconfigured(message) },
-            PERMISSION_DENIED => Self::answered(BackendError::misconfigured(message)),
-            FAILED_PRECONDITION if message.contains("authentication is not enabled") => {
-                let hint = format!("{message}: leave out user and password");
-                Self::answered(BackendError::misconfigured(hint))
-            }
-            INVALID_ARGUMENT if message.contains("user name is empty") => {
-                Self::answered(BackendError::misconfigured("etcd asks for a user and a password"))
-            }
-            INVALID_ARGUMENT if message.contains("authentication failed") => {
-                Self::answered(BackendError::misconfigured(message))
-            }
-            // The quota is used up: nothing was applied, and it may be mended.
-            RESOURCE_EXHAUSTED if !message.contains("larger than max") => {
-                Self::answered(BackendError::unreachable(message))
-            }
-            INVALID_ARGUMENT | RESOURCE_EXHAUSTED | OUT_OF_RANGE => Self::answered(BackendError::rejected(message)),
-            _ if text.contains("ertificate") || text.contains("InvalidContentType") => {
-                let hint = if text.contains("InvalidContentType") { " (the endpoint does not speak TLS)" } else { "" };
-                let error = BackendError::misconfigured(format_args!("{text}{hint}"));
-                Self { kind: Kind::Broken, error }
-            }
-            // Connecting failed, or the client had already given up: the request is still here.
-            _ if text.contains("connect error") || text.contains("dns error") || text.contains("not ready") => {
-                Self { kind: Kind::NeverSent, error: BackendError::unreachable(cause(text)) }
-            }
-            _ => Self { kind: Kind::Broken, error: BackendError::unavailable(text) },
+            _ => Self::broken(format_args!("it ended the watch: {message}")),
         }
+    }
+
+    pub(super) fn compacted(oldest: Revision) -> Self {
+        Self::answered(BackendError::Compacted { oldest })
     }
 
     fn answered(error: BackendError) -> Self {
         Self { kind: Kind::Answered, error }
     }
 
-    pub(super) fn timed_out(after: Duration) -> Self {
-        let cause = format!("no answer within {} s", after.as_secs_f64());
+    pub(super) fn misconfigured(cause: impl std::fmt::Display) -> Self {
+        Self::answered(BackendError::misconfigured(cause))
+    }
+
+    fn unreached(cause: impl std::fmt::Display) -> Self {
+        Self { kind: Kind::Unreached, error: BackendError::unreachable(cause) }
+    }
+
+    pub(super) fn broken(cause: impl std::fmt::Display) -> Self {
         Self { kind: Kind::Broken, error: BackendError::unavailable(cause) }
     }
 
-    pub(super) fn misconfigured(error: &dyn std::error::Error) -> Self {
-        let cause = error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"));
-        Self::answered(BackendError::misconfigured(cause))
+    pub(super) fn timed_out(after: Duration) -> Self {
+        Self::broken(format_args!("no answer within {} s", after.as_secs_f64()))
     }
 
     /// It happened before there was a connection, so no request was sent.
     pub(super) fn never_sent(mut self) -> Self {
         if let BackendError::Unavailable { applied, .. } = &mut self.error {
             *applied = Applied::No;
-            self.kind = Kind::NeverSent;
+        }
+        if self.kind != Kind::Elsewhere {
+            self.kind = Kind::Unreached;
         }
         self
     }
 
     /// The error as the caller sees it, with the endpoint where that helps.
     pub(super) fn into_error(self, endpoint: &str) -> BackendError {
+        let unreached = self.kind == Kind::Unreached;
+        let told = |cause: &Arc<str>| format!("etcd at {endpoint}: {cause}").into();
         match self.error {
-            BackendError::Unavailable { cause, applied: Applied::No } if self.kind == Kind::NeverSent => {
+            BackendError::Unavailable { cause, .. } if unreached => {
                 BackendError::unreachable(format_args!("cannot reach etcd at {endpoint}: {cause}"))
             }
-            BackendError::Unavailable { cause, applied } => {
-                BackendError::Unavailable { cause: format!("etcd at {endpoint}: {cause}").into(), applied }
-            }
-            BackendError::Misconfigured { cause } => {
-                BackendError::misconfigured(format_args!("etcd at {endpoint}: {cause}"))
-            }
+            BackendError::Unavailable { cause, applied } => BackendError::Unavailable { cause: told(&cause), applied },
+            BackendError::Misconfigured { cause } => BackendError::Misconfigured { cause: told(&cause) },
             error @ (BackendError::Compacted { .. }
             | BackendError::FutureRevision
             | BackendError::LeaseNotFound { .. }
             | BackendError::Rejected { .. }) => error,
         }
     }
-}
-
-/// The last part of a chain of causes, without the system's number: "connection refused".
-fn cause(text: &str) -> String {
-    let last = text.rsplit(": ").next().unwrap_or(text);
-    last.split(" (os error").next().unwrap_or(last).to_lowercase()
 }

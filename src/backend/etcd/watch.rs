@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use etcd_client::{Client, WatchOptions, WatchResponse as Response, WatchStream as Stream};
+use etcd_client::{WatchOptions, WatchResponse as Response, WatchStream as Stream};
 use tokio::sync::mpsc;
 
-use super::connection::{Connection, MAX_MESSAGE};
+use super::cluster::Cluster;
+use super::connection::{Connection, Link};
 use super::convert;
 use super::failure::Failure;
 use crate::backend::{BackendError, Events, WatchRequest, WatchResponse, WatchStream};
-use crate::kv::{Header, Revision};
+use crate::kv::Header;
 
 /// Responses read ahead. More stay in etcd's flow control.
 const READ_AHEAD: usize = 16;
@@ -22,6 +23,8 @@ pub(super) struct EtcdWatch {
     header: Header,
     responses: mpsc::Receiver<Result<WatchResponse, BackendError>>,
     ended: bool,
+    /// Its thread lives as long as this, even if the backend does not.
+    _connection: Arc<Connection>,
 }
 
 impl EtcdWatch {
@@ -30,30 +33,28 @@ impl EtcdWatch {
         request: WatchRequest,
         timeout: Duration,
     ) -> Result<Self, BackendError> {
-        let call = move |client: Client| {
+        let call = move |link: Link| {
             let options = WatchOptions::new()
                 .with_range(request.range.end.to_vec())
                 .with_start_revision(convert::to_i64(request.start))
                 .with_progress_notify();
             let start = request.range.start.to_vec();
             async move {
-                let mut watch = client.watch_client().max_decoding_message_size(MAX_MESSAGE);
-                let mut stream = watch.watch(start, Some(options)).await?;
+                let mut stream = link.watch().watch(start, Some(options)).await?;
                 // The first response says that the watch is accepted, or why not.
-                let first = stream.message().await?;
-                Ok((stream, first))
+                let first = stream.message().await?.ok_or_else(|| Failure::broken("it closed the watch at once"))?;
+                match ended(&first) {
+                    Some(failure) => Err(failure),
+                    None => Ok((stream, first, link.endpoint)),
+                }
             }
         };
-        let (stream, first) = connection.call(timeout, call).await?;
-        let Some(first) = first else { return Err(BackendError::unreachable("etcd closed the watch at once")) };
-        if let Some(error) = ended(&first) {
-            return Err(error);
-        }
+        let (stream, first, endpoint) = connection.call(timeout, call).await?;
         let header = convert::header(first.header());
         let (sender, responses) = mpsc::channel(READ_AHEAD);
-        let turn = connection.clone();
-        connection.detach(async move { read(stream, sender, &turn).await });
-        Ok(Self { header, responses, ended: false })
+        let cluster = Arc::clone(&connection.cluster);
+        connection.detach(async move { read(stream, sender, &cluster, &endpoint).await });
+        Ok(Self { header, responses, ended: false, _connection: Arc::clone(connection) })
     }
 }
 
@@ -77,33 +78,41 @@ impl WatchStream for EtcdWatch {
 async fn read(
     mut stream: Stream,
     responses: mpsc::Sender<Result<WatchResponse, BackendError>>,
-    connection: &Connection,
+    cluster: &Cluster,
+    endpoint: &str,
 ) {
+    let removed = cluster.endpoints.removed(endpoint);
+    tokio::pin!(removed);
     loop {
         let message = tokio::select! {
             message = stream.message() => message,
             // Nobody listens any more: dropping the stream ends the watch on the server.
             () = responses.closed() => return,
+            () = &mut removed => {
+                let error = Failure::broken("the endpoint was removed").into_error(endpoint);
+                let _ = responses.send(Err(error)).await;
+                return;
+            }
         };
         let next = match message {
             Ok(Some(response)) => match understand(response) {
                 Some(next) => next,
                 None => continue,
             },
-            Ok(None) => Err(BackendError::unavailable("etcd closed the watch")),
-            Err(error) => Err(Failure::new(&error).into_error(connection.current_endpoint())),
+            Ok(None) => Err(Failure::broken("it closed the watch")),
+            Err(error) => Err(error.into()),
         };
         let last = next.is_err();
-        if responses.send(next).await.is_err() || last {
+        if responses.send(next.map_err(|failure| failure.into_error(endpoint))).await.is_err() || last {
             return;
         }
     }
 }
 
 /// What a response says to the reader, if it says anything.
-fn understand(response: Response) -> Option<Result<WatchResponse, BackendError>> {
-    if let Some(error) = ended(&response) {
-        return Some(Err(error));
+fn understand(response: Response) -> Option<Result<WatchResponse, Failure>> {
+    if let Some(failure) = ended(&response) {
+        return Some(Err(failure));
     }
     if response.created() {
         return None;
@@ -116,25 +125,15 @@ fn understand(response: Response) -> Option<Result<WatchResponse, BackendError>>
     let events = response.0.events.into_iter().map(convert::event).collect::<Result<_, _>>();
     Some(match events {
         Ok(events) => Ok(WatchResponse::Events(Events { header, events, complete })),
-        Err(what) => Err(BackendError::unavailable(format_args!("etcd sent {what}"))),
+        Err(what) => Err(Failure::broken(format_args!("it sent {what}"))),
     })
 }
 
 /// Why the watch has ended, if it has. After a compaction etcd accepts a watch first and ends it a moment later, and
 /// leaves the stream open: every response has to be asked.
-fn ended(response: &Response) -> Option<BackendError> {
+fn ended(response: &Response) -> Option<Failure> {
     if response.compact_revision() > 0 {
-        return Some(BackendError::Compacted { oldest: convert::revision(response.compact_revision()) });
+        return Some(Failure::compacted(convert::revision(response.compact_revision())));
     }
-    if !response.canceled() {
-        return None;
-    }
-    let reason = response.cancel_reason();
-    Some(if reason.contains("compacted") {
-        BackendError::Compacted { oldest: Revision::ZERO }
-    } else if reason.contains("permission denied") || reason.contains("auth") {
-        BackendError::misconfigured(format_args!("etcd ended the watch: {reason}"))
-    } else {
-        BackendError::unavailable(format_args!("etcd ended the watch: {reason}"))
-    })
+    response.canceled().then(|| Failure::watch_canceled(response.cancel_reason()))
 }

@@ -20,6 +20,7 @@ pub(super) enum Digits {}
 
 thread_local! {
     static DECODED: Cell<usize> = const { Cell::new(0) };
+    static REFUSED: Cell<Option<u32>> = const { Cell::new(None) };
 }
 
 impl Key for Note {
@@ -37,6 +38,13 @@ pub(super) fn quiet_panic() -> ! {
     std::panic::resume_unwind(Box::new(PANIC))
 }
 
+impl Digits {
+    /// This value cannot be decoded from now on.
+    pub(super) fn refuse(value: Option<u32>) {
+        REFUSED.set(value);
+    }
+}
+
 impl Codec<Note> for Digits {
     const TAG: &'static str = "digits";
 
@@ -52,8 +60,8 @@ impl Codec<Note> for Digits {
         match &value[..] {
             b"panic" => quiet_panic(),
             digits => match std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok()) {
-                Some(value) => Ok(Note { name: name.to_string(), value }),
-                None => Err(CodecError::new("no digits")),
+                Some(value) if REFUSED.get() != Some(value) => Ok(Note { name: name.to_string(), value }),
+                Some(_) | None => Err(CodecError::new("no digits")),
             },
         }
     }
@@ -153,7 +161,7 @@ impl Bench {
     }
 
     pub(super) fn deleted(&mut self, of: &str, revision: u64) {
-        self.sync(&SyncEvent::Deleted { name: name(of), revision: Revision(revision) });
+        self.sync(&SyncEvent::Deleted { name: name(of), revision: Revision(revision), late: false });
     }
 
     pub(super) fn done(&mut self, ticket: u64, result: Result<u64, crate::sync::WriteError>) {

@@ -256,3 +256,53 @@ fn a_kvstore_that_went_back_is_told_once_and_not_asked_without_a_pause() {
     world.run();
     assert_eq!(world.value("a").as_deref(), Some("1"));
 }
+
+/// Of an absent key there is nothing a create could be compared with.
+#[test]
+fn a_create_that_is_applied_after_its_key_was_given_up_is_deleted_again() {
+    let mut world = World::new(&config());
+    world.put("other", "1");
+    world.sync.command(world.now, Command::Put { name: name("a"), value: "1".into() });
+    let (id, request) = world.sync.poll_request(world.now).unwrap();
+    let Request::Write(late) = request else { panic!("{request:?}") };
+    world.sync.answer(world.now, id, Answer::Written(Err(BackendError::unavailable("no answer"))));
+    world.delete("a", 1);
+    world.pass(secs(10));
+    let told = |world: &World, wanted: bool| {
+        let told = |event: &&SyncEvent| matches!(event, SyncEvent::Deleted { late, .. } if *late == wanted);
+        world.events.iter().filter(told).count()
+    };
+    assert!(world.done(1).unwrap().is_ok());
+    assert_eq!((told(&world, true), told(&world, false)), (1, 0), "it may return");
+
+    assert!(matches!(world.kv.write(late), Ok(WriteOutcome::Committed { .. })));
+    world.run();
+    assert_eq!((world.value("a"), world.value("other")), (None, Some("1".into())));
+    world.sent.clear();
+    world.pass(secs(600));
+    assert_eq!(world.count(is_write), 0, "and that is that");
+    // Without its lease it cannot return.
+    world.suspend(secs(1000));
+    world.pass(secs(1));
+    assert_eq!((told(&world, true), told(&world, false)), (1, 1));
+    assert_eq!((world.sync.stats().names, world.value("other")), (1, Some("1".into())));
+}
+
+#[test]
+fn what_others_do_while_an_answer_is_on_its_way_is_no_other_history() {
+    let mut world = World::new(&config());
+    world.put("a", "1");
+    world.strange_delete("a");
+    world.watch();
+    let (id, request) = world.sync.poll_request(world.now).unwrap();
+    world.stranger("a", "2", LeaseId::NONE);
+    let refused = world.perform(request);
+    assert!(matches!(refused, Answer::Written(Ok(WriteOutcome::Refused { .. }))));
+    world.strange_delete("a");
+    world.watch();
+    world.sync.answer(world.now, id, refused);
+    world.run();
+    assert!(!world.events.contains(&SyncEvent::HistoryWentBack));
+    world.pass(secs(10));
+    assert_eq!(world.value("a").as_deref(), Some("1"));
+}

@@ -47,8 +47,7 @@ impl Sim {
                 let is = self.at(&prefix().path(name));
                 let ours = is.as_ref().is_some_and(|kv| owner.leases.contains(&kv.lease));
                 let Some(want) = want else {
-                    let haunted = self.haunted.contains(&prefix().path(name));
-                    assert!(!ours || haunted, "{name} was given up by {who} and is there");
+                    assert!(!ours, "{name} was given up by {who} and is there");
                     continue;
                 };
                 let is = is.unwrap_or_else(|| panic!("{name} of {who} is not there"));

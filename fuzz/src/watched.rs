@@ -1,0 +1,105 @@
+//! A store whose observers must never be told a contradiction.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use shared_store::store::Store;
+use shared_store::watch::Delivery;
+use shared_store::{
+    Config, Filter, Index, Json, Key, KeyName, Mode, ObserverId, OnUndecodable, Parcel, Prefix, Reader,
+};
+
+use crate::hostile::PREFIX;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+struct Number(u32);
+
+impl Key for Number {
+    type Codec = Json;
+
+    fn name(&self) -> String {
+        (self.0 % 8).to_string()
+    }
+}
+
+/// A store and what its observers know.
+pub struct Watched {
+    store: Store<Number>,
+    reader: Reader<Number>,
+    now: Instant,
+    shadows: BTreeMap<ObserverId, BTreeMap<KeyName, Number>>,
+}
+
+impl Watched {
+    /// With a delay of deletions or without, and either policy for what cannot be decoded.
+    pub fn new(delayed: bool, removes: bool) -> Self {
+        let prefix = Prefix::new(PREFIX).expect("it is a prefix");
+        let config = Config::new(prefix).delete_delay(Duration::from_secs(delayed.into())).on_undecodable(if removes {
+            OnUndecodable::Remove
+        } else {
+            OnUndecodable::KeepLast
+        });
+        let mut store = Store::new(&config, vec![Index::new("value", |number: &Number| vec![number.0.to_string()])]);
+        let now = Instant::now();
+        let capacity = NonZeroUsize::new(2).expect("it is more");
+        let modes = [Mode::LatestPerKey, Mode::EveryEvent { capacity }];
+        let shadows = modes.map(|mode| (store.subscribe(now, Filter::new(), mode), BTreeMap::new())).into();
+        Self { reader: store.reader(), store, now, shadows }
+    }
+
+    /// Tells the store; whether it could take it.
+    pub fn deliver(&mut self, delivery: Delivery) -> bool {
+        self.store.deliver(self.now, delivery).is_ok()
+    }
+
+    /// The owner owns a name.
+    pub fn put(&mut self, number: u32) {
+        self.store.put_local(&Number(number)).expect("it has an encoding");
+    }
+
+    /// The owner gives a name up.
+    pub fn delete(&mut self, number: u32) {
+        self.store.delete_local(None, &KeyName::new(Number(number).name()).expect("it is a name"));
+    }
+
+    /// Time passes.
+    pub fn wait(&mut self) {
+        self.now += Duration::from_secs(1);
+        self.store.timeout(self.now);
+    }
+
+    /// Lets observers handle at most so many parcels.
+    pub fn observe(&mut self, parcels: usize) {
+        for _ in 0..parcels {
+            let Some((observer, parcel)) = self.store.poll_parcel() else { return };
+            if let Parcel::Changes(changes) = parcel {
+                let shadow = self.shadows.get_mut(&observer).expect("it was subscribed");
+                for change in changes.iter() {
+                    assert_eq!(shadow.get(&change.name), change.old.as_deref(), "the value told before");
+                    match &change.new {
+                        Some(new) => drop(shadow.insert(change.name.clone(), **new)),
+                        None => drop(shadow.remove(&change.name)),
+                    }
+                }
+            }
+            self.store.delivered(observer);
+        }
+    }
+
+    /// In the end every observer knows what the cache shows.
+    pub fn end(mut self) {
+        self.observe(usize::MAX);
+        if self.store.is_listed() {
+            let cache: BTreeMap<_, _> =
+                self.reader.snapshot().entries.into_iter().map(|(name, number)| (name, *number)).collect();
+            assert!(self.shadows.values().all(|shadow| *shadow == cache), "{:?} is not {cache:?}", self.shadows);
+            for number in cache.values() {
+                let found = self.reader.lookup("value", &number.0.to_string()).expect("there is such an index");
+                assert!(found.entries.iter().any(|(_, one)| **one == *number), "the index has what the cache has");
+            }
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! The end of a history: everything against the kvstore itself.
+
+use std::collections::BTreeMap;
+
+use super::Simulation;
+use super::item::decode;
+use crate::change::Origin;
+use crate::key::KeyName;
+use crate::status::State;
+
+impl Simulation {
+    /// Cache, readers and own keys against the kvstore itself.
+    pub(super) fn check_truth(&mut self) {
+        let all = self.world.all();
+        let named = all.iter().filter_map(|kv| Some((self.world.prefix.strip(&kv.path)?, kv)));
+        let truth: BTreeMap<KeyName, _> =
+            named.map(|(name, kv)| (name, (kv.value.clone(), kv.mod_revision, kv.lease))).collect();
+        assert_eq!(self.model.raw, truth, "what the watch told");
+        assert_eq!(self.reader.state(), State::Synced);
+        let wanted: BTreeMap<_, _> = self.owner.wanted().map(|(name, value, lease)| (name, (value, lease))).collect();
+        for (name, (value, lease)) in &wanted {
+            let kept = truth.get(*name).map(|(value, _, lease)| (value, Some(*lease)));
+            assert_eq!(kept, Some((*value, *lease)), "own {name}");
+        }
+        for (name, (value, ..)) in &truth {
+            let origin = if wanted.contains_key(name) { Origin::Local } else { Origin::Remote };
+            let shown = self.model.visible.get(name);
+            if let Some(value) = decode(value) {
+                assert_eq!(shown, Some(&(value, origin)), "{name}");
+                let (item, revision) = self.reader.get_with_revision(name.as_str()).expect("it is shown");
+                assert_eq!((item.value, revision), (value, truth[name].1), "{name}");
+            }
+        }
+        let gone: Vec<_> = self.model.visible.keys().filter(|name| !truth.contains_key(*name)).collect();
+        assert!(gone.is_empty(), "{gone:?} shown but gone");
+        let names: Vec<_> = self.reader.scan("a").entries.into_iter().map(|(name, _)| name).collect();
+        let under_a = self.model.visible.keys().filter(|name| name.as_str().starts_with('a'));
+        assert!(names.iter().eq(under_a), "scan");
+        for value in 0..6 {
+            let found = self.reader.lookup("value", &value.to_string()).expect("it is declared").entries;
+            let with_value = self.model.visible.iter().filter(|(_, shown)| shown.0 == value).map(|(name, _)| name);
+            assert!(found.iter().map(|(name, _)| name).eq(with_value), "index");
+        }
+    }
+}

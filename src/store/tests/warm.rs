@@ -1,0 +1,251 @@
+//! What is kept over a restart, and what is told when the kvstore answers.
+
+use super::*;
+use crate::config::{DeletionGuard, OnUndecodable};
+use crate::status::State;
+use crate::warm::SnapshotError;
+use crate::watch::{PageKeys, Resume};
+
+/// What a store that saw these keys leaves behind.
+fn file(keys: &[KeyValue], revision: u64) -> Bytes {
+    saved(&Bench::listed(keys, revision))
+}
+
+fn saved(bench: &Bench) -> Bytes {
+    bench.store.capture().expect("it has listed").encode().into()
+}
+
+/// A store that starts with it.
+fn warm(file: &Bytes) -> (Bench, Resume) {
+    warm_with(file, |config| config)
+}
+
+fn warm_with(file: &Bytes, config: impl FnOnce(Config) -> Config) -> (Bench, Resume) {
+    let mut bench = Bench::with(config);
+    let resume = bench.store.load(bench.now, file).unwrap();
+    bench.inputs();
+    (bench, resume)
+}
+
+impl Bench {
+    /// The list of a resumed watch: what was written since, and all names.
+    fn resumed_list(&mut self, changed: &[KeyValue], names: &[KeyValue], revision: u64) -> Result<(), Refused> {
+        self.deliver(Self::page(true, false, revision, PageKeys::Full(changed.to_vec())));
+        self.store.deliver(self.now, Self::page(false, true, revision, PageKeys::Names(names.to_vec())))
+    }
+}
+
+#[test]
+fn a_snapshot_is_shown_at_once_and_says_that_it_is_stale() {
+    let (bench, resume) = warm(&file(&[kv("a", "11", 2), kv("b", "25", 3)], 5));
+    assert_eq!(resume, Resume { cluster: ClusterId(1), revision: Revision(5), since: Some(Revision(1)) });
+    assert_eq!((bench.shown(), bench.reader.revision()), (vec!["a=11".to_owned(), "b=25".into()], Revision(5)));
+    assert_eq!(bench.reader.lookup("tens", "2").unwrap().entries.len(), 1);
+    let State::Stale { cause, .. } = bench.reader.state() else { panic!("{:?}", bench.reader.state()) };
+    assert_eq!(&*cause, "from a snapshot of revision 5, not verified yet");
+    assert!(bench.store.has_state());
+}
+
+#[test]
+fn observers_are_told_the_snapshot_then_the_true_difference_then_synced() {
+    let (mut bench, _) = warm(&file(&[kv("a", "1", 2), kv("b", "2", 3), kv("c", "3", 4)], 5));
+    let early = bench.observer();
+    assert_eq!(bench.told(early), ["+a=1 @2", "+b=2 @3", "+c=3 @4"]);
+    let late = bench.observer();
+    let names = [kv("b", "", 7), kv("c", "", 4), kv("d", "", 6)];
+    bench.resumed_list(&[kv("b", "9", 7), kv("c", "3", 4), kv("d", "4", 6)], &names, 8).unwrap();
+    assert_eq!(bench.told(early), ["+d=4 @6", "b:2->9 @7", "-a @8", "synced 3 @8"]);
+    assert_eq!(bench.told(late), ["+b=9 @7", "+c=3 @4", "+d=4 @6", "synced 3 @8"]);
+    assert!(matches!(bench.reader.state(), State::Stale { .. }), "until the watch is live");
+    bench.deliver(Delivery::Live);
+    assert_eq!(bench.reader.state(), State::Synced);
+    bench.events([put("c", "5", 9)]);
+    assert_eq!(bench.told(early), ["c:3->5 @9"]);
+}
+
+#[test]
+fn nothing_is_decoded_again_when_nothing_has_changed() {
+    let keys = [kv("a", "1", 2), kv("b", "2", 3)];
+    let (mut bench, _) = warm(&file(&keys, 5));
+    let (id, before) = (bench.observer(), Bench::decoded());
+    bench.told(id);
+    bench.resumed_list(&keys, &keys, 8).unwrap();
+    assert_eq!((bench.told(id), Bench::decoded()), (vec!["synced 2 @8".to_owned()], before));
+}
+
+#[test]
+fn everything_told_before_synced_is_of_the_first_state() {
+    let (mut bench, _) = warm(&file(&[kv("a", "1", 2)], 5));
+    bench.observe(Filter::new().origin(Origin::Local), Mode::LatestPerKey);
+    bench.store.put_local(&note("a", 1)).unwrap();
+    bench.sync(&SyncEvent::Stored { name: name("a"), revision: Revision(6) });
+    bench.resumed_list(&[kv("b", "9", 7)], &[kv("a", "", 2), kv("b", "", 7)], 8).unwrap();
+    bench.events([put("a", "3", 9)]);
+    let mut told = Vec::new();
+    while let Some((id, parcel)) = bench.store.poll_parcel() {
+        match parcel {
+            Parcel::Changes(changes) => told.extend(changes.iter().map(|change| change.initial)),
+            Parcel::Notice(notice) => assert_eq!(notice, Notice::Synced { revision: Revision(8), entries: 1 }),
+        }
+        bench.store.delivered(id);
+    }
+    assert_eq!(told, [true, false]);
+}
+
+#[test]
+fn a_snapshot_of_another_history_is_told_to_have_gone_back() {
+    let (mut bench, _) = warm(&file(&[kv("a", "1", 2), kv("b", "2", 5)], 5));
+    let id = bench.observer();
+    bench.told(id);
+    bench.foreign_list(&[kv("b", "3", 2)], 3);
+    assert_eq!(bench.told(id), ["resynced 5 to 3", "b:2->3 @2", "-a @3", "synced 1 @3"]);
+    assert!(bench.inputs().contains(&"forget".to_owned()));
+}
+
+/// An etcd that lost its data and was filled again keeps its cluster id.
+#[test]
+fn a_kvstore_that_was_filled_again_to_the_same_revisions_is_not_believed() {
+    let (mut bench, resume) = warm(&file(&[kv("a", "1", 2), kv("b", "2", 3)], 5));
+    assert!(resume.since < Some(Revision(3)), "the newest keys are read again");
+    let page = Bench::page(true, false, 8, PageKeys::Full(vec![kv("b", "7", 3)]));
+    assert_eq!(bench.store.deliver(bench.now, page), Err(Refused::Inconsistent));
+    bench.foreign_list(&[kv("a", "6", 2), kv("b", "7", 3)], 8);
+    assert_eq!(bench.shown(), ["a=6", "b=7"]);
+}
+
+#[test]
+fn a_key_at_the_same_revision_under_another_lease_is_another() {
+    let (mut bench, _) = warm(&file(&[kv("a", "1", 2)], 5));
+    let other = KeyValue { lease: LeaseId(9), ..kv("a", "", 2) };
+    assert_eq!(bench.resumed_list(&[], &[other], 8), Err(Refused::Inconsistent));
+}
+
+#[test]
+fn only_a_few_of_the_newest_keys_are_read_again() {
+    let keys: Vec<_> = (0..1000).map(|n| kv(&format!("{n:04}"), "1", n + 1)).collect();
+    assert_eq!(warm(&file(&keys, 1000)).1.since, Some(Revision(900)));
+    let large = "0".repeat(200 << 10);
+    let keys: Vec<_> = (0..9).map(|n| kv(&n.to_string(), &large, n + 1)).collect();
+    let mut bench = Bench::new();
+    // Only values that cannot be decoded are kept as they are.
+    let keys: Vec<_> =
+        keys.into_iter().map(|kv| KeyValue { value: [b"x", &kv.value[..]].concat().into(), ..kv }).collect();
+    bench.list(&keys, 9);
+    assert_eq!(warm(&saved(&bench)).1.since, Some(Revision(8)));
+}
+
+#[test]
+fn values_that_cannot_be_decoded_are_kept_as_they_are_beside_the_last_good_ones() {
+    let mut bench = Bench::listed(&[kv("a", "1", 2), kv("b", "bad", 3)], 5);
+    bench.events([put("a", "bad", 6)]);
+    let file = saved(&bench);
+    let names = [kv("a", "", 6), kv("b", "", 3)];
+    for (policy, shown) in [(OnUndecodable::KeepLast, &["a=1"][..]), (OnUndecodable::Remove, &[])] {
+        let (mut bench, _) = warm_with(&file, |config| config.on_undecodable(policy));
+        assert_eq!(bench.shown(), shown);
+        assert_eq!(bench.store.quarantined("a"), Some(&Bytes::from_static(b"bad")));
+        let id = bench.observer();
+        bench.told(id);
+        bench.resumed_list(&[], &names, 8).unwrap();
+        let mut told = bench.told(id);
+        told.sort();
+        let synced = format!("synced {} @8", shown.len());
+        assert_eq!(told, [&synced, "undecodable a @6: no digits", "undecodable b @3: no digits"]);
+    }
+}
+
+/// As after an update of the program whose codec has kept its tag.
+#[test]
+fn a_value_that_cannot_be_decoded_any_more_comes_with_a_full_list() {
+    let mut bench = Bench::listed(&[kv("a", "1", 2)], 5);
+    bench.events([put("b", "7", 6)]);
+    let file = saved(&bench);
+    Digits::refuse(Some(7));
+    let (mut warmed, resume) = warm(&file);
+    Digits::refuse(None);
+    assert_eq!((warmed.shown(), resume.since), (vec!["a=1".to_owned()], None));
+    // Whoever asks for names all the same is told that it does not fit.
+    assert_eq!(warmed.resumed_list(&[], &[kv("a", "", 2), kv("b", "", 6)], 8), Err(Refused::Inconsistent));
+    warmed.list(&[kv("a", "1", 2), kv("b", "7", 6)], 8);
+    assert_eq!(warmed.shown(), ["a=1", "b=7"]);
+}
+
+#[test]
+fn keys_that_are_gone_but_still_shown_are_not_kept() {
+    let mut bench = Bench::with(|config| config.delete_delay(std::time::Duration::from_secs(30)));
+    bench.list(&[kv("a", "1", 2), kv("b", "2", 3)], 5);
+    bench.own("c", 3, 6);
+    bench.events([delete("a", 7), delete("c", 8)]);
+    assert_eq!(bench.shown(), ["a=1", "b=2", "c=3"]);
+    assert_eq!(warm(&saved(&bench)).0.shown(), ["b=2"]);
+}
+
+#[test]
+fn own_keys_are_in_the_snapshot_and_another_s_after_the_restart() {
+    let mut bench = Bench::listed(&[], 5);
+    bench.own("a", 1, 6);
+    let (mut bench, _) = warm(&saved(&bench));
+    let id = bench.observer();
+    assert_eq!(bench.told(id), ["+a=1 @6"]);
+    assert_eq!(bench.store.own_names().count(), 0);
+}
+
+#[test]
+fn nothing_is_captured_before_the_first_list() {
+    assert!(Bench::new().store.capture().is_none());
+    let (mut bench, _) = warm(&file(&[kv("a", "1", 2)], 5));
+    assert!(bench.store.capture().is_none(), "it is not verified");
+    bench.list(&[kv("a", "1", 2)], 8);
+    assert_eq!(bench.store.capture().unwrap().revision(), Revision(8));
+}
+
+#[test]
+fn a_key_without_an_encoding_is_left_out_and_comes_with_a_full_list() {
+    let mut bench = Bench::listed(&[kv("a", "666", 2), kv("b", "2", 3)], 5);
+    let (warmed, resume) = warm(&saved(&bench));
+    assert_eq!((warmed.shown(), resume.since), (vec!["b=2".to_owned()], None));
+    bench.events([put("a", "1", 6)]);
+    assert_eq!(warm(&saved(&bench)).0.shown(), ["a=1", "b=2"]);
+}
+
+#[test]
+fn a_refused_file_changes_nothing() {
+    let whole = file(&[kv("a", "1", 2)], 5);
+    let mut bench = Bench::new();
+    assert_eq!(bench.store.load(bench.now, &whole.slice(1..)), Err(SnapshotError::NotASnapshot));
+    assert_eq!(bench.store.load(bench.now, &whole.slice(..whole.len() - 1)), Err(SnapshotError::Torn));
+    assert!(!bench.store.has_state());
+    assert_eq!(bench.reader.state(), State::Connecting { cause: None });
+    bench.list(&[kv("b", "1", 2)], 5);
+    assert_eq!(bench.shown(), ["b=1"]);
+}
+
+#[test]
+fn a_first_list_without_most_of_the_snapshot_is_asked_for_again_before_anybody_hears_of_it() {
+    let guard = DeletionGuard { min_keys: 3, ..DeletionGuard::default() };
+    let keys = [kv("a", "1", 2), kv("b", "2", 3), kv("c", "3", 4)];
+    let (mut bench, _) = warm_with(&file(&keys, 5), |config| config.deletion_guard(guard));
+    let id = bench.observer();
+    bench.told(id);
+    let list = Bench::foreign_page(&keys[..1], 3);
+    let doubt = bench.store.deliver(bench.now, list.clone());
+    assert!(matches!(doubt, Err(Refused::Doubtful { removed: 2, entries: 3, .. })), "{doubt:?}");
+    assert_eq!((bench.told(id), bench.shown().len()), (vec![], 3));
+    bench.passes(30);
+    bench.deliver(list);
+    assert_eq!(bench.told(id), ["resynced 5 to 3", "-b @3", "-c @3", "synced 1 @3"]);
+}
+
+#[test]
+fn a_cache_that_another_kvstore_contradicts_is_not_captured() {
+    let guard = DeletionGuard { min_keys: 3, ..DeletionGuard::default() };
+    let mut bench = Bench::with(|config| config.deletion_guard(guard));
+    bench.list(&[kv("a", "1", 2), kv("b", "2", 3), kv("c", "3", 4)], 5);
+    assert!(bench.store.capture().is_some());
+    let list = Bench::foreign_page(&[], 9);
+    assert!(bench.store.deliver(bench.now, list.clone()).is_err());
+    assert!(bench.store.capture().is_none());
+    bench.passes(30);
+    bench.deliver(list);
+    assert_eq!(bench.store.capture().unwrap().cluster, ClusterId(2));
+}

@@ -1,0 +1,207 @@
+//! Users, logins that run out, and permissions that come and go.
+
+use std::io::{Seek, Write as _};
+
+use shared_store::BackendError;
+use shared_store::backend::{WatchResponse, WatchStream};
+
+use super::backend::{everything, from_the_start, put};
+use super::*;
+
+/// How etcd knows who has logged in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tokens {
+    /// By itself. Good for a second.
+    Simple,
+    /// By a signature. Good for two seconds, and for the permissions of that moment only.
+    Signed,
+}
+
+/// An etcd with authentication on: `root`, and `app` which may read and write the prefix. Both have the password
+/// `secret`.
+struct Guarded {
+    server: EtcdServer,
+    _key: tempfile::TempDir,
+}
+
+impl Guarded {
+    fn start(version: Version, tokens: Tokens) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let key = directory.path().join("key");
+        std::fs::write(&key, "0123456789abcdef0123456789abcdef").unwrap();
+        let flags = match tokens {
+            Tokens::Simple => "--auth-token-ttl=1".to_owned(),
+            Tokens::Signed => format!("--auth-token=jwt,priv-key={},sign-method=HS256,ttl=2s", key.display()),
+        };
+        let server = EtcdServer::start_with(version, &[&flags]);
+        for command in [
+            "user add root:secret",
+            "user grant-role root root",
+            "user add app:secret",
+            "role add app",
+            "role grant-permission app readwrite --prefix=true tests/",
+            "user grant-role app app",
+            "auth enable",
+        ] {
+            server.etcdctl(&command.split(' ').collect::<Vec<_>>());
+        }
+        Self { server, _key: directory }
+    }
+
+    /// Runs etcd's command line as root.
+    fn etcdctl(&self, command: &str) {
+        let arguments = ["--user", "root:secret"].into_iter().chain(command.split(' '));
+        self.server.etcdctl(&arguments.collect::<Vec<_>>());
+    }
+
+    /// Changes the password of `app`, which voids its tokens even if it is the same.
+    fn change_password(&self, password: &str) {
+        let mut input = tempfile::tempfile().unwrap();
+        writeln!(input, "{password}").unwrap();
+        input.rewind().unwrap();
+        let arguments = ["--user", "root:secret", "user", "passwd", "app", "--interactive=false"];
+        self.server.etcdctl_with(&arguments, input.into());
+    }
+
+    fn backend(&self, user: &str) -> EtcdBackend {
+        EtcdBackend::new(EtcdConfig::new([self.server.endpoint()]).user(user, "secret")).unwrap()
+    }
+
+    fn denied(&self) -> BackendError {
+        let endpoint = self.server.endpoint();
+        BackendError::misconfigured(format_args!(
+            "etcd at {endpoint}: etcdserver: permission denied: the user needs a role that allows this"
+        ))
+    }
+}
+
+async fn sees_a_change(watch: &mut dyn WatchStream) {
+    let next = tokio::time::timeout(PATIENCE, watch.next()).await.unwrap();
+    assert!(matches!(next, Ok(WatchResponse::Events(_))), "{next:?}");
+}
+
+async fn a_password_that_is_missing_or_wrong_is_told_in_words_and_the_right_one_works(version: Version) {
+    let guarded = Guarded::start(version, Tokens::Simple);
+    let config = || EtcdConfig::new([guarded.server.endpoint()]);
+    for (config, words) in [
+        (config(), "it asks for a user and a password"),
+        (config().user("app", "wrong"), "etcdserver: authentication failed, invalid user ID or password"),
+        (config().user("nobody", "secret"), "etcdserver: authentication failed, invalid user ID or password"),
+    ] {
+        let error = EtcdBackend::new(config).unwrap().write(put(b"1")).await.unwrap_err();
+        let expected = format!("etcd at {}: {words}", guarded.server.endpoint());
+        assert_eq!(error, BackendError::misconfigured(expected));
+    }
+    let backend = guarded.backend("app");
+    backend.write(put(b"1")).await.unwrap();
+    sees_a_change(&mut *backend.watch(from_the_start()).await.unwrap()).await;
+}
+
+async fn a_user_where_there_are_none_is_told_in_words(version: Version) {
+    let server = EtcdServer::start(version);
+    let config = EtcdConfig::new([server.endpoint()]).user("app", "secret");
+    let error = EtcdBackend::new(config).unwrap().write(put(b"1")).await.unwrap_err();
+    let words = "etcdserver: authentication is not enabled: leave out user and password";
+    assert_eq!(error, BackendError::misconfigured(format_args!("etcd at {}: {words}", server.endpoint())));
+}
+
+/// Each call is the first one after the login has run out.
+async fn every_call_logs_in_again(guarded: &Guarded, run_out: impl AsyncFn()) {
+    let backend = guarded.backend("app");
+    backend.write(put(b"1")).await.unwrap();
+    let lease = backend.grant(Duration::from_secs(60)).await.unwrap().lease;
+    let mut open = backend.watch(from_the_start()).await.unwrap();
+    sees_a_change(&mut *open).await;
+    run_out().await;
+    assert_eq!(backend.keep_alive(lease).await, Ok(Duration::from_secs(60)));
+    backend.list(everything()).await.unwrap();
+    run_out().await;
+    backend.write(put(b"2")).await.unwrap();
+    sees_a_change(&mut *backend.watch(from_the_start()).await.unwrap()).await;
+    run_out().await;
+    backend.grant(Duration::from_secs(60)).await.unwrap();
+    run_out().await;
+    backend.revoke(lease).await.unwrap();
+    // etcd asks who is watching when a watch is opened, and never again.
+    sees_a_change(&mut *open).await;
+}
+
+async fn every_call_logs_in_again_when_the_token_has_expired(version: Version) {
+    let guarded = Guarded::start(version, Tokens::Simple);
+    // etcd looks for expired tokens once a second.
+    every_call_logs_in_again(&guarded, async || tokio::time::sleep(Duration::from_millis(2500)).await).await;
+}
+
+async fn every_call_logs_in_again_when_the_signed_token_has_expired(version: Version) {
+    let guarded = Guarded::start(version, Tokens::Signed);
+    every_call_logs_in_again(&guarded, async || tokio::time::sleep(Duration::from_millis(2500)).await).await;
+}
+
+/// "revision of auth store is old" is said of signed tokens after any change of users and roles.
+async fn every_call_logs_in_again_when_users_have_changed(version: Version) {
+    for tokens in [Tokens::Simple, Tokens::Signed] {
+        let guarded = Guarded::start(version, tokens);
+        let count = std::cell::Cell::new(0);
+        let change = async || {
+            count.set(count.get() + 1);
+            guarded.etcdctl(&format!("role add other{}", count.get()));
+            guarded.change_password("secret");
+        };
+        every_call_logs_in_again(&guarded, change).await;
+    }
+}
+
+async fn a_permission_that_is_revoked_is_told_and_one_that_is_granted_again_works(version: Version) {
+    for tokens in [Tokens::Simple, Tokens::Signed] {
+        let guarded = Guarded::start(version, tokens);
+        let (backend, root) = (guarded.backend("app"), guarded.backend("root"));
+        let mut open = backend.watch(from_the_start()).await.unwrap();
+        backend.write(put(b"1")).await.unwrap();
+        sees_a_change(&mut *open).await;
+        guarded.etcdctl("role revoke-permission app tests/ --prefix=true");
+        for result in [
+            backend.write(put(b"2")).await.map(drop),
+            backend.list(everything()).await.map(drop),
+            backend.watch(from_the_start()).await.map(drop),
+        ] {
+            assert_eq!(result, Err(guarded.denied()), "{tokens:?}");
+        }
+        // What is open stays open: etcd does not ask again.
+        root.write(put(b"3")).await.unwrap();
+        sees_a_change(&mut *open).await;
+        guarded.etcdctl("role grant-permission app readwrite --prefix=true tests/");
+        backend.write(put(b"4")).await.unwrap();
+        backend.list(everything()).await.unwrap();
+        backend.watch(from_the_start()).await.unwrap();
+        sees_a_change(&mut *open).await;
+    }
+}
+
+async fn a_password_that_is_changed_is_told_by_every_call(version: Version) {
+    let guarded = Guarded::start(version, Tokens::Simple);
+    let backend = guarded.backend("app");
+    let lease = backend.grant(Duration::from_secs(60)).await.unwrap().lease;
+    backend.write(put(b"1")).await.unwrap();
+    let mut open = backend.watch(from_the_start()).await.unwrap();
+    sees_a_change(&mut *open).await;
+    guarded.change_password("other");
+    let words = "etcdserver: authentication failed, invalid user ID or password";
+    let expected = BackendError::misconfigured(format_args!("etcd at {}: {words}", guarded.server.endpoint()));
+    assert_eq!(backend.write(put(b"2")).await, Err(expected.clone()));
+    assert_eq!(backend.watch(from_the_start()).await.map(drop), Err(expected.clone()));
+    assert_eq!(backend.keep_alive(lease).await, Err(expected));
+    guarded.change_password("secret");
+    backend.write(put(b"3")).await.unwrap();
+    backend.keep_alive(lease).await.unwrap();
+    sees_a_change(&mut *open).await;
+}
+
+on_both! {
+    a_password_that_is_missing_or_wrong_is_told_in_words_and_the_right_one_works
+    a_user_where_there_are_none_is_told_in_words
+    every_call_logs_in_again_when_the_token_has_expired
+    every_call_logs_in_again_when_the_signed_token_has_expired
+    every_call_logs_in_again_when_users_have_changed
+    a_permission_that_is_revoked_is_told_and_one_that_is_granted_again_works
+    a_password_that_is_changed_is_told_by_every_call
+}

@@ -1,0 +1,17 @@
+//! The kvstore in memory served as an etcd: the etcd backend meets over the network what no real etcd can be made to
+//! do on command, and etcd's own command line finds nothing strange.
+
+mod etcdctl;
+mod faults;
+mod stores;
+
+use std::time::Duration;
+
+use shared_store::backend::etcd::served::ServedEtcd;
+use shared_store::{EtcdBackend, EtcdConfig};
+
+/// A backend that gives up soon.
+fn impatient(served: &ServedEtcd) -> EtcdBackend {
+    let config = EtcdConfig::new([served.endpoint()]).call_timeout(Duration::from_millis(500));
+    EtcdBackend::new(config).unwrap()
+}
