@@ -7,8 +7,6 @@ use shared_store_actors::{BackendError, CanaryState, Config, Publisher, State, p
 use super::*;
 use crate::actors::node;
 
-/// No event takes longer on a machine with nothing else to do.
-const PATIENCE: Duration = Duration::from_secs(40);
 const OWN: usize = 300;
 
 struct Publishing {
@@ -111,6 +109,7 @@ async fn damaged_its_keys_are_put_right(version: Version) {
 
 async fn killed_it_goes_on_where_it_was(version: Version) {
     let mut publishing = Publishing::start(version).await;
+    publishing.reaches("synced").await;
     let before = canary(&publishing.backend).await.unwrap().unwrap();
     publishing.server.kill();
     publishing.reaches("stale").await;
@@ -151,6 +150,7 @@ async fn wiped_everything_is_published_again_the_canary_last(version: Version) {
 
 async fn compacted_while_away_names_tell_what_happened(version: Version) {
     let mut publishing = Publishing::start(version).await;
+    publishing.reaches("synced").await;
     publishing.server.pause();
     publishing.reaches("stale").await;
     publishing.server.go_on();
@@ -194,17 +194,6 @@ async fn keys_before_canary(publishing: &Publishing) {
     let keys = all(&publishing.backend, &prefix()).await.unwrap();
     let late = keys.iter().filter(|kv| kv.lease != LeaseId::NONE && kv.mod_revision > canary.mod_revision);
     assert_eq!(late.count(), 0, "the canary came too early");
-}
-
-macro_rules! on_both {
-    ($($scenario:ident)+) => {
-        mod etcd_34 {
-            $(#[test] fn $scenario() { super::on_etcd(super::$scenario(super::Version::V34)); })+
-        }
-        mod etcd_35 {
-            $(#[test] fn $scenario() { super::on_etcd(super::$scenario(super::Version::V35)); })+
-        }
-    };
 }
 
 on_both! {

@@ -157,3 +157,21 @@ fn in_another_history_everything_is_put_again() {
     assert!(world.lists.iter().all(|list| list.keys_only));
     assert_eq!((world.conflicts(), world.publisher.state()), (0, &State::Synced));
 }
+
+#[test]
+fn a_history_that_ended_before_the_watch_had_seen_its_own_keys_is_noticed_by_a_write() {
+    let mut world = World::new(&config().lease_ttl(secs(10)));
+    world.run();
+    world.blind = true;
+    for key in ["a", "b", "c", "d"] {
+        world.put(key, "1");
+    }
+    world.run();
+    // To the watch, which has seen nothing of it, it is the same; the lease is found lost, and a write tells.
+    world.kv.restore(&Mvcc::new(), world.now);
+    world.blind = false;
+    world.cut();
+    world.pass(secs(20));
+    assert_eq!(world.all(&prefix()).len(), 4);
+    assert_eq!(world.publisher.state(), &State::Synced);
+}
