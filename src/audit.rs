@@ -149,7 +149,11 @@ impl Audit {
         match delivery {
             Delivery::Events(events) => part.changed.extend(events.iter().map(|event| event.path().clone())),
             Delivery::Page(_) => part.void = true,
-            Delivery::Progress(_) | Delivery::Live | Delivery::Broken(_) | Delivery::Audited(_) => {}
+            Delivery::Progress(_)
+            | Delivery::Began { .. }
+            | Delivery::Live
+            | Delivery::Broken(_)
+            | Delivery::Audited(_) => {}
         }
     }
 

@@ -194,6 +194,7 @@ impl Config {
     }
 
     setters! {
+        prefix: Prefix,
         sync_interval: Duration,
         lease_ttl: Duration,
         list_timeout: Duration,

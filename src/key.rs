@@ -8,6 +8,8 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::filter::{Panicked, contained};
+
 /// A key shared with other collaborators: the whole value, which knows its own name.
 ///
 /// Cilium calls the pair `Key` and `LocalKey`; its `DeepKeyCopy` is [`Clone`] here, and its `KeyCreator` is the type
@@ -109,6 +111,16 @@ pub enum KeyError {
     /// Its `name` or its codec panicked; the text of the panic.
     #[error("key's own code panicked: {0}")]
     Panicked(String),
+}
+
+/// The name and the bytes of a key, as they are put. A panic in the key's own code is an error.
+///
+/// # Errors
+/// [`KeyError`] says why it cannot be put.
+pub fn encoded<K: Key>(key: &K) -> Result<(KeyName, Bytes), KeyError> {
+    let encoded = contained(|| (key.name(), K::Codec::encode(key)));
+    let (name, value) = encoded.map_err(|Panicked(text)| KeyError::Panicked(text))?;
+    Ok((KeyName::new(name)?, value?))
 }
 
 impl KeyName {

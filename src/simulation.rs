@@ -194,6 +194,7 @@ impl Simulation {
             Delivery::Page(_) => self.now >= since + self.guard.hold,
             Delivery::Events(_)
             | Delivery::Progress(_)
+            | Delivery::Began { .. }
             | Delivery::Live
             | Delivery::Broken(_)
             | Delivery::Audited(_) => false,

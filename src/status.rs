@@ -55,6 +55,17 @@ impl State {
         }
     }
 
+    /// What is shown may be old from now on.
+    pub(crate) fn out_of_date(&mut self, now: Instant, cause: Arc<str>) {
+        *self = match std::mem::replace(self, Self::Synced) {
+            Self::Connecting { .. } => Self::Connecting { cause: Some(cause) },
+            Self::Listing { seen, .. } => Self::Listing { seen, cause: Some(cause) },
+            Self::Synced => Self::Stale { since: now, cause },
+            Self::Stale { since, .. } => Self::Stale { since, cause },
+            closed @ Self::Closed { .. } => closed,
+        };
+    }
+
     /// Why it is not synced, if something went wrong.
     #[must_use]
     pub fn cause(&self) -> Option<&Arc<str>> {

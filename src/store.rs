@@ -1,6 +1,7 @@
 //! From what the kvstore says and what the owner wants to a cache, to observers and to writes.
 
 mod apply;
+mod attaching;
 mod audits;
 pub(crate) mod cache;
 mod gone;
@@ -74,6 +75,8 @@ pub struct Store<K: Key> {
     /// Where it is from.
     shows: Shows,
     staging: Option<Staging<K>>,
+    /// The next list is of another kvstore or prefix than the cache.
+    elsewhere: bool,
     guard: Guard,
     audits: Audits,
     relists: Relists,
@@ -164,6 +167,7 @@ impl<K: Key> Store<K> {
             cluster: ClusterId::default(),
             shows: Shows::Nothing,
             staging: None,
+            elsewhere: false,
             guard: Guard::new(config.deletion_guard),
             audits: Audits::default(),
             relists: Relists::default(),
@@ -210,6 +214,8 @@ impl<K: Key> Store<K> {
                 self.observers.push(now, changes);
             }
             Delivery::Audited(part) => self.audited(&part)?,
+            // Of a watch that lists no values, which a cache cannot do without.
+            Delivery::Began { .. } => return Err(Refused::Inconsistent),
             Delivery::Live => {
                 self.state = State::Synced;
                 self.sync_inputs.push_back(SyncInput::BackendUp);
@@ -222,19 +228,16 @@ impl<K: Key> Store<K> {
 
     /// What is shown may be old from now on.
     fn out_of_date(&mut self, now: Instant, cause: Arc<str>) {
-        self.state = match std::mem::replace(&mut self.state, State::Synced) {
-            State::Connecting { .. } => State::Connecting { cause: Some(cause) },
-            State::Listing { seen, .. } => State::Listing { seen, cause: Some(cause) },
-            State::Synced => State::Stale { since: now, cause },
-            State::Stale { since, .. } => State::Stale { since, cause },
-            closed @ State::Closed { .. } => closed,
-        };
+        self.state.out_of_date(now, cause);
         self.announce(0);
     }
 
     fn page(&mut self, now: Instant, page: Page) -> Result<(), Refused> {
         let mut staging = match (page.first, self.staging.take()) {
-            (true, _) => Staging::new(Header { cluster: page.cluster, revision: page.revision }, page.same_history),
+            (true, _) => {
+                let header = Header { cluster: page.cluster, revision: page.revision };
+                Staging::new(header, page.same_history && !self.elsewhere)
+            }
             (false, Some(staging)) => staging,
             // Without its first part a list would delete what that part named.
             (false, None) => return Err(Refused::Inconsistent),
@@ -252,7 +255,7 @@ impl<K: Key> Store<K> {
             };
             staging.add(page.keys, known, |kv| self.incoming(&cache, kv), |kv| self.prefix.strip(&kv.path));
         }
-        if contradicts && page.same_history {
+        if contradicts && staging.same_history {
             // Within one history no key's revision goes back, and nothing changes without it.
             return Err(Refused::Inconsistent);
         }

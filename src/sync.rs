@@ -3,6 +3,7 @@
 mod closing;
 mod leases;
 mod limiter;
+mod listed;
 mod local;
 mod review;
 #[cfg(test)]
@@ -27,6 +28,7 @@ use crate::prefix::Prefix;
 use self::closing::Closing;
 use self::leases::Leases;
 use self::limiter::Limiter;
+pub use self::listed::NamesPart;
 use self::local::{Local, Once, Want};
 pub use self::types::{
     Answer, Command, Observation, Request, RequestId, Seen, SyncEvent, SyncStats, Ticket, WriteError,
@@ -277,7 +279,8 @@ impl Sync {
 
     // Time.
 
-    fn time_passes(&mut self, now: Instant) {
+    /// Notices what has become due, and leases that have ended.
+    pub(crate) fn time_passes(&mut self, now: Instant) {
         while let Some((at, name)) = self.timeouts.first().cloned()
             && at <= now
         {

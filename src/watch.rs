@@ -1,5 +1,7 @@
 //! List, watch, resume, relist: which revision to go on from after which answer.
 
+mod from_now;
+mod history;
 mod listing;
 #[cfg(test)]
 mod tests;
@@ -11,6 +13,8 @@ use crate::backend::{BackendError, Events, ListPage, ListRequest, WatchRequest, 
 use crate::backoff::Backoff;
 use crate::kv::{ClusterId, Event, Header, KeyRange, KeyValue, Revision};
 
+use self::from_now::Lists;
+use self::history::History;
 use self::listing::Listing;
 pub(crate) use self::listing::{FIRST_PAGE, next_limit};
 
@@ -43,22 +47,8 @@ pub struct Watch {
     history: Option<History>,
     /// What we were in step with before the last delivery, should the consumer doubt that.
     before: Option<History>,
+    lists: Lists,
     state: State,
-}
-
-/// The kvstore history everything delivered so far belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct History {
-    cluster: ClusterId,
-    /// All changes up to and including this revision are delivered.
-    revision: Revision,
-}
-
-impl History {
-    /// A history that has ended: no list goes on where it was, however far its revisions have got.
-    fn ended(self) -> Self {
-        Self { revision: Revision(u64::MAX), ..self }
-    }
 }
 
 #[derive(Debug)]
@@ -122,6 +112,13 @@ pub enum Delivery {
     Events(Vec<Event>),
     /// Nothing else changed up to and including this revision.
     Progress(Revision),
+    /// The watch begins here ([`Watch::from_now`]): nothing is said of what was before.
+    Began {
+        /// Every change after this revision will be delivered.
+        revision: Revision,
+        /// Whether what was delivered before still means something; if not, all of it is void.
+        same_history: bool,
+    },
     /// The watch is open and nothing is missing.
     Live,
     /// The connection is lost: what was delivered may be out of date from now on.
@@ -181,6 +178,7 @@ impl Watch {
             backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(5), seed),
             history: None,
             before: None,
+            lists: Lists::Values,
         }
     }
 
@@ -213,7 +211,7 @@ impl Watch {
     /// one while nobody looked, and the list will be told as such.
     pub fn relist(&mut self) {
         self.history = self.history.map(History::ended);
-        self.state = State::Listing(Listing::full(&self.range));
+        self.state = State::Listing(self.whole());
     }
 
     /// The consumer doubts what was delivered last, and has not taken it in: a full list after `wait` says how it is.
@@ -293,8 +291,14 @@ impl Watch {
         page.same_history =
             self.history.is_none_or(|history| history.cluster == cluster && history.revision <= page.revision);
         if !page.same_history && listing.is_partial() {
-            self.relist();
+            self.state = State::Listing(match self.lists {
+                Lists::Values => Listing::full(&self.range),
+                Lists::Names => Listing::now(&self.range),
+            });
             return None;
+        }
+        if listing.is_now() {
+            return self.began(cluster, &page);
         }
         if page.last {
             self.before = if page.same_history { self.history } else { self.history.map(History::ended) };
@@ -309,7 +313,7 @@ impl Watch {
     fn list_failed(&mut self, listing: Listing, error: BackendError) -> Option<Delivery> {
         let then = match error {
             // The pinned revision is gone: begin again at a new one.
-            BackendError::Compacted { .. } | BackendError::FutureRevision => Listing::full(&self.range),
+            BackendError::Compacted { .. } | BackendError::FutureRevision => self.whole(),
             BackendError::LeaseNotFound { .. }
             | BackendError::Unavailable { .. }
             | BackendError::Rejected { .. }
@@ -401,7 +405,7 @@ impl Watch {
     /// What answered shows another history, or lags behind this one: a full list tells. It waits like any failure, or it
     /// would ask for list after list as long as there are two that answer differently.
     fn other_history(&mut self, error: BackendError) -> Option<Delivery> {
-        self.wait(Then::List(Listing::full(&self.range)), error)
+        self.wait(Then::List(self.whole()), error)
     }
 
     fn wait(&mut self, then: Then, error: BackendError) -> Option<Delivery> {
@@ -411,9 +415,9 @@ impl Watch {
 
     /// Lists what changed since the last delivery, if there was one: values only of keys written since.
     fn relist_changes(&mut self) {
-        self.state = State::Listing(match self.history {
-            Some(history) => Listing::changes(&self.range, history.revision),
-            None => Listing::full(&self.range),
+        self.state = State::Listing(match (self.lists, self.history) {
+            (Lists::Values, Some(history)) => Listing::changes(&self.range, history.revision),
+            (Lists::Values, None) | (Lists::Names, _) => self.whole(),
         });
     }
 

@@ -1,9 +1,12 @@
 //! The actors, on a paused clock where time matters.
 
+mod attaching;
 mod auditing;
+mod gating;
 mod leaving;
 mod observing;
 mod owning;
+mod publishing;
 mod restarting;
 
 use std::collections::BTreeMap;

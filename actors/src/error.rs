@@ -17,6 +17,15 @@ pub enum StoreError {
     /// The kvstore did not take the write.
     #[error(transparent)]
     Write(#[from] WriteError),
+    /// Only a store that owns nothing, and writes nothing, can be detached.
+    #[error("store owns keys")]
+    Owner,
+    /// The store was detached once: it owns no keys any more.
+    #[error("store is read-only since it was detached")]
+    ReadOnly,
+    /// The store is watching: it must be detached first.
+    #[error("store is attached")]
+    Attached,
     /// The store has left or is leaving.
     #[error("store is closed")]
     Closed,

@@ -1,14 +1,15 @@
 //! The store as its owner holds it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Addr;
-use shared_store::{AuditReport, Key, KeyName, ObserverId, Reader, Revision, Status};
+use shared_store::{AuditReport, Backend, Key, KeyName, ObserverId, Prefix, Reader, Revision, Status};
 
 use crate::error::{AuditError, CloseError, StoreError};
 use crate::messages::{
-    Audit, Close, DeleteLocalKey, DeleteLocalKeys, GetStatus, Release, Subscribe, Unsubscribe, UpdateKeySync,
-    UpdateLocalKey, UpdateLocalKeySync, UpdateLocalKeys,
+    Attach, Audit, Close, DeleteLocalKey, DeleteLocalKeys, Detach, Drain, GetStatus, Release, Subscribe, Unsubscribe,
+    UpdateKeySync, UpdateLocalKey, UpdateLocalKeySync, UpdateLocalKeys,
 };
 use crate::observer::Observer;
 use crate::store::StoreActor;
@@ -106,6 +107,30 @@ impl<K: Key> SharedStore<K> {
     pub async fn unsubscribe(&self, observer: ObserverId) {
         // A store that is gone tells nothing more, either.
         self.addr.send(Unsubscribe(observer)).await.unwrap_or(());
+    }
+
+    /// Stops watching: see [`Detach`].
+    ///
+    /// # Errors
+    /// [`StoreError::Owner`] if the store owns keys, [`StoreError::Closed`].
+    pub async fn detach(&self) -> Result<(), StoreError> {
+        self.addr.send(Detach).await?
+    }
+
+    /// Watches again, there: see [`Attach`].
+    ///
+    /// # Errors
+    /// [`StoreError::Attached`] if it is watching, [`StoreError::Closed`].
+    pub async fn attach(&self, backend: Arc<dyn Backend>, prefix: Prefix) -> Result<(), StoreError> {
+        self.addr.send(Attach { backend, prefix }).await?
+    }
+
+    /// Tells every key as deleted: see [`Drain`].
+    ///
+    /// # Errors
+    /// [`StoreError::Attached`] if it is watching, [`StoreError::Closed`].
+    pub async fn drain(&self) -> Result<(), StoreError> {
+        self.addr.send(Drain).await?
     }
 
     /// How the store is.

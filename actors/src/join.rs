@@ -97,13 +97,14 @@ impl<K: Key> Join<K> {
         let reader = store.reader();
         let (joined, wait) = oneshot::channel();
         let (list_timeout, close_timeout) = (config.list_timeout, config.close_timeout);
-        let place = match arbiter {
-            Some(arbiter) => Place::Given(arbiter),
-            None => Place::own().map_err(|error| JoinError::Ended(error.to_string().into()))?,
-        };
+        let place = Place::new(arbiter)?;
+        let (again, held) = (config.clone(), place.clone());
+        let watch_again = Box::new(move |addr: &_, backend, prefix| {
+            watcher(addr, &again.clone().shared_backend(backend).prefix(prefix), None, &held)
+        });
         let children = Box::new(move |addr: &_| children(addr, config, resume, &place));
         let start = Start { children, observers, state_observers, saving, joined };
-        let mut guard = Guard { addr: Some(StoreActor::new(store, close_timeout, start).start()) };
+        let mut guard = Guard { addr: Some(StoreActor::new(store, close_timeout, watch_again, start).start()) };
         match tokio::time::timeout(list_timeout, wait).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return Err(JoinError::Ended(cause(&reader))),
@@ -116,12 +117,12 @@ impl<K: Key> Join<K> {
     }
 }
 
-fn children<K: Key>(
+fn watcher<K: Key>(
     addr: &Addr<StoreActor<K>>,
-    config: Config,
+    config: &Config,
     resume: Option<Resume>,
     place: &Place,
-) -> (Addr<WatcherActor>, Addr<SyncActor>) {
+) -> Addr<WatcherActor> {
     let (range, silence, seed) = (config.prefix.range(), config.watch_timeout, config.seed);
     let watch = match resume {
         Some(resume) => Watch::resume(range, silence, seed, resume),
@@ -129,7 +130,16 @@ fn children<K: Key>(
     };
     let (store, backend) = (addr.clone().recipient().downgrade(), Arc::clone(&config.backend));
     let audit = Audit::new(config.prefix.range(), config.audit_interval, config.seed);
-    let watcher = place.start(move || WatcherActor::new(backend, watch, store).audit(audit));
+    place.start(move || WatcherActor::new(backend, watch, store).audit(audit))
+}
+
+fn children<K: Key>(
+    addr: &Addr<StoreActor<K>>,
+    config: Config,
+    resume: Option<Resume>,
+    place: &Place,
+) -> (Addr<WatcherActor>, Addr<SyncActor>) {
+    let watcher = watcher(addr, &config, resume, place);
     let (sync, store) = (Sync::new(&config, config.backend.max_writes()), addr.clone().recipient().downgrade());
     // The place lives as long as the actor that lives there longest.
     let held = place.clone();

@@ -3,33 +3,39 @@
 //! Embedders add this one crate, and start with [`join`](join()).
 
 mod error;
+mod gate;
 mod handle;
 mod join;
 mod messages;
 mod observer;
+mod owner;
 mod place;
+mod publisher;
 mod state_file;
 mod store;
 mod sync;
 mod watcher;
 
 pub use error::{AuditError, CloseError, JoinError, StoreError};
+pub use gate::CanaryGate;
 pub use handle::SharedStore;
 pub use join::{Join, join};
 pub use messages::{
-    Audit, Changes, Close, Conflict, Delete, DeleteLocalKey, DeleteLocalKeys, GetQuarantined, GetStatus, Release,
-    Resynced, SharedKeys, StateChanged, Subscribe, SubscribeState, Synced, Undecodable, Unsubscribe, Update,
-    UpdateKeySync, UpdateLocalKey, UpdateLocalKeySync, UpdateLocalKeys,
+    Attach, Audit, Changes, Close, Conflict, Delete, DeleteLocalKey, DeleteLocalKeys, Detach, Drain, GetQuarantined,
+    GetStatus, Release, Resynced, SharedKeys, StateChanged, Subscribe, SubscribeState, Synced, Trouble, Undecodable,
+    Unsubscribe, Update, UpdateKeySync, UpdateLocalKey, UpdateLocalKeySync, UpdateLocalKeys,
 };
 pub use observer::Observer;
+pub use publisher::{Publish, Publisher, publish};
 /// The core: machines, backends and everything not named here.
 pub use shared_store as core;
 pub use shared_store::sync::WriteError;
 pub use shared_store::{
-    AtLeastError, AuditReport, AuditStats, Backend, BackendError, Change, Codec, CodecError, Config, ConfigError,
-    ConflictPolicy, DeletionGuard, Difference, DifferenceKind, Filter, Index, Json, Key, KeyError, KeyName,
-    KeyNameError, Lag, LeaseId, MemoryBackend, Mode, ObserverId, OnUndecodable, Origin, Prefix, PrefixError, Reader,
-    Relists, Revision, Snapshot, SnapshotError, State, Status, UnknownIndex,
+    AtLeastError, AuditReport, AuditStats, Awaited, Backend, BackendError, CanaryState, Change, Codec, CodecError,
+    Config, ConfigError, ConflictPolicy, DeletionGuard, Difference, DifferenceKind, Filter, GateStatus, Index, Json,
+    Key, KeyError, KeyName, KeyNameError, Lag, LeaseId, MemoryBackend, Mode, ObserverId, OnTimeout, OnUndecodable,
+    Origin, Passage, Prefix, PrefixError, PublishEvent, PublisherStatus, Reader, Relists, Revision, Snapshot,
+    SnapshotError, State, Status, UnknownIndex,
 };
 #[cfg(feature = "etcd")]
 pub use shared_store::{EtcdBackend, EtcdConfig, EtcdConfigError};

@@ -6,8 +6,8 @@ use std::time::Duration;
 use actix::{Message, Recipient};
 use bytes::Bytes;
 use shared_store::{
-    AuditReport, CodecError, ConflictPolicy, Key, KeyName, LeaseId, ObserverId, Origin, Revision, Snapshot, State,
-    Status,
+    AuditReport, Backend, CodecError, ConflictPolicy, Key, KeyName, LeaseId, ObserverId, Origin, Prefix, PublishEvent,
+    Revision, Snapshot, State, Status,
 };
 
 use crate::error::{AuditError, CloseError, StoreError};
@@ -104,6 +104,15 @@ pub struct Conflict {
 #[rtype(result = "()")]
 pub struct StateChanged(pub State);
 
+/// To whoever asked of a publisher: something is wrong with own keys or the canary. Only
+/// [`Conflict`](shared_store::sync::SyncEvent::Conflict), [`Lost`](shared_store::sync::SyncEvent::Lost),
+/// [`SetAside`](shared_store::sync::SyncEvent::SetAside), [`LeaseLost`](shared_store::sync::SyncEvent::LeaseLost),
+/// [`HistoryWentBack`](shared_store::sync::SyncEvent::HistoryWentBack) and
+/// [`BackendFailed`](shared_store::sync::SyncEvent::BackendFailed).
+#[derive(Debug, Clone, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct Trouble(pub PublishEvent);
+
 // To a store.
 
 /// Own a key: it is in the kvstore soon, and stays there until it is deleted. Answered at once (Cilium's
@@ -177,6 +186,30 @@ pub struct Unsubscribe(pub ObserverId);
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct SubscribeState(pub Recipient<StateChanged>);
+
+/// Stop watching: the cache stays as it is, [`State::Stale`], until [`Attach`] or [`Drain`]. Once this is answered nothing
+/// more arrives. Refused with [`StoreError::Owner`] if the store owns keys; from now on it can own none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
+#[rtype(result = "Result<(), StoreError>")]
+pub struct Detach;
+
+/// Watch again after [`Detach`]: another kvstore, another prefix, or the same ones (Cilium's `WatchStore` is run again).
+/// Answered at once. When the list is in, observers have been told the true difference: keys that are not in it are
+/// deleted, keys with the same value are silence. Refused with [`StoreError::Attached`] while the store is watching.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<(), StoreError>")]
+pub struct Attach {
+    /// The kvstore.
+    pub backend: Arc<dyn Backend>,
+    /// The common prefix of the keys there.
+    pub prefix: Prefix,
+}
+
+/// Tell every key as deleted, and be empty (Cilium's `Drain`). Refused with [`StoreError::Attached`] while the store is
+/// watching: it needs a [`Detach`] first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
+#[rtype(result = "Result<(), StoreError>")]
+pub struct Drain;
 
 /// Compare the whole cache with the kvstore, part by part and value by value, each part at the revision the cache shows.
 /// Answered with what differs; what nothing explains is mended by a relist. Whoever asks while one is under way is told

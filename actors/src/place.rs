@@ -5,6 +5,8 @@ use actix::prelude::*;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
+use crate::error::JoinError;
+
 /// Where watcher and sync run.
 #[derive(Debug, Clone)]
 pub(crate) enum Place {
@@ -23,8 +25,16 @@ const MAILBOX: usize = 16;
 type Job = Box<dyn FnOnce() + Send>;
 
 impl Place {
+    /// The arbiter, or else a new thread.
+    pub(crate) fn new(arbiter: Option<ArbiterHandle>) -> Result<Self, JoinError> {
+        match arbiter {
+            Some(arbiter) => Ok(Self::Given(arbiter)),
+            None => Self::own().map_err(|error| JoinError::Ended(error.to_string().into())),
+        }
+    }
+
     /// Starts a thread.
-    pub(crate) fn own() -> std::io::Result<Self> {
+    fn own() -> std::io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (jobs, mut next) = mpsc::unbounded_channel::<Job>();
         std::thread::Builder::new().name("shared-store".to_owned()).spawn(move || {

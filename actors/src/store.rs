@@ -1,26 +1,29 @@
 //! Owns the cache and its observers.
 
+mod attaching;
 mod closing;
 mod commands;
 mod saving;
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::WeakRecipient;
 use actix::prelude::*;
 use shared_store::store::Refused;
 use shared_store::sync::{SyncEvent, SyncStats, Ticket, WriteError};
-use shared_store::{AuditReport, Key, ObserverId, Parcel, Revision, State, Store};
+use shared_store::{AuditReport, Backend, Key, ObserverId, Parcel, Prefix, Revision, State, Store};
 use tokio::sync::oneshot;
 
+use self::attaching::Attachment;
 use self::closing::Closing;
 pub(crate) use self::saving::Prepared;
 use self::saving::Saving;
 use crate::error::StoreError;
 use crate::messages::StateChanged;
 use crate::observer::{Observer, Sinks};
-use crate::sync::{Events, Inputs, SyncActor, now};
+use crate::sync::{Events, Inputs, SyncActor, log, now};
 use crate::watcher::{Deliver, Distrust, Stop, WatcherActor};
 
 /// The actor that owns the cache: takes what the watcher delivers and what the owner wants, tells observers, and lets
@@ -42,6 +45,7 @@ pub struct StoreActor<K: Key> {
     audits: Vec<oneshot::Sender<AuditReport>>,
     close_timeout: Duration,
     closing: Option<Closing>,
+    attachment: Attachment<K>,
     /// Only with a state directory.
     saving: Option<Saving>,
     timer: Option<SpawnHandle>,
@@ -58,6 +62,9 @@ struct Children {
 
 /// Starts the watcher and the sync of the store at an address.
 pub(crate) type StartChildren<K> = Box<dyn FnOnce(&Addr<StoreActor<K>>) -> (Addr<WatcherActor>, Addr<SyncActor>)>;
+
+/// Starts a watcher of another kvstore or prefix.
+pub(crate) type WatchAgain<K> = Box<dyn Fn(&Addr<StoreActor<K>>, Arc<dyn Backend>, Prefix) -> Addr<WatcherActor>>;
 
 /// What the actor needs to start.
 pub(crate) struct Start<K: Key> {
@@ -84,7 +91,12 @@ struct Subscribed<K: Key> {
 }
 
 impl<K: Key> StoreActor<K> {
-    pub(crate) fn new(store: Store<K>, close_timeout: Duration, mut start: Start<K>) -> Self {
+    pub(crate) fn new(
+        store: Store<K>,
+        close_timeout: Duration,
+        watch_again: WatchAgain<K>,
+        mut start: Start<K>,
+    ) -> Self {
         let state_observers = std::mem::take(&mut start.state_observers);
         let saving = start.saving.take();
         Self {
@@ -100,6 +112,7 @@ impl<K: Key> StoreActor<K> {
             audits: Vec::new(),
             close_timeout,
             closing: None,
+            attachment: Attachment::new(watch_again),
             saving,
             timer: None,
             told: None,
@@ -250,7 +263,7 @@ impl<K: Key> Handler<Deliver> for StoreActor<K> {
     type Result = Result<(), Refused>;
 
     fn handle(&mut self, Deliver(delivery): Deliver, ctx: &mut Self::Context) -> Self::Result {
-        if self.closing.is_some() {
+        if self.closing.is_some() || !self.attachment.is_attached() {
             return Ok(());
         }
         let delivered = self.store.deliver(now(), delivery);
@@ -273,24 +286,22 @@ impl<K: Key> Handler<Events> for StoreActor<K> {
         self.stats = stats;
         for event in events {
             self.store.sync_event(now(), &event);
+            log(&event);
             match event {
                 SyncEvent::Done { ticket, result } => self.answer(ticket, result),
                 SyncEvent::Closed { left, .. } => self.flush(left, ctx),
-                SyncEvent::SetAside { name, cause } => {
-                    tracing::error!(key = %name, %cause, "the kvstore refuses an own key");
-                }
-                SyncEvent::LeaseLost { lease, cause } => tracing::warn!(%lease, %cause, "lease is lost"),
                 SyncEvent::HistoryWentBack => {
-                    tracing::warn!("a write was answered from another history: listing again");
                     if let Some(children) = &self.children {
                         children.watcher.do_send(Distrust);
                     }
                 }
-                SyncEvent::BackendFailed(cause) => tracing::warn!(%cause, "write failed, trying again"),
-                SyncEvent::Conflict { name, revision, lease, policy } => {
-                    tracing::warn!(key = %name, %revision, %lease, ?policy, "another owner writes an own key");
-                }
-                SyncEvent::Stored { .. } | SyncEvent::Deleted { .. } | SyncEvent::Lost { .. } => {}
+                SyncEvent::SetAside { .. }
+                | SyncEvent::LeaseLost { .. }
+                | SyncEvent::BackendFailed(_)
+                | SyncEvent::Conflict { .. }
+                | SyncEvent::Stored { .. }
+                | SyncEvent::Deleted { .. }
+                | SyncEvent::Lost { .. } => {}
             }
         }
         self.pump(ctx);
@@ -316,10 +327,26 @@ impl<K: Key> StoreActor<K> {
 }
 
 /// An answer that comes later; [`StoreError::Closed`] if the store goes before.
-fn later(receiver: oneshot::Receiver<Result<Revision, StoreError>>) -> ResponseFuture<Result<Revision, StoreError>> {
+pub(crate) fn later(
+    receiver: oneshot::Receiver<Result<Revision, StoreError>>,
+) -> ResponseFuture<Result<Revision, StoreError>> {
     Box::pin(async { receiver.await.unwrap_or(Err(StoreError::Closed)) })
 }
 
-fn at_once<T: 'static>(result: Result<T, StoreError>) -> ResponseFuture<Result<T, StoreError>> {
+/// The answers to many writes: the last revision, or the first error once all have ended.
+pub(crate) fn all_of(
+    answers: Vec<ResponseFuture<Result<Revision, StoreError>>>,
+) -> ResponseFuture<Result<Revision, StoreError>> {
+    Box::pin(async {
+        let mut last = Ok(Revision::ZERO);
+        for answer in answers {
+            let answer = answer.await;
+            last = last.and_then(|last| answer.map(|revision| revision.max(last)));
+        }
+        last
+    })
+}
+
+pub(crate) fn at_once<T: 'static>(result: Result<T, StoreError>) -> ResponseFuture<Result<T, StoreError>> {
     Box::pin(std::future::ready(result))
 }

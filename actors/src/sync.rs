@@ -106,11 +106,30 @@ pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
-async fn perform(backend: Arc<dyn Backend>, request: Request) -> Answer {
+/// Performs a request.
+pub(crate) async fn perform(backend: Arc<dyn Backend>, request: Request) -> Answer {
     match request {
         Request::Grant { ttl } => Answer::Granted(guarded(backend.grant(ttl)).await),
         Request::KeepAlive(lease) => Answer::KeptAlive(guarded(backend.keep_alive(lease)).await),
         Request::Revoke(lease) => Answer::Revoked(guarded(backend.revoke(lease)).await),
         Request::Write(writes) => Answer::Written(guarded(backend.write(writes)).await),
+    }
+}
+
+/// Logs what somebody should look at.
+pub(crate) fn log(event: &SyncEvent) {
+    match event {
+        SyncEvent::SetAside { name, cause } => tracing::error!(key = %name, %cause, "the kvstore refuses an own key"),
+        SyncEvent::LeaseLost { lease, cause } => tracing::warn!(%lease, %cause, "lease is lost"),
+        SyncEvent::HistoryWentBack => tracing::warn!("a write was answered from another history: listing again"),
+        SyncEvent::BackendFailed(cause) => tracing::warn!(%cause, "write failed, trying again"),
+        SyncEvent::Conflict { name, revision, lease, policy } => {
+            tracing::warn!(key = %name, %revision, %lease, ?policy, "another owner writes an own key");
+        }
+        SyncEvent::Done { .. }
+        | SyncEvent::Closed { .. }
+        | SyncEvent::Stored { .. }
+        | SyncEvent::Deleted { .. }
+        | SyncEvent::Lost { .. } => {}
     }
 }

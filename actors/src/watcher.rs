@@ -130,7 +130,7 @@ impl Run {
                     }
                     // A watch that lists or waits already looks for itself.
                     () = distrusted.notified(), if self.watch.in_step().is_some() => {
-                        let delivery = self.watch.distrust(BackendError::FutureRevision);
+                        let delivery = self.watch.ended();
                         self.deliver(delivery).await?;
                         break None;
                     }
@@ -151,6 +151,10 @@ impl Run {
             if let Delivery::Broken(cause) = &delivery {
                 tracing::warn!(%cause, "watch is broken");
                 then = Then::Anew;
+            }
+            if delivery.is_of_another_history() {
+                // So that is known.
+                let _ = self.distrusted.notified().now_or_never();
             }
             self.auditor.delivered(&delivery);
             let store = self.store.upgrade().ok_or(MailboxError::Closed)?;

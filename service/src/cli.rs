@@ -72,7 +72,11 @@ pub(crate) enum Command {
     List(ListArgs),
     /// Print the value of one key
     Get(GetArgs),
-    /// Own every key of a file until a signal
+    /// Own every key of a file until a signal, without reading what others have
+    ///
+    /// The keys are kept in the kvstore: what others delete or overwrite is put back, and what went with a lost lease
+    /// is put again. Memory grows with the keys of the file, not with those of others. stderr says when all keys are
+    /// in, which keys are refused for good, and what else is wrong.
     Publish(PublishArgs),
     /// Compare the cache with the kvstore at the same revision; exit code 1 if anything differs
     Audit,
@@ -193,9 +197,14 @@ pub(crate) struct GetArgs {
 pub(crate) struct PublishArgs {
     /// One {"name":..,"value":..} a line; - for stdin
     pub(crate) file: PathBuf,
-    /// Exit when all is in the kvstore, and leave the keys to their lease
+    /// Exit when all is in the kvstore, and leave the keys to their lease; exit code 1, with the reasons, if the kvstore
+    /// refuses some of them for good or they are left to another owner: the others are in
     #[arg(long)]
     pub(crate) once: bool,
+    /// When all keys are in, say so at cilium/synced/CLUSTER/PREFIX, where consumers wait for it; written again after a
+    /// lost lease, when the keys are back. Keys that are refused for good do not hold it up
+    #[arg(long, value_name = "CLUSTER")]
+    pub(crate) canary: Option<String>,
     #[command(flatten)]
     pub(crate) own: Own,
 }

@@ -123,7 +123,7 @@ impl Model {
                 self.reach(events.last().expect("a delivery is never empty").revision());
             }
             Delivery::Progress(revision) => self.reach(*revision),
-            Delivery::Live | Delivery::Broken(_) | Delivery::Audited(_) => {}
+            Delivery::Began { .. } | Delivery::Live | Delivery::Broken(_) | Delivery::Audited(_) => {}
         }
     }
 
@@ -144,9 +144,12 @@ impl Model {
                 let before = self.staging.as_ref().filter(|_| !page.first);
                 gone(&|name| !here.contains(name) && !before.is_some_and(|staging| staging.contains_key(name)))
             }
-            Delivery::Page(_) | Delivery::Progress(_) | Delivery::Live | Delivery::Broken(_) | Delivery::Audited(_) => {
-                0
-            }
+            Delivery::Page(_)
+            | Delivery::Progress(_)
+            | Delivery::Began { .. }
+            | Delivery::Live
+            | Delivery::Broken(_)
+            | Delivery::Audited(_) => 0,
         };
         (removed, self.visible.len())
     }

@@ -31,7 +31,7 @@ impl<K: Key> Store<K> {
             deleted.filter(|name| !self.gone.contains(name.as_str())).cloned().collect()
         };
         let answer = if same_history { Answer::List } else { Answer::Other(header) };
-        let news = self.judge(now, deleted.iter(), answer)?;
+        let news = std::mem::take(&mut self.elsewhere) || self.judge(now, deleted.iter(), answer)?;
         incoming.extend(deleted.into_iter().map(|name| Incoming { name, revision, arrived: None }));
         if !same_history {
             if news {

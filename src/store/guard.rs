@@ -47,6 +47,11 @@ impl Guard {
         Self { rule, doubt: None }
     }
 
+    /// What was doubted is no matter any more.
+    pub(super) fn believe(&mut self) {
+        self.doubt = None;
+    }
+
     /// Whether so many removals would be doubted: asked before they are counted with care.
     pub(super) fn is_many(&self, removed: usize, entries: usize) -> bool {
         entries >= self.rule.min_keys && removed.saturating_mul(100) > entries.saturating_mul(self.rule.percent.into())

@@ -10,8 +10,7 @@ use bytes::Bytes;
 use super::local::Then;
 use super::{Quarantined, Store, SyncInput};
 use crate::change::Notice;
-use crate::filter::{Panicked, contained};
-use crate::key::{Codec, Key, KeyError, KeyName};
+use crate::key::{Key, KeyError, KeyName, encoded};
 use crate::sync::{Command, Observation, Seen, SyncEvent, Ticket};
 
 impl<K: Key> Store<K> {
@@ -70,12 +69,11 @@ impl<K: Key> Store<K> {
     }
 
     fn encode(&mut self, key: &K) -> Result<(KeyName, Bytes), KeyError> {
-        let encoded = contained(|| (key.name(), K::Codec::encode(key)));
-        let (name, value) = encoded.map_err(|Panicked(text)| {
-            self.panicked();
-            KeyError::Panicked(text)
-        })?;
-        Ok((KeyName::new(name)?, value?))
+        encoded(key).inspect_err(|error| {
+            if matches!(error, KeyError::Panicked(_)) {
+                self.panicked();
+            }
+        })
     }
 
     pub(super) fn panicked(&self) {

@@ -213,6 +213,23 @@ impl Local {
         newer
     }
 
+    /// Takes what a list without values says: when the key was written, or that it does not exist. Whether that is news.
+    pub(super) fn listed(&mut self, as_of: Revision, written: Option<Revision>) -> bool {
+        let Some(written) = written else { return self.observe(as_of, None) };
+        if as_of <= self.known.as_of {
+            return false;
+        }
+        if self.known.state.is_some_and(|seen| seen.mod_revision == written) {
+            self.known.as_of = as_of;
+            return false;
+        }
+        // It is there, and nobody knows what it holds. A write that expects nothing there is refused, and learns; until
+        // then nothing is said of it, least of all that it is another's.
+        self.known = Known { as_of, state: None };
+        self.unsure = true;
+        true
+    }
+
     /// Takes a newer state; whether it was newer.
     pub(super) fn learn(&mut self, as_of: Revision, state: Option<Seen>) -> bool {
         let newer = as_of > self.known.as_of;
@@ -248,6 +265,8 @@ impl Local {
     pub(super) fn forget(&mut self) {
         self.known = Known::default();
         (self.unsure, self.lease, self.late) = (false, None, None);
+        // Nobody else did this: putting it again is no repair.
+        self.stored = false;
         (self.resisted, self.strikes, self.last_strike) = (false, 0, None);
     }
 

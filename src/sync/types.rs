@@ -176,7 +176,7 @@ pub enum SyncEvent {
     /// A request failed and will be repeated.
     BackendFailed(BackendError),
     /// An answer contradicts what was known before it was asked for: the kvstore's history went back, or another kvstore
-    /// answers. A list tells ([`Watch::distrust`](crate::watch::Watch::distrust)); said once until the watch is live again.
+    /// answers ([`Watch::ended`](crate::watch::Watch::ended)); said once until the watch is live again.
     HistoryWentBack,
     /// It has stopped.
     Closed {

@@ -214,7 +214,6 @@ impl Sync {
                         mod_revision: kv.mod_revision,
                         lease: kv.lease,
                     });
-                    local.unsure = false;
                     let mismatch = seen.map_or(Revision::ZERO, |seen| seen.mod_revision) != *expected;
                     // Not knowing better is no resistance, and neither is that a dead lease took the key.
                     let dead = |seen: Seen| self.leases.ever_ours(seen.lease) && !self.leases.is_alive(seen.lease);
@@ -226,6 +225,7 @@ impl Sync {
                     // The answer is at least as new as what it was compared with.
                     if revision >= local.known.as_of {
                         local.known = Known { as_of: revision, state: seen };
+                        local.unsure = false;
                     }
                 }
                 if went_back && !std::mem::replace(&mut self.distrusted, true) {

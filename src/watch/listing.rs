@@ -26,6 +26,8 @@ pub(super) struct Listing {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
+    /// Nothing but the revision and the cluster.
+    Now,
     /// Every key with its value.
     Full,
     /// The keys written after this revision, then the names of all.
@@ -40,6 +42,16 @@ impl Listing {
         Self { phase: Phase::Full, start: range.start.clone(), limit: FIRST_PAGE, pinned: None }
     }
 
+    /// No key: where to begin.
+    pub(super) fn now(range: &KeyRange) -> Self {
+        Self { phase: Phase::Now, limit: 1, ..Self::full(range) }
+    }
+
+    /// The names of all keys.
+    pub(super) fn names(range: &KeyRange) -> Self {
+        Self { phase: Phase::Names, ..Self::full(range) }
+    }
+
     /// Only what changed after `since`, and the names of all keys: enough to know what was deleted.
     pub(super) fn changes(range: &KeyRange, since: Revision) -> Self {
         Self { phase: Phase::Changes { since }, ..Self::full(range) }
@@ -47,7 +59,11 @@ impl Listing {
 
     /// Whether it leaves out values the consumer is thought to have.
     pub(super) fn is_partial(&self) -> bool {
-        self.phase != Phase::Full
+        !matches!(self.phase, Phase::Full | Phase::Now)
+    }
+
+    pub(super) fn is_now(&self) -> bool {
+        self.phase == Phase::Now
     }
 
     pub(super) fn cluster(&self) -> ClusterId {
@@ -62,7 +78,7 @@ impl Listing {
         match self.phase {
             Phase::Full => {}
             Phase::Changes { since } => request.min_mod_revision = Some(since.next()),
-            Phase::Names => request.keys_only = true,
+            Phase::Names | Phase::Now => request.keys_only = true,
         }
         request
     }
@@ -82,6 +98,7 @@ impl Listing {
         let more = page.more && !page.kvs.is_empty();
         let keys = if self.phase == Phase::Names { PageKeys::Names(page.kvs) } else { PageKeys::Full(page.kvs) };
         let last = match (self.phase, more) {
+            (Phase::Now, _) => true,
             (_, true) => false,
             (Phase::Changes { .. }, false) => {
                 self.phase = Phase::Names;

@@ -340,3 +340,62 @@ fn a_resumed_watch_that_cannot_list_asks_the_same_again() {
     breaks(&mut watch);
     assert_eq!(watch.action(), request);
 }
+
+/// A watch from now that has begun at `revision` and is reading.
+fn begun(revision: u64) -> Watch {
+    let mut watch = Watch::from_now(range(), Duration::from_secs(60), 1);
+    let began = Delivery::Began { revision: Revision(revision), same_history: true };
+    assert_eq!(watch.handle(page(revision, vec![put("a", 1)], true)), Some(began));
+    assert_eq!(watch.handle(Outcome::Opened(header(revision))), Some(Delivery::Live));
+    watch
+}
+
+#[test]
+fn a_watch_from_now_asks_for_one_name_and_begins_after_the_revision_of_the_answer() {
+    let watch = Watch::from_now(range(), Duration::from_secs(60), 1);
+    assert_eq!((listing(&watch).limit, listing(&watch).keys_only), (1, true));
+    let mut watch = begun(10);
+    assert_eq!(delivered(watch.handle(events(11, &[10, 11], true))), [11]);
+    breaks(&mut watch);
+    assert_eq!(start(&watch), 12);
+}
+
+#[test]
+fn a_watch_from_now_finds_what_it_missed_by_all_names_and_no_values() {
+    let mut watch = begun(10);
+    let compacted = BackendError::Compacted { oldest: Revision(20) };
+    assert!(matches!(watch.handle(Outcome::Failed(compacted)), Some(Delivery::Broken(_))));
+    assert_eq!((listing(&watch).keys_only, listing(&watch).min_mod_revision), (true, None));
+    assert!(listing(&watch).limit > 1);
+    let Some(Delivery::Page(first)) = watch.handle(page(30, vec![put("a", 1)], true)) else { panic!("a page") };
+    assert_eq!((first.first, first.last, &first.keys), (true, false, &PageKeys::Names(vec![put("a", 1)])));
+    assert_eq!(listing(&watch).revision, Some(Revision(30)));
+    let Some(Delivery::Page(last)) = watch.handle(page(31, vec![put("b", 2)], false)) else { panic!("a page") };
+    assert_eq!((last.first, last.last, last.revision), (false, true, Revision(30)));
+    assert_eq!(start(&watch), 31);
+}
+
+#[test]
+fn a_watch_from_now_begins_anew_in_another_history_and_never_lists_values() {
+    let mut watch = begun(10);
+    // Restored from a backup: it lags, or it is another history. The names tell.
+    assert!(matches!(watch.handle(Outcome::Failed(BackendError::FutureRevision)), Some(Delivery::Broken(_))));
+    assert!(listing(&watch).keys_only);
+    assert_eq!(watch.handle(page(5, vec![put("a", 1)], false)), None, "they mean nothing here");
+    assert_eq!((listing(&watch).limit, listing(&watch).keys_only), (1, true));
+    let began = Delivery::Began { revision: Revision(6), same_history: false };
+    assert_eq!(watch.handle(page(6, vec![put("a", 1)], false)), Some(began));
+    assert_eq!(start(&watch), 7);
+}
+
+#[test]
+fn a_watch_from_now_that_finds_its_old_history_again_lists_the_names() {
+    let mut watch = begun(10);
+    assert!(matches!(watch.handle(Outcome::Failed(BackendError::FutureRevision)), Some(Delivery::Broken(_))));
+    assert_eq!(watch.handle(page(5, vec![], false)), None);
+    // A member that lagged has caught up: what happened between is not known.
+    assert_eq!(watch.handle(page(12, vec![], false)), None);
+    assert!(listing(&watch).limit > 1);
+    assert!(matches!(watch.handle(page(13, vec![], false)), Some(Delivery::Page(Page { last: true, .. }))));
+    assert_eq!(start(&watch), 14);
+}

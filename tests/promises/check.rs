@@ -87,6 +87,7 @@ impl<'a> Delivered<'a> {
                 self.position = *revision;
                 self.seen.bookmarks += 1;
             }
+            Delivery::Began { .. } => unreachable!("the watch lists values"),
             Delivery::Live | Delivery::Broken(_) | Delivery::Audited(_) => {}
         }
     }

@@ -6,7 +6,7 @@ use shared_store::sync::Ticket;
 use shared_store::{AuditReport, Key, KeyError, ObserverId, Revision, Snapshot, Status};
 use tokio::sync::oneshot;
 
-use super::{StoreActor, at_once, later};
+use super::{StoreActor, all_of, at_once, later};
 use crate::error::{AuditError, StoreError};
 use crate::messages::{
     Audit, DeleteLocalKey, DeleteLocalKeys, GetQuarantined, GetStatus, SharedKeys, StateChanged, Subscribe,
@@ -15,8 +15,13 @@ use crate::messages::{
 use crate::watcher::BeginAudit;
 
 impl<K: Key> StoreActor<K> {
-    fn is_open(&self) -> Result<(), StoreError> {
+    pub(super) fn is_open(&self) -> Result<(), StoreError> {
         if self.closing.is_some() { Err(StoreError::Closed) } else { Ok(()) }
+    }
+
+    fn may_own(&self) -> Result<(), StoreError> {
+        self.is_open()?;
+        if self.attachment.is_read_only() { Err(StoreError::ReadOnly) } else { Ok(()) }
     }
 
     /// Starts a write that is answered when it is done.
@@ -25,8 +30,8 @@ impl<K: Key> StoreActor<K> {
         ctx: &mut Context<Self>,
         start: impl FnOnce(&mut Self, Ticket) -> Result<(), KeyError>,
     ) -> ResponseFuture<Result<Revision, StoreError>> {
-        if let Err(closed) = self.is_open() {
-            return at_once(Err(closed));
+        if let Err(error) = self.may_own() {
+            return at_once(Err(error));
         }
         let (ticket, receiver) = self.ticket();
         if let Err(error) = start(self, ticket) {
@@ -42,7 +47,7 @@ impl<K: Key> Handler<UpdateLocalKey<K>> for StoreActor<K> {
     type Result = Result<(), StoreError>;
 
     fn handle(&mut self, UpdateLocalKey(key): UpdateLocalKey<K>, ctx: &mut Self::Context) -> Self::Result {
-        self.is_open()?;
+        self.may_own()?;
         self.store.put_local(&key)?;
         self.pump(ctx);
         Ok(())
@@ -80,7 +85,7 @@ impl<K: Key> Handler<UpdateLocalKeys<K>> for StoreActor<K> {
     type Result = Result<(), StoreError>;
 
     fn handle(&mut self, UpdateLocalKeys(keys): UpdateLocalKeys<K>, ctx: &mut Self::Context) -> Self::Result {
-        self.is_open()?;
+        self.may_own()?;
         self.store.put_local_all(&keys)?;
         self.pump(ctx);
         Ok(())
@@ -91,8 +96,8 @@ impl<K: Key> Handler<DeleteLocalKeys> for StoreActor<K> {
     type Result = ResponseFuture<Result<Revision, StoreError>>;
 
     fn handle(&mut self, DeleteLocalKeys(names): DeleteLocalKeys, ctx: &mut Self::Context) -> Self::Result {
-        if let Err(closed) = self.is_open() {
-            return at_once(Err(closed));
+        if let Err(error) = self.may_own() {
+            return at_once(Err(error));
         }
         let mut answers = Vec::with_capacity(names.len());
         for name in names {
@@ -101,15 +106,7 @@ impl<K: Key> Handler<DeleteLocalKeys> for StoreActor<K> {
             answers.push(later(receiver));
         }
         self.pump(ctx);
-        Box::pin(async {
-            let mut last = Ok(Revision::ZERO);
-            for answer in answers {
-                let answer = answer.await;
-                // The first error is what is told; all are waited for.
-                last = last.and_then(|last| answer.map(|revision| revision.max(last)));
-            }
-            last
-        })
+        all_of(answers)
     }
 }
 

@@ -3,6 +3,8 @@
 
 #[cfg(feature = "etcd")]
 mod etcd;
+#[cfg(feature = "etcd")]
+mod publishing;
 mod running;
 
 use std::io::Write;

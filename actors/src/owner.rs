@@ -1,0 +1,21 @@
+//! What ends an actor when nobody holds it any more.
+
+use actix::prelude::*;
+
+use crate::store::Abandon;
+
+/// The address of an actor that would not stop by itself, because it always has something to wait for: it stops when
+/// this is dropped.
+#[derive(Debug)]
+pub(crate) struct Owner<A>(pub(crate) Addr<A>)
+where
+    A: Actor<Context = Context<A>> + Handler<Abandon>;
+
+impl<A> Drop for Owner<A>
+where
+    A: Actor<Context = Context<A>> + Handler<Abandon>,
+{
+    fn drop(&mut self) {
+        self.0.do_send(Abandon);
+    }
+}

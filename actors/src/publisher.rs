@@ -1,0 +1,193 @@
+//! Owning keys without a cache: Cilium's `SyncStore`.
+
+mod actor;
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use actix::WeakRecipient;
+use actix::prelude::*;
+use shared_store::publisher::Publisher as Machine;
+use shared_store::watch::Watch;
+use shared_store::{Config, Key, KeyName, Prefix, PublisherStatus, Revision, State, encoded};
+use tokio::sync::watch;
+
+use self::actor::{AwaitSynced, Delete, PublisherActor, PublisherState, Put};
+use crate::error::{CloseError, JoinError, StoreError};
+use crate::messages::{Close, Release, Trouble};
+use crate::owner::Owner;
+use crate::place::Place;
+
+/// Publishes keys below the prefix that `config` names, and reads none: what it holds in memory grows with the own keys
+/// only. They are kept in the kvstore as a joined store keeps its own.
+///
+/// ```no_run
+/// # use serde::{Deserialize, Serialize};
+/// # use shared_store_actors::{Config, Json, Key, Prefix, publish};
+/// # #[derive(Debug, Clone, Serialize, Deserialize)]
+/// # struct Node { name: String }
+/// # impl Key for Node { type Codec = Json; fn name(&self) -> String { self.name.clone() } }
+/// # async fn run(nodes: Vec<Node>) -> Result<(), Box<dyn std::error::Error>> {
+/// let config = Config::new(Prefix::new("cilium/state/nodes/v1")?);
+/// let publisher = publish::<Node>(config).canary(Prefix::canaries("cluster1")?).start()?;
+/// publisher.update_keys(nodes).await?;
+/// let status = publisher.synced().await?;
+/// assert!(status.refused.is_empty());
+/// # Ok(()) }
+/// ```
+#[must_use = "nothing is published before it is started"]
+pub fn publish<K: Key>(config: Config) -> Publish<K> {
+    Publish { config, canaries: None, observers: Vec::new(), arbiter: None, key: PhantomData }
+}
+
+/// A publisher about to be started.
+#[derive(Debug)]
+#[must_use = "nothing is published before it is started"]
+pub struct Publish<K: Key> {
+    config: Config,
+    canaries: Option<Prefix>,
+    observers: Vec<WeakRecipient<Trouble>>,
+    arbiter: Option<ArbiterHandle>,
+    key: PhantomData<fn(K)>,
+}
+
+impl<K: Key> Publish<K> {
+    /// Writes a canary below `canaries` once [`synced`](Publisher::synced) was asked and all keys given before are in
+    /// the kvstore. See [`Prefix::canaries`].
+    pub fn canary(mut self, canaries: Prefix) -> Self {
+        self.canaries = Some(canaries);
+        self
+    }
+
+    /// Adds a recipient that is told what is wrong. Does not keep its actor alive.
+    #[allow(clippy::needless_pass_by_value, reason = "a subscription takes over")]
+    pub fn observer(mut self, recipient: Recipient<Trouble>) -> Self {
+        self.observers.push(recipient.downgrade());
+        self
+    }
+
+    /// Where it runs. Default: a thread of its own, which nothing else can hold up.
+    pub fn arbiter(mut self, arbiter: ArbiterHandle) -> Self {
+        self.arbiter = Some(arbiter);
+        self
+    }
+
+    /// Starts it. It does not wait for the kvstore: keys are taken at once, and written when it can be reached.
+    ///
+    /// # Errors
+    /// [`JoinError::Config`], or [`JoinError::Ended`] if there can be no thread.
+    pub fn start(self) -> Result<Publisher<K>, JoinError> {
+        let Self { config, canaries, observers, arbiter, key } = self;
+        config.check()?;
+        let place = Place::new(arbiter)?;
+        let (told, state) = watch::channel(State::Connecting { cause: None });
+        let held = place.clone();
+        let addr = place.start(move || {
+            let machine = Machine::new(&config, config.backend.max_writes(), canaries);
+            let watch = Watch::from_now(config.prefix.range(), config.watch_timeout, config.seed);
+            PublisherActor::new(config.backend, machine, watch, told, observers, held)
+        });
+        Ok(Publisher { owner: Arc::new(Owner(addr)), state, key })
+    }
+}
+
+/// A started publisher. Cheap to clone, usable from any thread.
+///
+/// Leave with [`close`](Self::close) or [`release`](Self::release). If all handles are dropped it stops as if the
+/// process had died: the own keys go with their lease.
+#[derive(Debug)]
+pub struct Publisher<K: Key> {
+    owner: Arc<Owner<PublisherActor>>,
+    state: watch::Receiver<State>,
+    key: PhantomData<fn(K)>,
+}
+
+impl<K: Key> Clone for Publisher<K> {
+    fn clone(&self) -> Self {
+        Self { owner: Arc::clone(&self.owner), state: self.state.clone(), key: PhantomData }
+    }
+}
+
+impl<K: Key> Publisher<K> {
+    /// Owns a key: it is in the kvstore soon, and stays there until it is deleted. Answered at once.
+    ///
+    /// # Errors
+    /// [`StoreError::Key`] if it has no name or no encoding, [`StoreError::Closed`].
+    pub async fn update_key(&self, key: K) -> Result<(), StoreError> {
+        self.update_keys(vec![key]).await
+    }
+
+    /// Owns many keys.
+    ///
+    /// # Errors
+    /// [`StoreError::Key`] if one has no name or no encoding, and then none is owned; [`StoreError::Closed`].
+    pub async fn update_keys(&self, keys: Vec<K>) -> Result<(), StoreError> {
+        let keys = keys.iter().map(encoded).collect::<Result<Vec<_>, _>>()?;
+        self.owner.0.send(Put(keys)).await?
+    }
+
+    /// Gives up a key and answers when it is gone. What another owner has put there meanwhile stays.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn delete_key(&self, name: KeyName) -> Result<Revision, StoreError> {
+        self.delete_keys(vec![name]).await
+    }
+
+    /// Gives up many keys and answers when all are gone.
+    ///
+    /// # Errors
+    /// [`StoreError`], the first of them.
+    pub async fn delete_keys(&self, names: Vec<KeyName>) -> Result<Revision, StoreError> {
+        self.owner.0.send(Delete(names)).await?
+    }
+
+    /// All keys have been given, for now: answers when they are in the kvstore, and then the canary, if there is to be
+    /// one. Keys that the kvstore refuses for good, or that are left to another owner, are not waited for, and do not
+    /// hold the canary up: they are in [`PublisherStatus::refused`]. The canary is written once, however often this is
+    /// asked, and again after a lease was lost, when its keys are back.
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`].
+    pub async fn synced(&self) -> Result<PublisherStatus, StoreError> {
+        self.owner.0.send(AwaitSynced).await?
+    }
+
+    /// How it is.
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`].
+    pub async fn status(&self) -> Result<PublisherStatus, StoreError> {
+        self.owner.0.send(PublisherState).await?
+    }
+
+    /// How far what it knows of its keys can be trusted, without a message.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.state.borrow().clone()
+    }
+
+    /// Waits until the state is not `known` any more. Cancel-safe.
+    pub async fn state_changed(&self, known: &State) -> State {
+        let mut state = self.state.clone();
+        // The last state stays when the actor is gone.
+        let _ = state.wait_for(|state| state != known).await;
+        state.borrow().clone()
+    }
+
+    /// Leaves and deletes the canary and the own keys. One that has left already has nothing to do.
+    ///
+    /// # Errors
+    /// [`CloseError`] names the keys that could not be deleted.
+    pub async fn close(&self) -> Result<(), CloseError> {
+        self.owner.0.send(Close).await.unwrap_or(Ok(()))
+    }
+
+    /// Leaves and lets canary and own keys to their lease. Pending writes are flushed first.
+    ///
+    /// # Errors
+    /// [`CloseError`] names the keys that could not be written before.
+    pub async fn release(&self) -> Result<(), CloseError> {
+        self.owner.0.send(Release).await.unwrap_or(Ok(()))
+    }
+}

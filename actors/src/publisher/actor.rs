@@ -1,0 +1,313 @@
+//! Keeps the keys of a publisher in the kvstore.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use actix::WeakRecipient;
+use actix::prelude::*;
+use bytes::Bytes;
+use shared_store::backend::Backend;
+use shared_store::publisher::{PublishEvent, PublishRequestId, Publisher};
+use shared_store::store::Refused;
+use shared_store::sync::{Answer, SyncEvent, Ticket};
+use shared_store::watch::Watch;
+use shared_store::{KeyName, PublisherStatus, Revision, State};
+use tokio::sync::{oneshot, watch};
+
+use crate::error::{CloseError, StoreError};
+use crate::messages::{Close, Release, Trouble};
+use crate::place::Place;
+use crate::store::{Abandon, all_of, at_once, later};
+use crate::sync::{log, now, perform};
+use crate::watcher::{Deliver, Distrust, Stop, WatcherActor};
+
+/// Own these keys.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<(), StoreError>")]
+pub(super) struct Put(pub(super) Vec<(KeyName, Bytes)>);
+
+/// Give these keys up; answered when they are gone.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Revision, StoreError>")]
+pub(super) struct Delete(pub(super) Vec<KeyName>);
+
+/// Answered when all is in the kvstore.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<PublisherStatus, StoreError>")]
+pub(super) struct AwaitSynced;
+
+/// How it is.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<PublisherStatus, StoreError>")]
+pub(super) struct PublisherState;
+
+/// Runs a [`Publisher`] and its watch against the backend.
+#[derive(Debug)]
+pub(super) struct PublisherActor {
+    backend: Arc<dyn Backend>,
+    publisher: Publisher,
+    watch: Option<Watch>,
+    watcher: Option<Addr<WatcherActor>>,
+    state: watch::Sender<State>,
+    observers: Vec<WeakRecipient<Trouble>>,
+    next_ticket: u64,
+    deletes: HashMap<Ticket, oneshot::Sender<Result<Revision, StoreError>>>,
+    syncing: HashMap<Ticket, oneshot::Sender<PublisherStatus>>,
+    closing: Option<Vec<oneshot::Sender<Result<(), CloseError>>>>,
+    timer: Option<SpawnHandle>,
+    /// The thread this runs on, if it is the publisher's own: it ends with this actor.
+    place: Place,
+}
+
+impl PublisherActor {
+    pub(super) fn new(
+        backend: Arc<dyn Backend>,
+        publisher: Publisher,
+        watch: Watch,
+        state: watch::Sender<State>,
+        observers: Vec<WeakRecipient<Trouble>>,
+        place: Place,
+    ) -> Self {
+        Self {
+            backend,
+            publisher,
+            watch: Some(watch),
+            watcher: None,
+            state,
+            observers,
+            next_ticket: 0,
+            deletes: HashMap::new(),
+            syncing: HashMap::new(),
+            closing: None,
+            timer: None,
+            place,
+        }
+    }
+
+    /// Performs what the machine asks for, and hands on what it says.
+    fn pump(&mut self, ctx: &mut Context<Self>) {
+        let now = now();
+        loop {
+            while let Some((id, request)) = self.publisher.poll_request(now) {
+                let call = perform(Arc::clone(&self.backend), request);
+                ctx.spawn(call.into_actor(self).map(move |answer, actor, ctx| actor.answered(id, answer, ctx)));
+            }
+            if !self.publisher.canary_is_due() {
+                break;
+            }
+            let time = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+            tracing::info!("all keys are in the kvstore: writing the canary");
+            self.publisher.write_canary(now, time.into());
+        }
+        while let Some(event) = self.publisher.poll_event() {
+            self.take(event, ctx);
+        }
+        let state = self.publisher.state();
+        self.state.send_if_modified(|told| {
+            let news = told != state;
+            if news {
+                tracing::info!(%state, "publisher");
+                told.clone_from(state);
+            }
+            news
+        });
+        if let Some(timer) = self.timer.take() {
+            ctx.cancel_future(timer);
+        }
+        self.timer = self.publisher.deadline().map(|at| {
+            ctx.run_later(at.saturating_duration_since(now), |actor, ctx| {
+                actor.timer = None;
+                actor.pump(ctx);
+            })
+        });
+    }
+
+    fn answered(&mut self, id: PublishRequestId, answer: Answer, ctx: &mut Context<Self>) {
+        self.publisher.answer(now(), id, answer);
+        self.pump(ctx);
+    }
+
+    /// Answers who waits. Whoever asked may have gone.
+    fn take(&mut self, event: PublishEvent, ctx: &mut Context<Self>) {
+        match &event {
+            PublishEvent::Keys(SyncEvent::Done { ticket, result }) => {
+                let waiting = self.deletes.remove(ticket);
+                waiting.map(|waiting| waiting.send(result.clone().map_err(StoreError::from)));
+            }
+            PublishEvent::Keys(event) | PublishEvent::Canary(event) => {
+                log(event);
+                if let (SyncEvent::HistoryWentBack, Some(watcher)) = (event, &self.watcher) {
+                    watcher.do_send(Distrust);
+                }
+            }
+            PublishEvent::Synced { ticket } => {
+                let waiting = self.syncing.remove(ticket);
+                waiting.map(|waiting| waiting.send(self.publisher.status()));
+            }
+            PublishEvent::Closed { left } => {
+                let result = if left.is_empty() { Ok(()) } else { Err(CloseError { left: left.clone() }) };
+                for waiting in self.closing.iter_mut().flat_map(|waiting| waiting.drain(..)) {
+                    let _ = waiting.send(result.clone());
+                }
+                ctx.stop();
+            }
+        }
+        if is_trouble(&event) {
+            self.observers.retain(|observer| match observer.upgrade().filter(Recipient::connected) {
+                Some(observer) => {
+                    observer.do_send(Trouble(event.clone()));
+                    true
+                }
+                None => false,
+            });
+        }
+    }
+
+    fn ticket(&mut self) -> Ticket {
+        self.next_ticket += 1;
+        Ticket(self.next_ticket)
+    }
+
+    fn leave(
+        &mut self,
+        ctx: &mut Context<Self>,
+        how: impl FnOnce(&mut Publisher),
+    ) -> ResponseFuture<Result<(), CloseError>> {
+        let (sender, receiver) = oneshot::channel();
+        let begins = self.closing.is_none();
+        self.closing.get_or_insert_default().push(sender);
+        if begins {
+            how(&mut self.publisher);
+            self.pump(ctx);
+        }
+        Box::pin(async { receiver.await.unwrap_or(Ok(())) })
+    }
+}
+
+fn is_trouble(event: &PublishEvent) -> bool {
+    match event {
+        PublishEvent::Keys(event) | PublishEvent::Canary(event) => match event {
+            SyncEvent::Conflict { .. }
+            | SyncEvent::Lost { .. }
+            | SyncEvent::SetAside { .. }
+            | SyncEvent::LeaseLost { .. }
+            | SyncEvent::HistoryWentBack
+            | SyncEvent::BackendFailed(_) => true,
+            SyncEvent::Done { .. }
+            | SyncEvent::Stored { .. }
+            | SyncEvent::Deleted { .. }
+            | SyncEvent::Closed { .. } => false,
+        },
+        PublishEvent::Synced { .. } | PublishEvent::Closed { .. } => false,
+    }
+}
+
+impl Actor for PublisherActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        if let Some(watch) = self.watch.take() {
+            let (backend, store) = (Arc::clone(&self.backend), ctx.address().recipient().downgrade());
+            self.watcher = Some(self.place.start(move || WatcherActor::new(backend, watch, store)));
+        }
+    }
+
+    fn stopped(&mut self, _: &mut Self::Context) {
+        let closed = |state: &State| matches!(state, State::Closed { .. });
+        if !closed(&self.state.borrow()) {
+            self.state.send_replace(State::Closed { cause: "publisher stopped".into() });
+        }
+        if let Some(watcher) = self.watcher.take() {
+            watcher.do_send(Stop);
+        }
+    }
+}
+
+impl Handler<Deliver> for PublisherActor {
+    type Result = Result<(), Refused>;
+
+    fn handle(&mut self, Deliver(delivery): Deliver, ctx: &mut Self::Context) -> Self::Result {
+        let delivered = self.publisher.deliver(now(), delivery);
+        self.pump(ctx);
+        delivered
+    }
+}
+
+impl Handler<Put> for PublisherActor {
+    type Result = Result<(), StoreError>;
+
+    fn handle(&mut self, Put(keys): Put, ctx: &mut Self::Context) -> Self::Result {
+        if self.closing.is_some() {
+            return Err(StoreError::Closed);
+        }
+        for (name, value) in keys {
+            self.publisher.put(now(), name, value);
+        }
+        self.pump(ctx);
+        Ok(())
+    }
+}
+
+impl Handler<Delete> for PublisherActor {
+    type Result = ResponseFuture<Result<Revision, StoreError>>;
+
+    fn handle(&mut self, Delete(names): Delete, ctx: &mut Self::Context) -> Self::Result {
+        let mut answers = Vec::with_capacity(names.len());
+        for name in names {
+            let (ticket, (sender, receiver)) = (self.ticket(), oneshot::channel());
+            self.deletes.insert(ticket, sender);
+            self.publisher.delete(now(), name, ticket);
+            answers.push(later(receiver));
+        }
+        self.pump(ctx);
+        all_of(answers)
+    }
+}
+
+impl Handler<AwaitSynced> for PublisherActor {
+    type Result = ResponseFuture<Result<PublisherStatus, StoreError>>;
+
+    fn handle(&mut self, _: AwaitSynced, ctx: &mut Self::Context) -> Self::Result {
+        if self.closing.is_some() {
+            return at_once(Err(StoreError::Closed));
+        }
+        let (ticket, (sender, receiver)) = (self.ticket(), oneshot::channel());
+        self.syncing.insert(ticket, sender);
+        self.publisher.synced(now(), ticket);
+        self.pump(ctx);
+        Box::pin(async { receiver.await.map_err(|_| StoreError::Closed) })
+    }
+}
+
+impl Handler<PublisherState> for PublisherActor {
+    type Result = Result<PublisherStatus, StoreError>;
+
+    fn handle(&mut self, _: PublisherState, _: &mut Self::Context) -> Self::Result {
+        Ok(self.publisher.status())
+    }
+}
+
+impl Handler<Abandon> for PublisherActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Abandon, ctx: &mut Self::Context) {
+        ctx.stop();
+    }
+}
+
+impl Handler<Close> for PublisherActor {
+    type Result = ResponseFuture<Result<(), CloseError>>;
+
+    fn handle(&mut self, _: Close, ctx: &mut Self::Context) -> Self::Result {
+        self.leave(ctx, |publisher| publisher.close(now()))
+    }
+}
+
+impl Handler<Release> for PublisherActor {
+    type Result = ResponseFuture<Result<(), CloseError>>;
+
+    fn handle(&mut self, _: Release, ctx: &mut Self::Context) -> Self::Result {
+        self.leave(ctx, |publisher| publisher.release(now()))
+    }
+}

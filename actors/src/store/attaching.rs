@@ -1,0 +1,114 @@
+//! Leaving one kvstore or prefix for another.
+
+use actix::prelude::*;
+use shared_store::Key;
+
+use super::{StoreActor, WatchAgain};
+use crate::error::StoreError;
+use crate::messages::{Attach, Detach, Drain};
+use crate::sync::now;
+use crate::watcher::Stop;
+
+/// Whether somebody watches for the store.
+pub(super) struct Attachment<K: Key> {
+    state: State,
+    /// What it owned would be in a kvstore it does not watch.
+    read_only: bool,
+    watch_again: WatchAgain<K>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Attached,
+    /// The watcher has still to stop.
+    Detaching,
+    Detached,
+}
+
+impl<K: Key> std::fmt::Debug for Attachment<K> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Attachment").field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
+impl<K: Key> Attachment<K> {
+    pub(super) fn new(watch_again: WatchAgain<K>) -> Self {
+        Self { state: State::Attached, read_only: false, watch_again }
+    }
+
+    pub(super) fn is_attached(&self) -> bool {
+        self.state == State::Attached
+    }
+
+    pub(super) fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+}
+
+impl<K: Key> StoreActor<K> {
+    fn is_detached(&self) -> Result<(), StoreError> {
+        self.is_open()?;
+        if self.attachment.state == State::Detached { Ok(()) } else { Err(StoreError::Attached) }
+    }
+
+    fn detached(&mut self, ctx: &mut Context<Self>) {
+        // It may have been attached again since.
+        if self.attachment.state == State::Detaching {
+            self.attachment.state = State::Detached;
+            self.store.detach(now());
+            self.tell_state();
+            self.pump(ctx);
+        }
+    }
+}
+
+impl<K: Key> Handler<Detach> for StoreActor<K> {
+    type Result = ResponseActFuture<Self, Result<(), StoreError>>;
+
+    fn handle(&mut self, _: Detach, _: &mut Self::Context) -> Self::Result {
+        let owns = self.store.is_owner() || !self.tickets.is_empty();
+        let refused = self.is_open().and(if owns { Err(StoreError::Owner) } else { Ok(()) });
+        let watcher = self.children.as_ref().map(|children| children.watcher.clone());
+        let (Ok(()), Some(watcher)) = (&refused, watcher) else {
+            return Box::pin(std::future::ready(refused).into_actor(self));
+        };
+        self.attachment.read_only = true;
+        // What will be shown is not what a snapshot of this prefix is to show.
+        self.saving = None;
+        if self.attachment.is_attached() {
+            self.attachment.state = State::Detaching;
+        }
+        // A watcher that is gone already is stopped, too.
+        let stopped = async move { watcher.send(Stop).await.unwrap_or(()) };
+        Box::pin(stopped.into_actor(self).map(|(), actor, ctx| {
+            actor.detached(ctx);
+            Ok(())
+        }))
+    }
+}
+
+impl<K: Key> Handler<Attach> for StoreActor<K> {
+    type Result = Result<(), StoreError>;
+
+    fn handle(&mut self, Attach { backend, prefix }: Attach, ctx: &mut Self::Context) -> Self::Result {
+        self.is_detached()?;
+        self.attachment.state = State::Attached;
+        self.store.attach(prefix.clone());
+        let watcher = (self.attachment.watch_again)(&ctx.address(), backend, prefix);
+        if let Some(children) = &mut self.children {
+            children.watcher = watcher;
+        }
+        Ok(())
+    }
+}
+
+impl<K: Key> Handler<Drain> for StoreActor<K> {
+    type Result = Result<(), StoreError>;
+
+    fn handle(&mut self, _: Drain, ctx: &mut Self::Context) -> Self::Result {
+        self.is_detached()?;
+        self.store.drain(now());
+        self.pump(ctx);
+        Ok(())
+    }
+}

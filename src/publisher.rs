@@ -1,0 +1,288 @@
+//! Owning keys without keeping a cache.
+
+mod canary;
+mod digest;
+mod on_the_way;
+#[cfg(test)]
+mod tests;
+mod types;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::config::Config;
+use crate::hash::value_hash;
+use crate::key::KeyName;
+use crate::kv::Event;
+use crate::prefix::Prefix;
+use crate::status::State;
+use crate::store::Refused;
+use crate::sync::{Answer, Command, NamesPart, Observation, Request, RequestId, Seen, Sync, Ticket};
+use crate::watch::{Delivery, Page, PageKeys};
+
+use self::canary::Canary;
+use self::on_the_way::{Mark, OnTheWay};
+pub use self::types::{CanaryState, PublishEvent, PublishRequestId, PublisherStatus};
+
+/// Owns keys and knows nothing of others: Cilium's `SyncStore`. A pure machine around a [`Sync`], fed by a
+/// [`Watch::from_now`](crate::watch::Watch::from_now) of its prefix.
+///
+/// # Invariants
+/// 1. What it holds grows with the own keys only.
+/// 2. No key is written before the watch has said where it begins: so every later damage is seen.
+/// 3. The canary is written when all keys given before it was asked for are in the kvstore, and once. A key that the
+///    kvstore refuses for good, or that is left to another owner, holds it up no more than any other key.
+/// 4. When a lease is lost the canary is taken back, and written again when the keys of that lease are back.
+#[derive(Debug)]
+pub struct Publisher {
+    prefix: Prefix,
+    keys: Sync,
+    canary: Option<Canary>,
+    state: State,
+    /// The watch has said where it begins.
+    begun: bool,
+    /// The last name of the list under way.
+    listed: Option<Box<str>>,
+    on_the_way: OnTheWay,
+    left_to_others: BTreeMap<KeyName, Arc<str>>,
+    /// Who waits for all keys given before.
+    waiting: Vec<(Mark, Ticket)>,
+    closing: Option<Closing>,
+    events: VecDeque<PublishEvent>,
+}
+
+/// What leaving still waits for.
+#[derive(Debug, Default)]
+struct Closing {
+    keys: bool,
+    canary: bool,
+    left: Vec<(KeyName, Arc<str>)>,
+}
+
+impl Publisher {
+    /// A publisher that owns nothing. `max_writes` is how many writes one transaction of the backend can hold;
+    /// `canaries` is where the canary goes, if there is to be one: see [`Prefix::canaries`].
+    #[must_use]
+    pub fn new(config: &Config, max_writes: usize, canaries: Option<Prefix>) -> Self {
+        Self {
+            prefix: config.prefix.clone(),
+            keys: Sync::new(config, max_writes),
+            canary: canaries.map(|canaries| Canary::new(config, canaries)),
+            state: State::Connecting { cause: None },
+            begun: false,
+            listed: None,
+            on_the_way: OnTheWay::default(),
+            left_to_others: BTreeMap::new(),
+            waiting: Vec::new(),
+            closing: None,
+            events: VecDeque::new(),
+        }
+    }
+
+    // What the owner wants.
+
+    /// Owns a key from now on.
+    pub fn put(&mut self, now: Instant, name: KeyName, value: Bytes) {
+        if self.closing.is_none() {
+            self.left_to_others.remove(&name);
+            self.on_the_way.begin(&name);
+            self.keys.command(now, Command::Put { name, value });
+            self.digest(now);
+        }
+    }
+
+    /// Gives up a key and deletes it; `ticket` comes back in [`SyncEvent::Done`].
+    pub fn delete(&mut self, now: Instant, name: KeyName, ticket: Ticket) {
+        self.left_to_others.remove(&name);
+        self.on_the_way.end(&name);
+        self.keys.command(now, Command::Delete { name, ticket: Some(ticket) });
+        self.digest(now);
+    }
+
+    /// All keys have been given that the canary is to stand for. `ticket` comes back in [`PublishEvent::Synced`] when
+    /// they, and then the canary, are in the kvstore. The first time counts for the canary; it is no error to ask again.
+    pub fn synced(&mut self, now: Instant, ticket: Ticket) {
+        let mark = self.on_the_way.mark();
+        self.waiting.push((mark, ticket));
+        if let Some(canary) = &mut self.canary {
+            canary.ask(mark);
+        }
+        self.digest(now);
+    }
+
+    /// Whether it is time for [`write_canary`](Self::write_canary).
+    #[must_use]
+    pub fn canary_is_due(&self) -> bool {
+        let due = |canary: &Canary| canary.waits_for().is_some_and(|mark| self.on_the_way.is_past(mark));
+        self.begun && self.closing.is_none() && self.canary.as_ref().is_some_and(due)
+    }
+
+    /// Writes the canary, whose value says when.
+    pub fn write_canary(&mut self, now: Instant, value: Bytes) {
+        if let Some(canary) = &mut self.canary {
+            canary.write(now, value);
+        }
+        self.digest(now);
+    }
+
+    /// Deletes the canary and the own keys, and stops.
+    pub fn close(&mut self, now: Instant) {
+        self.leave(now, |ticket| Command::Close { ticket });
+    }
+
+    /// Finishes what is pending and stops; keys and canary stay until their leases end.
+    pub fn release(&mut self, now: Instant) {
+        self.leave(now, |ticket| Command::Release { ticket });
+    }
+
+    fn leave(&mut self, now: Instant, command: impl Fn(Ticket) -> Command) {
+        if self.closing.is_some() {
+            return;
+        }
+        self.closing = Some(Closing { canary: self.canary.is_none(), ..Closing::default() });
+        let ticket = Ticket(u64::MAX);
+        if let Some(canary) = &mut self.canary {
+            canary.sync.command(now, command(ticket));
+        }
+        self.keys.command(now, command(ticket));
+        self.digest(now);
+    }
+
+    // What the kvstore says.
+
+    /// Takes in what the watch delivers.
+    ///
+    /// # Errors
+    /// [`Refused`] if it is not of a watch from now.
+    pub fn deliver(&mut self, now: Instant, delivery: Delivery) -> Result<(), Refused> {
+        match delivery {
+            Delivery::Began { same_history, .. } => {
+                self.begun = true;
+                if !same_history {
+                    self.forget(now);
+                }
+            }
+            Delivery::Page(page) => self.page(now, &page)?,
+            Delivery::Events(events) => {
+                for event in &events {
+                    if let Some(observation) = self.observation(event) {
+                        self.keys.observe(now, observation);
+                    }
+                }
+            }
+            Delivery::Live => {
+                self.state = State::Synced;
+                self.keys.backend_up(now);
+                if let Some(canary) = &mut self.canary {
+                    canary.sync.backend_up(now);
+                }
+            }
+            Delivery::Broken(error) => self.state.out_of_date(now, error.to_string().into()),
+            Delivery::Progress(_) => {}
+            Delivery::Audited(_) => return Err(Refused::Inconsistent),
+        }
+        self.digest(now);
+        Ok(())
+    }
+
+    /// What an event says of an own key.
+    fn observation(&self, event: &Event) -> Option<Observation> {
+        let name = self.keys.name(self.prefix.strip_str(event.path())?)?.clone();
+        let state = match event {
+            Event::Put(kv) => {
+                Some(Seen { hash: value_hash(&kv.value), mod_revision: kv.mod_revision, lease: kv.lease })
+            }
+            Event::Delete { .. } => None,
+        };
+        Some(Observation { name, revision: event.revision(), state })
+    }
+
+    fn page(&mut self, now: Instant, page: &Page) -> Result<(), Refused> {
+        let PageKeys::Names(kvs) = &page.keys else { return Err(Refused::Inconsistent) };
+        if page.first {
+            self.listed = None;
+        }
+        let keys: Vec<_> =
+            kvs.iter().filter_map(|kv| Some((self.prefix.strip_str(&kv.path)?, kv.mod_revision))).collect();
+        let part = NamesPart { revision: page.revision, after: self.listed.as_deref(), keys: &keys, last: page.last };
+        self.keys.listed(now, part);
+        if let Some((name, _)) = keys.last() {
+            self.listed = Some((*name).into());
+        }
+        Ok(())
+    }
+
+    // Requests and events.
+
+    /// The next request, if there is one to be sent now. The canary's come first: it is taken back before the keys.
+    pub fn poll_request(&mut self, now: Instant) -> Option<(PublishRequestId, Request)> {
+        // All leases that have ended are noticed before anything is written under any of them.
+        self.keys.time_passes(now);
+        if let Some(canary) = &mut self.canary {
+            canary.sync.time_passes(now);
+        }
+        self.digest(now);
+        let canary = self.canary.as_mut().and_then(|canary| canary.sync.poll_request(now));
+        let request = match canary {
+            Some((id, request)) => Some((PublishRequestId::Canary(id), request)),
+            None if self.may_write() => {
+                self.keys.poll_request(now).map(|(id, request)| (PublishRequestId::Keys(id), request))
+            }
+            None => None,
+        };
+        self.digest(now);
+        request
+    }
+
+    fn may_write(&self) -> bool {
+        self.begun || self.closing.is_some()
+    }
+
+    /// Takes what the backend answered to a request.
+    pub fn answer(&mut self, now: Instant, id: PublishRequestId, answer: Answer) {
+        let sync = |sync: &mut Sync, id: RequestId| sync.answer(now, id, answer);
+        match (id, &mut self.canary) {
+            (PublishRequestId::Keys(id), _) => sync(&mut self.keys, id),
+            (PublishRequestId::Canary(id), Some(canary)) => sync(&mut canary.sync, id),
+            (PublishRequestId::Canary(_), None) => debug_assert!(false, "there is no canary"),
+        }
+        self.digest(now);
+    }
+
+    /// When to ask for requests again, at the latest.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        let keys = if self.may_write() { self.keys.deadline() } else { None };
+        keys.into_iter().chain(self.canary.as_ref().and_then(|canary| canary.sync.deadline())).min()
+    }
+
+    /// What has happened, in order.
+    pub fn poll_event(&mut self) -> Option<PublishEvent> {
+        self.events.pop_front()
+    }
+
+    /// How far what is known of own keys can be trusted.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// How it stands.
+    #[must_use]
+    pub fn status(&self) -> PublisherStatus {
+        let stats = self.keys.stats();
+        let mut refused = stats.set_aside;
+        refused.extend(self.left_to_others.iter().map(|(name, cause)| (name.clone(), Arc::clone(cause))));
+        PublisherStatus {
+            state: self.state.clone(),
+            own: stats.names,
+            pending: stats.pending,
+            refused,
+            leases: stats.leases,
+            canary: self.canary.as_ref().map(|canary| canary.state(&self.on_the_way)),
+        }
+    }
+}

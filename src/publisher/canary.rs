@@ -1,0 +1,102 @@
+//! The key that says that a prefix is complete.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::on_the_way::{Mark, OnTheWay};
+use super::types::CanaryState;
+use crate::config::{Config, ConflictPolicy};
+use crate::key::KeyName;
+use crate::kv::Revision;
+use crate::prefix::{Prefix, PrefixError};
+use crate::sync::{Command, Sync};
+
+impl Prefix {
+    /// Where the canaries of a cluster are: `cilium/synced/<cluster>`. A canary says that all keys of a prefix are in the
+    /// kvstore; its name there is the prefix, its value the time in RFC 3339 (Cilium's layout).
+    ///
+    /// # Errors
+    /// [`PrefixError`] if there can be no such prefix: the name is empty, or ends with a slash.
+    pub fn canaries(cluster: &str) -> Result<Self, PrefixError> {
+        Self::new(format!("cilium/synced/{cluster}"))
+    }
+}
+
+/// The key that says that all keys of a prefix are in the kvstore.
+#[derive(Debug)]
+pub(super) struct Canary {
+    /// Keeps it there.
+    pub(super) sync: Sync,
+    name: KeyName,
+    phase: Phase,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Phase {
+    Unasked,
+    /// For the keys given before.
+    Waiting(Mark),
+    Writing,
+    Written(Revision),
+}
+
+impl Canary {
+    pub(super) fn new(config: &Config, canaries: Prefix) -> Self {
+        let mut config = config.clone();
+        let name = KeyName::new(config.prefix.as_str()).expect("a prefix is not empty");
+        config.prefix = canaries;
+        // What is there is our own past, or somebody's who says the same.
+        config.conflict = ConflictPolicy::Overwrite;
+        Self { sync: Sync::new(&config, 1), name, phase: Phase::Unasked }
+    }
+
+    /// It is wanted once all keys given before are there. Asking again changes nothing.
+    pub(super) fn ask(&mut self, mark: Mark) {
+        if matches!(self.phase, Phase::Unasked) {
+            self.phase = Phase::Waiting(mark);
+        }
+    }
+
+    /// What it waits for.
+    pub(super) fn waits_for(&self) -> Option<Mark> {
+        if let Phase::Waiting(mark) = self.phase { Some(mark) } else { None }
+    }
+
+    pub(super) fn write(&mut self, now: Instant, value: Bytes) {
+        self.phase = Phase::Writing;
+        self.sync.command(now, Command::Put { name: self.name.clone(), value });
+    }
+
+    pub(super) fn written(&mut self, revision: Revision) {
+        if matches!(self.phase, Phase::Writing | Phase::Written(_)) {
+            self.phase = Phase::Written(revision);
+        }
+    }
+
+    /// What it says is not true any more, until the keys given before are there.
+    pub(super) fn take_back(&mut self, now: Instant, mark: Mark) {
+        match self.phase {
+            Phase::Unasked => {}
+            Phase::Waiting(_) => self.phase = Phase::Waiting(mark),
+            Phase::Writing | Phase::Written(_) => {
+                self.phase = Phase::Waiting(mark);
+                self.sync.command(now, Command::Delete { name: self.name.clone(), ticket: None });
+            }
+        }
+    }
+
+    /// Whether it is in the kvstore.
+    pub(super) fn is_written(&self) -> bool {
+        matches!(self.phase, Phase::Written(_))
+    }
+
+    pub(super) fn state(&self, on_the_way: &OnTheWay) -> CanaryState {
+        match self.phase {
+            Phase::Unasked => CanaryState::Unasked,
+            Phase::Waiting(mark) => CanaryState::Waiting { keys: on_the_way.before(mark) },
+            Phase::Writing => CanaryState::Writing,
+            Phase::Written(revision) => CanaryState::Written { revision },
+        }
+    }
+}

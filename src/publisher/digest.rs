@@ -1,0 +1,109 @@
+//! What follows from what has happened to keys and canary.
+
+use std::time::Instant;
+
+use super::canary::Canary;
+use super::{Closing, PublishEvent, Publisher};
+use crate::config::ConflictPolicy;
+use crate::status::State;
+use crate::sync::SyncEvent;
+
+impl Publisher {
+    /// Takes in what has happened to keys and canary, and hands it on.
+    pub(super) fn digest(&mut self, now: Instant) {
+        let (mut keys_lost, mut canary_lost) = (false, false);
+        while let Some(event) = self.keys.poll_event() {
+            match &event {
+                SyncEvent::Stored { name, .. } => {
+                    self.left_to_others.remove(name);
+                    self.on_the_way.end(name);
+                }
+                SyncEvent::SetAside { name, .. } | SyncEvent::Lost { name } => self.on_the_way.end(name),
+                SyncEvent::Conflict { name, lease, policy, .. } if *policy != ConflictPolicy::Overwrite => {
+                    let cause = format!("name is owned by another, under lease {lease}");
+                    self.left_to_others.insert(name.clone(), cause.into());
+                    self.on_the_way.end(name);
+                }
+                SyncEvent::LeaseLost { .. } => keys_lost = true,
+                SyncEvent::Closed { left, .. } => {
+                    let left = left.clone();
+                    self.left(|closing| {
+                        closing.left.extend(left);
+                        &mut closing.keys
+                    });
+                    continue;
+                }
+                SyncEvent::Conflict { .. }
+                | SyncEvent::Done { .. }
+                | SyncEvent::Deleted { .. }
+                | SyncEvent::HistoryWentBack
+                | SyncEvent::BackendFailed(_) => {}
+            }
+            self.events.push_back(PublishEvent::Keys(event));
+        }
+        while let Some(event) = self.canary.as_mut().and_then(|canary| canary.sync.poll_event()) {
+            match &event {
+                SyncEvent::Stored { revision, .. } => {
+                    if let Some(canary) = &mut self.canary {
+                        canary.written(*revision);
+                    }
+                }
+                SyncEvent::LeaseLost { .. } => canary_lost = true,
+                SyncEvent::Closed { left, .. } => {
+                    let left = left.clone();
+                    self.left(|closing| {
+                        closing.left.extend(left);
+                        &mut closing.canary
+                    });
+                    continue;
+                }
+                SyncEvent::Conflict { .. }
+                | SyncEvent::Done { .. }
+                | SyncEvent::Deleted { .. }
+                | SyncEvent::SetAside { .. }
+                | SyncEvent::Lost { .. }
+                | SyncEvent::HistoryWentBack
+                | SyncEvent::BackendFailed(_) => {}
+            }
+            self.events.push_back(PublishEvent::Canary(event));
+        }
+        if canary_lost || keys_lost && self.keys.missing().next().is_some() {
+            self.lost(now);
+        }
+        if self.canary.as_ref().is_none_or(Canary::is_written) {
+            let (on_the_way, events) = (&self.on_the_way, &mut self.events);
+            let past = self.waiting.extract_if(.., |(mark, _)| on_the_way.is_past(*mark));
+            events.extend(past.map(|(_, ticket)| PublishEvent::Synced { ticket }));
+        }
+    }
+
+    /// A part of leaving is over.
+    fn left(&mut self, part: impl FnOnce(&mut Closing) -> &mut bool) {
+        let Some(closing) = &mut self.closing else { return };
+        *part(closing) = true;
+        if closing.keys && closing.canary {
+            self.state = State::Closed { cause: "left".into() };
+            self.events.push_back(PublishEvent::Closed { left: std::mem::take(&mut closing.left) });
+        }
+    }
+
+    /// The kvstore is another one: everything is put there.
+    pub(super) fn forget(&mut self, now: Instant) {
+        self.keys.forget(now);
+        if let Some(canary) = &mut self.canary {
+            canary.sync.forget(now);
+        }
+        self.lost(now);
+    }
+
+    /// Keys went with their lease: what is missing is waited for again.
+    fn lost(&mut self, now: Instant) {
+        for name in self.keys.missing() {
+            self.on_the_way.begin(name);
+        }
+        let mark = self.on_the_way.mark();
+        if let Some(canary) = &mut self.canary {
+            canary.take_back(now, mark);
+        }
+    }
+}
