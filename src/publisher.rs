@@ -94,7 +94,8 @@ impl Publisher {
         }
     }
 
-    /// Gives up a key and deletes it; `ticket` comes back in [`SyncEvent::Done`].
+    /// Gives up a key and deletes it; `ticket` comes back in
+    /// [`SyncEvent::Done`](crate::sync::SyncEvent::Done).
     pub fn delete(&mut self, now: Instant, name: KeyName, ticket: Ticket) {
         self.left_to_others.remove(&name);
         self.on_the_way.end(&name);
