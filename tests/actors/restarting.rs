@@ -283,3 +283,23 @@ fn a_disk_that_hangs_does_not_hold_up_leaving_for_ever() {
         std::fs::File::open(&pipe).unwrap();
     });
 }
+
+#[test]
+fn a_store_that_was_attached_elsewhere_leaves_its_own_snapshot_as_it_was() {
+    paused(async {
+        let (backend, directory) = left_behind().await;
+        let before = std::fs::read(file(directory.path())).unwrap();
+        let shadow = Shadow::default();
+        let store = join_warm(&backend, &directory, &shadow).await;
+        synced(&store, &shadow).await;
+        store.detach().await.unwrap();
+        let elsewhere = MemoryBackend::new();
+        write(&elsewhere, "z", Some("1")).await;
+        store.attach(Arc::new(elsewhere), Prefix::new("nodes").unwrap()).await.unwrap();
+        until(&store, "attached", |status| status.state == State::Synced).await;
+        assert_eq!(store.reader().len(), 1);
+        tokio::time::sleep(INTERVAL * 3).await;
+        store.release().await.unwrap();
+        assert_eq!(std::fs::read(file(directory.path())).unwrap(), before);
+    });
+}
