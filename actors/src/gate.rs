@@ -24,12 +24,8 @@ use crate::watcher::{Deliver, Stop, WatcherActor};
 ///
 /// ```no_run
 /// # use std::sync::Arc;
-/// # use shared_store_actors::{Awaited, Backend, CanaryGate, Config, Json, Key, Prefix, join};
-/// # use serde::{Deserialize, Serialize};
-/// # #[derive(Debug, Clone, Serialize, Deserialize)]
-/// # struct Node { name: String }
-/// # impl Key for Node { type Codec = Json; fn name(&self) -> String { self.name.clone() } }
-/// # async fn run(backend: Arc<dyn Backend>) -> Result<(), Box<dyn std::error::Error>> {
+/// # use shared_store_actors::{Awaited, Backend, CanaryGate, Config, Key, Prefix, join};
+/// # async fn run<Node: Key>(backend: Arc<dyn Backend>) -> Result<(), Box<dyn std::error::Error>> {
 /// let gate = CanaryGate::start(&Config::new(Prefix::canaries("cluster1")?).shared_backend(Arc::clone(&backend)))?;
 /// let prefix = Prefix::new("cilium/state/nodes/v1")?;
 /// gate.register(Awaited::new(prefix.clone()), || async move {

@@ -22,12 +22,8 @@ use crate::place::Place;
 /// only. They are kept in the kvstore as a joined store keeps its own.
 ///
 /// ```no_run
-/// # use serde::{Deserialize, Serialize};
-/// # use shared_store_actors::{Config, Json, Key, Prefix, publish};
-/// # #[derive(Debug, Clone, Serialize, Deserialize)]
-/// # struct Node { name: String }
-/// # impl Key for Node { type Codec = Json; fn name(&self) -> String { self.name.clone() } }
-/// # async fn run(nodes: Vec<Node>) -> Result<(), Box<dyn std::error::Error>> {
+/// # use shared_store_actors::{Config, Key, Prefix, publish};
+/// # async fn run<Node: Key>(nodes: Vec<Node>) -> Result<(), Box<dyn std::error::Error>> {
 /// let config = Config::new(Prefix::new("cilium/state/nodes/v1")?);
 /// let publisher = publish::<Node>(config).canary(Prefix::canaries("cluster1")?).start()?;
 /// publisher.update_keys(nodes).await?;
