@@ -101,7 +101,7 @@ impl PublisherActor {
             self.publisher.write_canary(now, time.into());
         }
         while let Some(event) = self.publisher.poll_event() {
-            self.take(event, ctx);
+            self.take(&event, ctx);
         }
         let state = self.publisher.state();
         self.state.send_if_modified(|told| {
@@ -129,8 +129,8 @@ impl PublisherActor {
     }
 
     /// Answers who waits. Whoever asked may have gone.
-    fn take(&mut self, event: PublishEvent, ctx: &mut Context<Self>) {
-        match &event {
+    fn take(&mut self, event: &PublishEvent, ctx: &mut Context<Self>) {
+        match event {
             PublishEvent::Keys(SyncEvent::Done { ticket, result }) => {
                 let waiting = self.deletes.remove(ticket);
                 waiting.map(|waiting| waiting.send(result.clone().map_err(StoreError::from)));
@@ -153,7 +153,7 @@ impl PublisherActor {
                 ctx.stop();
             }
         }
-        if is_trouble(&event) {
+        if is_trouble(event) {
             self.observers.retain(|observer| match observer.upgrade().filter(Recipient::connected) {
                 Some(observer) => {
                     observer.do_send(Trouble(event.clone()));
