@@ -54,9 +54,15 @@ pub struct Watch {
 #[derive(Debug)]
 enum State {
     Listing(Listing),
-    Opening,
+    Opening {
+        /// A list has just proven that nothing was missed before it.
+        listed: bool,
+    },
     Reading(Reading),
-    Waiting { delay: Duration, then: Then },
+    Waiting {
+        delay: Duration,
+        then: Then,
+    },
 }
 
 #[derive(Debug)]
@@ -198,7 +204,7 @@ impl Watch {
     pub fn action(&self) -> Action {
         match &self.state {
             State::Listing(listing) => Action::List(listing.request(&self.range)),
-            State::Opening => Action::Open(WatchRequest { range: self.range.clone(), start: self.cursor() }),
+            State::Opening { .. } => Action::Open(WatchRequest { range: self.range.clone(), start: self.cursor() }),
             State::Reading(Reading { target: Some(_), .. }) => Action::Read(CATCH_UP_TIMEOUT.min(self.silence)),
             State::Reading(_) => Action::Read(self.silence),
             State::Waiting { delay, .. } => Action::Wait(*delay),
@@ -241,18 +247,18 @@ impl Watch {
             (State::Reading(Reading { target: None, .. }), Some(History { cluster, revision })) => {
                 Some(Header { cluster, revision })
             }
-            (State::Reading(_) | State::Listing(_) | State::Opening | State::Waiting { .. }, _) => None,
+            (State::Reading(_) | State::Listing(_) | State::Opening { .. } | State::Waiting { .. }, _) => None,
         }
     }
 
     /// Takes what came of the last action.
     #[must_use]
     pub fn handle(&mut self, outcome: Outcome) -> Option<Delivery> {
-        let state = std::mem::replace(&mut self.state, State::Opening);
+        let state = std::mem::replace(&mut self.state, State::Opening { listed: false });
         match (state, outcome) {
             (State::Listing(listing), Outcome::Listed(page)) => self.listed(listing, page),
             (State::Listing(listing), Outcome::Failed(error)) => self.list_failed(listing, error),
-            (State::Opening, Outcome::Opened(header)) => self.opened(header),
+            (State::Opening { listed }, Outcome::Opened(header)) => self.opened(header, listed),
             (State::Reading(reading), Outcome::Read(WatchResponse::Events(events))) => self.events(reading, events),
             (State::Reading(reading), Outcome::Read(WatchResponse::Progress(header))) => self.progress(reading, header),
             (State::Reading(Reading { target: Some(_), .. }), Outcome::Silent) => {
@@ -263,7 +269,7 @@ impl Watch {
                 "watch said nothing for {} s",
                 self.silence.as_secs()
             ))),
-            (State::Opening | State::Reading(_), Outcome::Failed(error)) => self.watch_failed(error),
+            (State::Opening { .. } | State::Reading(_), Outcome::Failed(error)) => self.watch_failed(error),
             (State::Waiting { then: Then::List(listing), .. }, Outcome::Waited) => {
                 self.state = State::Listing(listing);
                 None
@@ -303,7 +309,7 @@ impl Watch {
         if page.last {
             self.before = if page.same_history { self.history } else { self.history.map(History::ended) };
             self.history = Some(History { cluster, revision: page.revision });
-            self.state = State::Opening;
+            self.state = State::Opening { listed: true };
         } else {
             self.state = State::Listing(listing);
         }
@@ -322,7 +328,7 @@ impl Watch {
         self.wait(Then::List(then), error)
     }
 
-    fn opened(&mut self, header: Header) -> Option<Delivery> {
+    fn opened(&mut self, header: Header, listed: bool) -> Option<Delivery> {
         let delivered = self.history.map_or(Revision::ZERO, |history| history.revision);
         if self.foreign(header) {
             return self.other_history(other_cluster(header.cluster));
@@ -330,12 +336,13 @@ impl Watch {
         if header.revision < delivered {
             return self.other_history(BackendError::FutureRevision);
         }
-        if header.revision.0 - delivered.0 > REPLAY_LIMIT {
+        // What others write between a list and its watch is no reason to list again: in a busy kvstore there is always some.
+        if !listed && header.revision.0 - delivered.0 > REPLAY_LIMIT {
             self.relist_changes();
             return None;
         }
         self.backoff.reset();
-        let target = (header.revision > delivered).then_some(header.revision);
+        let target = (!listed && header.revision > delivered).then_some(header.revision);
         self.state = State::Reading(Reading { target, partial: Vec::new() });
         target.is_none().then_some(Delivery::Live)
     }
@@ -390,7 +397,7 @@ impl Watch {
                 reading.target = None;
                 Some(Delivery::Live)
             }
-            State::Reading(_) | State::Listing(_) | State::Opening | State::Waiting { .. } => None,
+            State::Reading(_) | State::Listing(_) | State::Opening { .. } | State::Waiting { .. } => None,
         }
     }
 

@@ -12,8 +12,10 @@ use crate::watch::{Action, Outcome, Watch};
 pub(super) struct Link {
     pub(super) watch: Watch,
     stream: Option<Stream>,
-    /// The revision the kvstore named when the watch opened.
+    /// The revision the kvstore named when the watch opened, or in the list just before.
     pub(super) named: Revision,
+    /// The last answer was a list.
+    listed: bool,
     /// One request in so many fails; 0 for none.
     pub(super) faults: u32,
     /// No page is larger.
@@ -32,7 +34,7 @@ struct Stream {
 impl Link {
     pub(super) fn new(watch: Watch, dice: &mut Dice) -> Self {
         let (faults, page) = (dice.of(&[0, 6, 12, 30]), dice.of(&[1, 2, 3, 1000]));
-        Self { watch, stream: None, named: Revision::ZERO, faults, page }
+        Self { watch, stream: None, named: Revision::ZERO, listed: false, faults, page }
     }
 
     /// The connections end, as when the kvstore restarts. Some only fall silent.
@@ -52,6 +54,7 @@ impl Link {
     pub(super) fn perform(&mut self, world: &World, dice: &mut Dice, now: &mut Instant) -> Option<Outcome> {
         let cut = || Some(Outcome::Failed(BackendError::unavailable("cut")));
         let fails = dice.one_in(self.faults);
+        let listed = std::mem::take(&mut self.listed);
         match self.watch.action() {
             Action::Wait(delay) => {
                 self.stream = None;
@@ -62,7 +65,11 @@ impl Link {
             Action::List(request) => {
                 self.stream = None;
                 let limit = request.limit.min(self.page);
-                Some(world.mvcc.list(&ListRequest { limit, ..request }).map_or_else(Outcome::Failed, Outcome::Listed))
+                let answer = world.mvcc.list(&ListRequest { limit, ..request });
+                if let Ok(page) = &answer {
+                    (self.named, self.listed) = (request.revision.unwrap_or(page.header.revision), true);
+                }
+                Some(answer.map_or_else(Outcome::Failed, Outcome::Listed))
             }
             Action::Open(request) => {
                 let compacted = world.mvcc.events_since(&request.range, request.start, 1).err();
@@ -76,7 +83,9 @@ impl Link {
                     // A member that lags.
                     header.revision.0 = header.revision.0.saturating_sub(dice.0.u64(..4));
                 }
-                self.named = header.revision;
+                if !listed {
+                    self.named = header.revision;
+                }
                 Some(Outcome::Opened(header))
             }
             Action::Read(silence) => {

@@ -41,7 +41,7 @@ impl Watch {
             return None;
         }
         self.history = Some(History { cluster, revision });
-        self.state = State::Opening;
+        self.state = State::Opening { listed: true };
         Some(Delivery::Began { revision, same_history })
     }
 }

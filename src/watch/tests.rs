@@ -255,6 +255,23 @@ fn a_resumed_watch_that_says_nothing_proves_itself_by_a_relist() {
 }
 
 #[test]
+fn a_quiet_range_in_a_busy_kvstore_is_live_after_its_list_and_not_listed_again_and_again() {
+    for ahead in [1, REPLAY_LIMIT + 1] {
+        let mut watch = Watch::new(range(), Duration::from_secs(60), 1);
+        let _ = watch.handle(page(10, vec![], false));
+        assert_eq!(watch.handle(Outcome::Opened(header(10 + ahead))), Some(Delivery::Live), "others write meanwhile");
+        breaks(&mut watch);
+        assert_eq!(watch.handle(Outcome::Opened(header(12 + ahead))), None);
+        if matches!(watch.action(), Action::Read(_)) {
+            assert_eq!(watch.handle(Outcome::Silent), None);
+        }
+        assert_eq!(watch.handle(page(13 + ahead, vec![], false)).map(|_| ()), Some(()));
+        assert_eq!(watch.handle(page(13 + ahead, vec![], false)).map(|_| ()), Some(()));
+        assert_eq!(watch.handle(Outcome::Opened(header(14 + 2 * ahead))), Some(Delivery::Live));
+    }
+}
+
+#[test]
 fn a_relist_the_consumer_asks_for_is_of_another_history_however_far_that_has_got() {
     let mut watch = reading(5);
     watch.relist();
