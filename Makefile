@@ -1,4 +1,4 @@
-.PHONY: help tools build test soak verify fuzz bench fix
+.PHONY: help tools build test soak simulate verify fuzz bench fix
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/'
@@ -14,6 +14,9 @@ test: tools ## installs what is missing and runs all tests
 
 soak: tools ## random faults on real etcd for SOAK_MINUTES (20), with an eye on memory, threads, files and tasks
 	SOAK_MINUTES=$${SOAK_MINUTES:-20} cargo test --all-features --test main etcd::soak -- --nocapture
+
+simulate: ## the simulations with SEEDS (200000) random histories each
+	SEEDS=$${SEEDS:-200000} cargo test --release --lib --features test-kit simulation
 
 verify: tools ## format, lints, docs and guards; never writes
 	cargo fmt --all --check

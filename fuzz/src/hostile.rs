@@ -167,7 +167,8 @@ impl From<Said> for Delivery {
         match said {
             Said::Page { first, last, at, same_history, names, keys } => {
                 let keys = if names { PageKeys::Names(all(keys)) } else { PageKeys::Full(all(keys)) };
-                Self::Page(Page { first, last, revision: at.into(), same_history, keys })
+                let cluster = ClusterId(if same_history { 1 } else { 2 });
+                Self::Page(Page { first, last, revision: at.into(), cluster, same_history, keys })
             }
             Said::Events(events) => Self::Events(all(events)),
             Said::Progress(at) => Self::Progress(at.into()),

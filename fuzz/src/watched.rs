@@ -55,6 +55,11 @@ impl Watched {
         self.store.deliver(self.now, delivery).is_ok()
     }
 
+    /// Begins with a snapshot; whether it was one.
+    pub fn load(&mut self, file: Vec<u8>) -> bool {
+        self.store.load(self.now, &file.into()).is_ok()
+    }
+
     /// The owner owns a name.
     pub fn put(&mut self, number: u32) {
         self.store.put_local(&Number(number)).expect("it has an encoding");
@@ -92,7 +97,7 @@ impl Watched {
     /// In the end every observer knows what the cache shows.
     pub fn end(mut self) {
         self.observe(usize::MAX);
-        if self.store.is_listed() {
+        if self.store.has_state() {
             let cache: BTreeMap<_, _> =
                 self.reader.snapshot().entries.into_iter().map(|(name, number)| (name, *number)).collect();
             assert!(self.shadows.values().all(|shadow| *shadow == cache), "{:?} is not {cache:?}", self.shadows);
