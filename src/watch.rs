@@ -54,8 +54,8 @@ pub struct Watch {
 #[derive(Debug)]
 enum State {
     Listing(Listing),
+    /// `listed`: a list has just proven that nothing was missed before it.
     Opening {
-        /// A list has just proven that nothing was missed before it.
         listed: bool,
     },
     Reading(Reading),
@@ -269,6 +269,9 @@ impl Watch {
                 "watch said nothing for {} s",
                 self.silence.as_secs()
             ))),
+            (State::Opening { listed: true }, Outcome::Failed(error)) if is_gone(&error) => {
+                self.wait(Then::List(self.changes()), error)
+            }
             (State::Opening { .. } | State::Reading(_), Outcome::Failed(error)) => self.watch_failed(error),
             (State::Waiting { then: Then::List(listing), .. }, Outcome::Waited) => {
                 self.state = State::Listing(listing);
@@ -402,7 +405,7 @@ impl Watch {
     }
 
     fn watch_failed(&mut self, error: BackendError) -> Option<Delivery> {
-        if matches!(error, BackendError::Compacted { .. } | BackendError::FutureRevision) {
+        if is_gone(&error) {
             self.relist_changes();
             return Some(Delivery::Broken(error));
         }
@@ -420,17 +423,26 @@ impl Watch {
         Some(Delivery::Broken(error))
     }
 
-    /// Lists what changed since the last delivery, if there was one: values only of keys written since.
     fn relist_changes(&mut self) {
-        self.state = State::Listing(match (self.lists, self.history) {
+        self.state = State::Listing(self.changes());
+    }
+
+    /// The list of what changed since the last delivery, if there was one: values only of keys written since.
+    fn changes(&self) -> Listing {
+        match (self.lists, self.history) {
             (Lists::Values, Some(history)) => Listing::changes(&self.range, history.revision),
             (Lists::Values, None) | (Lists::Names, _) => self.whole(),
-        });
+        }
     }
 
     fn foreign(&self, header: Header) -> bool {
         self.history.is_some_and(|history| history.cluster != header.cluster)
     }
+}
+
+/// Whether there is no watch from the revision asked for, so that only a list helps.
+fn is_gone(error: &BackendError) -> bool {
+    matches!(error, BackendError::Compacted { .. } | BackendError::FutureRevision)
 }
 
 fn other_cluster(cluster: ClusterId) -> BackendError {

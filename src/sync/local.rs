@@ -254,6 +254,8 @@ impl Local {
     /// A wish of the owner does not wait out a back-off.
     pub(super) fn wish(&mut self) {
         self.haunts = false;
+        // Whether it can be had is told for each wish.
+        self.conflict = None;
         self.aside = false;
         self.stored = false;
         self.resisted = false;
@@ -264,7 +266,7 @@ impl Local {
     /// What was known of the key is void, and nobody resists in another history.
     pub(super) fn forget(&mut self) {
         self.known = Known::default();
-        (self.unsure, self.lease, self.late) = (false, None, None);
+        (self.unsure, self.lease, self.late, self.conflict) = (false, None, None, None);
         // Nobody else did this: putting it again is no repair.
         self.stored = false;
         (self.resisted, self.strikes, self.last_strike) = (false, 0, None);

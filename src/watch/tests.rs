@@ -272,6 +272,18 @@ fn a_quiet_range_in_a_busy_kvstore_is_live_after_its_list_and_not_listed_again_a
 }
 
 #[test]
+fn a_watch_refused_right_after_its_list_waits_before_it_lists_again() {
+    for error in [BackendError::Compacted { oldest: Revision(50) }, BackendError::FutureRevision] {
+        let mut watch = Watch::new(range(), Duration::from_secs(60), 1);
+        let _ = watch.handle(page(10, vec![], false));
+        assert_eq!(watch.handle(Outcome::Failed(error.clone())), Some(Delivery::Broken(error)));
+        assert!(matches!(watch.action(), Action::Wait(_)), "or it would list for ever without a pause");
+        assert_eq!(watch.handle(Outcome::Waited), None);
+        assert_eq!(listing(&watch).min_mod_revision, Some(Revision(11)));
+    }
+}
+
+#[test]
 fn a_relist_the_consumer_asks_for_is_of_another_history_however_far_that_has_got() {
     let mut watch = reading(5);
     watch.relist();

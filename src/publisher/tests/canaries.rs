@@ -65,6 +65,23 @@ fn a_key_that_is_refused_for_good_does_not_hold_the_canary_up() {
 }
 
 #[test]
+fn a_key_left_to_another_holds_nothing_up_when_it_is_given_again_or_history_goes_back() {
+    let mut world = World::new(&config().conflict(ConflictPolicy::Yield));
+    let lease = world.foreign_lease();
+    world.overwrite("theirs", "theirs", lease);
+    world.put("theirs", "1");
+    world.pass(secs(60));
+    world.put("theirs", "2");
+    world.publisher.synced(world.now, Ticket(1));
+    world.pass(secs(60));
+    assert_eq!((synced(&world), world.publisher.status().refused.len()), (vec![1], 1));
+    // An older backup has the other's key as it was.
+    world.publisher.forget(world.now);
+    world.pass(secs(60));
+    assert!(world.canary().is_some(), "{:?}", world.publisher.status());
+}
+
+#[test]
 fn a_key_that_changes_all_the_time_does_not_hold_the_canary_up() {
     let mut world = World::new(&config());
     world.put("a", "1");
