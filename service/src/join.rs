@@ -38,7 +38,7 @@ pub(crate) async fn run(common: &Common, args: JoinArgs) -> Result<(), Failure> 
         () = signals.next() => {}
         cause = nobody_reads(&mut ended) => {
             if !cause.is_empty() {
-                eprintln!("error: cannot write: {cause}");
+                setup::say(format_args!("error: cannot write: {cause}"));
             }
         }
     }

@@ -65,12 +65,12 @@ async fn published(
 ) -> Result<(), Failure> {
     reached(publisher, common.list_timeout).await?;
     if !args.once {
-        eprintln!("publishing {total} keys until a signal");
+        setup::say(format_args!("publishing {total} keys until a signal"));
     }
     let status = all_in(publisher, args).await?;
     let refused = status.refused.len();
     let canary = if status.canary.is_some() { " and the canary" } else { "" };
-    eprintln!("published {} keys{canary}", total.saturating_sub(refused));
+    setup::say(format_args!("published {} keys{canary}", total.saturating_sub(refused)));
     if !args.once {
         return std::future::pending().await;
     }
@@ -154,7 +154,7 @@ impl Handler<Trouble> for Reporter {
         };
         // An outage repeats itself.
         if self.last != line {
-            eprintln!("{line}");
+            setup::say(&line);
             self.last = line;
         }
     }

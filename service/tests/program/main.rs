@@ -77,6 +77,15 @@ fn a_signal_closes_it() {
 }
 
 #[test]
+fn a_stderr_that_nobody_reads_harms_nothing() {
+    let mut program = Running::start_unheard(&[&["--log", "debug"], &JOIN[..], &["--key", "a=1"]].concat());
+    assert_eq!(program.next("update")["name"], "a");
+    program.signal("TERM");
+    assert_eq!(program.next("delete")["name"], "a");
+    assert_eq!(program.end().1, 0);
+}
+
+#[test]
 fn usage_that_cannot_work_ends_with_2_and_says_why() {
     for (arguments, cause) in [
         (&["join"][..], "--prefix is missing"),

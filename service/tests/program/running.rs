@@ -36,7 +36,17 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        let mut process = program(arguments).stderr(Stdio::null()).spawn().unwrap();
+        Self::spawned(program(arguments).stderr(Stdio::null()).spawn().unwrap())
+    }
+
+    /// With a stderr that nobody reads any more.
+    pub(crate) fn start_unheard(arguments: &[&str]) -> Self {
+        let mut process = program(arguments).spawn().unwrap();
+        drop(process.stderr.take());
+        Self::spawned(process)
+    }
+
+    fn spawned(mut process: Child) -> Self {
         let stdout = BufReader::new(process.stdout.take().unwrap());
         let (sender, lines) = channel();
         std::thread::spawn(move || stdout.lines().try_for_each(|line| sender.send(line.unwrap())));
