@@ -29,27 +29,23 @@ pub(crate) async fn run(common: &Common, args: JoinArgs) -> Result<(), Failure> 
     };
     store.update_local_keys(documents).await.map_err(Failure::promise)?;
     let mut leave = Leave { delete: args.own.on_exit == OnExit::Close, reply: None };
+    let mut read = Ok(());
     tokio::select! {
-        last = commands(&store, &printer) => {
-            if let Some((id, delete)) = last? {
-                leave = Leave { delete, reply: Some(id) };
-            }
-        }
+        last = commands(&store, &printer) => match last {
+            Ok(Some((id, delete))) => leave = Leave { delete, reply: Some(id) },
+            Ok(None) => {}
+            Err(error) => read = Err(Failure::promise(format_args!("cannot read stdin: {error}"))),
+        },
         () = signals.next() => {}
-        cause = nobody_reads(&mut ended) => {
-            if !cause.is_empty() {
-                setup::say(format_args!("error: cannot write: {cause}"));
-            }
-        }
+        () = nobody_reads(&mut ended) => {}
     }
     let left = if leave.delete { store.close().await } else { store.release().await };
     if let Some(id) = leave.reply {
         let answer = left.as_ref().map(|()| crate::output::Answer::default()).map_err(CloseError::to_string);
         print(&printer, reply(id.as_deref(), answer)).await;
     }
-    // What was told before is printed before the program ends.
-    print(&printer, String::new()).await;
-    Ok(left?)
+    let printed = all_printed(&printer, &ended).await;
+    left.map_err(Failure::from).and(read).and(printed)
 }
 
 /// How to leave, and whose command it was.
@@ -67,12 +63,12 @@ pub(crate) async fn watch(common: &Common, args: WatchArgs) -> Result<(), Failur
     if !args.until_synced {
         tokio::select! {
             () = signals.next() => {}
-            _ = nobody_reads(&mut ended) => {}
+            () = nobody_reads(&mut ended) => {}
         }
     }
-    store.release().await?;
-    print(&printer, String::new()).await;
-    Ok(())
+    let left = store.release().await;
+    let printed = all_printed(&printer, &ended).await;
+    left.map_err(Failure::from).and(printed)
 }
 
 /// A store whose changes are printed.
@@ -123,7 +119,7 @@ fn named(text: &str) -> Result<Document, Failure> {
 async fn commands(
     store: &SharedStore<Document>,
     printer: &Addr<Printer>,
-) -> Result<Option<(Option<String>, bool)>, Failure> {
+) -> std::io::Result<Option<(Option<String>, bool)>> {
     let mut stdin = BufReader::new(tokio::io::stdin());
     let permits = Arc::new(Semaphore::new(MAX_COMMANDS));
     // Closed when the last command under way has been answered.
@@ -161,10 +157,17 @@ async fn print(printer: &Addr<Printer>, line: String) {
     let _ = printer.send(Line(line)).await;
 }
 
-/// Waits until nothing can be printed any more; why.
-async fn nobody_reads(ended: &mut watch::Receiver<Option<String>>) -> String {
-    match ended.wait_for(Option::is_some).await {
-        Ok(cause) => cause.clone().unwrap_or_default(),
-        Err(_) => "printer stopped".to_owned(),
+/// Waits until nothing can be printed any more.
+async fn nobody_reads(ended: &mut watch::Receiver<Option<String>>) {
+    // An error would say that the printer has stopped.
+    let _ = ended.wait_for(Option::is_some).await;
+}
+
+/// Has what was told before printed before the program ends. That nobody wants to read it is no failure.
+async fn all_printed(printer: &Addr<Printer>, ended: &watch::Receiver<Option<String>>) -> Result<(), Failure> {
+    print(printer, String::new()).await;
+    match &*ended.borrow() {
+        Some(cause) if !cause.is_empty() => Err(Failure::promise(format_args!("cannot write: {cause}"))),
+        Some(_) | None => Ok(()),
     }
 }

@@ -7,11 +7,12 @@ mod etcd;
 mod publishing;
 mod running;
 
+use std::fs::File;
 use std::io::Write;
 
 use serde_json::Value;
 
-use self::running::{Running, run, stderr};
+use self::running::{Running, run, run_on, stderr};
 
 const JOIN: [&str; 5] = ["--prefix", "p", "--output", "json", "join"];
 
@@ -83,6 +84,30 @@ fn a_stderr_that_nobody_reads_harms_nothing() {
     program.signal("TERM");
     assert_eq!(program.next("delete")["name"], "a");
     assert_eq!(program.end().1, 0);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn what_cannot_be_written_is_a_failure() {
+    let until_synced: &[&str] = &["--prefix", "p", "watch", "--until-synced"];
+    for arguments in [&JOIN[..], &["--prefix", "p", "watch"], until_synced] {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let output = run_on(File::open("/dev/null").unwrap(), full, arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        assert!(stderr(&output).contains("cannot write: No space left on device"), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_stdin_that_cannot_be_read_closes_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let printed = directory.path().join("printed");
+    let stdin = File::open(directory.path()).unwrap();
+    let output = run_on(stdin, File::create(&printed).unwrap(), &[&JOIN[..], &["--key", "a=1"]].concat());
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("cannot read stdin: "), "{}", stderr(&output));
+    let printed = std::fs::read_to_string(printed).unwrap();
+    assert!(printed.contains(r#""type":"delete""#), "{printed}");
 }
 
 #[test]

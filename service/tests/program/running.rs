@@ -1,5 +1,6 @@
 //! The program, running.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -20,6 +21,11 @@ fn program(arguments: &[&str]) -> Command {
 /// Runs it with an empty stdin to its end.
 pub(crate) fn run(arguments: &[&str]) -> Output {
     program(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+/// Runs it with these as stdin and stdout.
+pub(crate) fn run_on(stdin: File, stdout: File, arguments: &[&str]) -> Output {
+    program(arguments).stdin(stdin).stdout(stdout).output().unwrap()
 }
 
 pub(crate) fn stderr(output: &Output) -> String {
