@@ -1,6 +1,7 @@
 //! `join` and `watch`: print what happens, and do what stdin says.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::Addr;
 use shared_store_actors::{CloseError, Config, Mode, Observer, SharedStore, join};
@@ -15,6 +16,8 @@ use crate::setup::{self, Failure, Signals};
 
 /// Commands under way at once; more are read when one is answered.
 const MAX_COMMANDS: usize = 1024;
+/// How long what was told last may take to be printed, when the store has been left.
+const LAST_WORDS: Duration = Duration::from_secs(3);
 
 pub(crate) async fn run(common: &Common, args: JoinArgs) -> Result<(), Failure> {
     let mut documents = args.key.iter().map(|key| named(key)).collect::<Result<Vec<_>, _>>()?;
@@ -40,11 +43,11 @@ pub(crate) async fn run(common: &Common, args: JoinArgs) -> Result<(), Failure> 
         () = nobody_reads(&mut ended) => {}
     }
     let left = if leave.delete { store.close().await } else { store.release().await };
-    if let Some(id) = leave.reply {
+    let last = leave.reply.map_or_else(String::new, |id| {
         let answer = left.as_ref().map(|()| crate::output::Answer::default()).map_err(CloseError::to_string);
-        print(&printer, reply(id.as_deref(), answer)).await;
-    }
-    let printed = all_printed(&printer, &ended).await;
+        reply(id.as_deref(), answer)
+    });
+    let printed = all_printed(&printer, &ended, last).await;
     left.map_err(Failure::from).and(read).and(printed)
 }
 
@@ -67,7 +70,7 @@ pub(crate) async fn watch(common: &Common, args: WatchArgs) -> Result<(), Failur
         }
     }
     let left = store.release().await;
-    let printed = all_printed(&printer, &ended).await;
+    let printed = all_printed(&printer, &ended, String::new()).await;
     left.map_err(Failure::from).and(printed)
 }
 
@@ -163,9 +166,16 @@ async fn nobody_reads(ended: &mut watch::Receiver<Option<String>>) {
     let _ = ended.wait_for(Option::is_some).await;
 }
 
-/// Has what was told before printed before the program ends. That nobody wants to read it is no failure.
-async fn all_printed(printer: &Addr<Printer>, ended: &watch::Receiver<Option<String>>) -> Result<(), Failure> {
-    print(printer, String::new()).await;
+/// Has what was told before printed, and a last line, before the program ends. That nobody wants to read it is no
+/// failure; a reader that stands still is.
+async fn all_printed(
+    printer: &Addr<Printer>,
+    ended: &watch::Receiver<Option<String>>,
+    last: String,
+) -> Result<(), Failure> {
+    if tokio::time::timeout(LAST_WORDS, print(printer, last)).await.is_err() {
+        return Err(Failure::promise("cannot write: stdout takes nothing"));
+    }
     match &*ended.borrow() {
         Some(cause) if !cause.is_empty() => Err(Failure::promise(format_args!("cannot write: {cause}"))),
         Some(_) | None => Ok(()),

@@ -99,6 +99,19 @@ fn what_cannot_be_written_is_a_failure() {
 }
 
 #[test]
+fn a_reader_that_stands_still_does_not_keep_it_from_leaving() {
+    let keys = tempfile::NamedTempFile::new().unwrap();
+    let value = "x".repeat(1000);
+    let lines: String = (0..1000).map(|n| format!("{{\"name\":\"k{n}\",\"value\":\"{value}\"}}\n")).collect();
+    std::fs::write(&keys, lines).unwrap();
+    let arguments = [&JOIN[..], &["--keys-file", keys.path().to_str().unwrap()]].concat();
+    let mut program = Running::start_read_until(&arguments, "update");
+    program.next("update");
+    program.signal("TERM");
+    assert_eq!(program.code(), Some(1));
+}
+
+#[test]
 fn a_stdin_that_cannot_be_read_closes_it() {
     let directory = tempfile::tempdir().unwrap();
     let printed = directory.path().join("printed");
