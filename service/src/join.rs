@@ -61,7 +61,7 @@ pub(crate) async fn watch(common: &Common, args: WatchArgs) -> Result<(), Failur
     let Some(Joined { store, printer, mut ended, mut signals }) =
         joined(common, setup::config(common)?, &args.observe).await?
     else {
-        return Ok(());
+        return if args.until_synced { Err(Failure::promise("interrupted before all was printed")) } else { Ok(()) };
     };
     if !args.until_synced {
         tokio::select! {

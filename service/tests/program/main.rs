@@ -178,6 +178,18 @@ fn watch_until_synced_prints_what_is_there_and_ends() {
 }
 
 #[test]
+#[cfg(feature = "etcd")]
+fn watch_until_synced_that_is_interrupted_is_a_failure() {
+    let etcd = ["--prefix", "p", "--endpoints", "http://127.0.0.1:1", "--output", "json"];
+    for (command, code) in [(&["watch", "--until-synced"][..], 1), (&["watch"], 0)] {
+        let mut program = Running::start(&[&etcd[..], command].concat());
+        program.next("status");
+        program.signal("TERM");
+        assert_eq!(program.end().1, code, "{command:?}");
+    }
+}
+
+#[test]
 fn what_was_known_at_the_last_end_is_printed_at_once_and_corrected() {
     let directory = tempfile::tempdir().unwrap();
     let join = [&JOIN[..], &["--state-dir", directory.path().to_str().unwrap()]].concat();
