@@ -241,6 +241,10 @@ fn publish_once_reports_how_many_keys_are_in() {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert!(stderr(&output).contains("published 300 keys"));
 
+    std::fs::write(&file, "{\"name\":\"a\",\"value\":1}\n".repeat(2)).unwrap();
+    let output = run(&["--prefix", "p", "publish", "--once", path]);
+    assert!(stderr(&output).contains("published 1 keys"), "a name that is there twice is one key");
+
     std::fs::write(&file, "{\"name\":\"a\",\"value\":1}\nnot json\n").unwrap();
     let output = run(&["--prefix", "p", "publish", "--once", path]);
     assert_eq!(output.status.code(), Some(2));
