@@ -60,7 +60,7 @@ pub enum JoinError {
 
 /// A store has left, but not all that was promised was done.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{} keys are not as they should be in the kvstore, first {:?}: {}", .left.len(), .left.first().map(|(name, _)| name), .left.first().map_or("", |(_, cause)| cause))]
+#[error("{} keys are not as they should be in the kvstore, first {:?}: {}", .left.len(), .left.first().map_or("", |(name, _)| name.as_str()), .left.first().map_or("", |(_, cause)| cause))]
 pub struct CloseError {
     /// The keys that could not be deleted (Close) or written (Release), and why. Keys that were not deleted go with
     /// their lease.

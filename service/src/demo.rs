@@ -8,7 +8,7 @@ use shared_store_actors::{Config, KeyName, MemoryBackend, Observer, Prefix, Shar
 use crate::cli::Common;
 use crate::document::Document;
 use crate::output::Printer;
-use crate::setup::Failure;
+use crate::setup::{Failure, say};
 
 const STEP: Duration = Duration::from_millis(700);
 
@@ -20,22 +20,22 @@ pub(crate) async fn run(common: &Common) -> Result<(), Failure> {
     let watcher = Observer::new(&printer).synced(printer.clone().recipient());
     let (alpha, beta) = (join::<Document>(config()).await?, join::<Document>(config()).await?);
     put(&alpha, "alpha", r#"{"ip":"10.0.0.1"}"#).await?;
-    eprintln!("# a third collaborator joins, and is told what is there");
+    say("# a third collaborator joins, and is told what is there");
     let gamma = join::<Document>(config()).observer(watcher).await?;
-    eprintln!("# beta and gamma publish their nodes");
+    say("# beta and gamma publish their nodes");
     put(&beta, "beta", r#"{"ip":"10.0.0.2"}"#).await?;
     put(&gamma, "gamma", r#"{"ip":"10.0.0.3"}"#).await?;
     tokio::time::sleep(STEP).await;
-    eprintln!("# alpha moves");
+    say("# alpha moves");
     put(&alpha, "alpha", r#"{"ip":"10.0.0.9"}"#).await?;
     tokio::time::sleep(STEP).await;
-    eprintln!("# beta takes its node back");
+    say("# beta takes its node back");
     beta.delete_local_key(KeyName::new("beta").map_err(Failure::usage)?).await.map_err(Failure::promise)?;
     tokio::time::sleep(STEP).await;
-    eprintln!("# alpha leaves: its key goes everywhere");
+    say("# alpha leaves: its key goes everywhere");
     alpha.close().await?;
     tokio::time::sleep(STEP).await;
-    eprintln!("# gamma leaves");
+    say("# gamma leaves");
     gamma.close().await?;
     beta.close().await?;
     Ok(())

@@ -1,6 +1,7 @@
 //! `join` and `watch`: print what happens, and do what stdin says.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::Addr;
 use shared_store_actors::{CloseError, Config, Mode, Observer, SharedStore, join};
@@ -15,6 +16,8 @@ use crate::setup::{self, Failure, Signals};
 
 /// Commands under way at once; more are read when one is answered.
 const MAX_COMMANDS: usize = 1024;
+/// How long what was told last may take to be printed, when the store has been left.
+const LAST_WORDS: Duration = Duration::from_secs(3);
 
 pub(crate) async fn run(common: &Common, args: JoinArgs) -> Result<(), Failure> {
     let mut documents = args.key.iter().map(|key| named(key)).collect::<Result<Vec<_>, _>>()?;
@@ -29,27 +32,23 @@ pub(crate) async fn run(common: &Common, args: JoinArgs) -> Result<(), Failure> 
     };
     store.update_local_keys(documents).await.map_err(Failure::promise)?;
     let mut leave = Leave { delete: args.own.on_exit == OnExit::Close, reply: None };
+    let mut read = Ok(());
     tokio::select! {
-        last = commands(&store, &printer) => {
-            if let Some((id, delete)) = last? {
-                leave = Leave { delete, reply: Some(id) };
-            }
-        }
+        last = commands(&store, &printer) => match last {
+            Ok(Some((id, delete))) => leave = Leave { delete, reply: Some(id) },
+            Ok(None) => {}
+            Err(error) => read = Err(Failure::promise(format_args!("cannot read stdin: {error}"))),
+        },
         () = signals.next() => {}
-        cause = nobody_reads(&mut ended) => {
-            if !cause.is_empty() {
-                eprintln!("error: cannot write: {cause}");
-            }
-        }
+        () = nobody_reads(&mut ended) => {}
     }
     let left = if leave.delete { store.close().await } else { store.release().await };
-    if let Some(id) = leave.reply {
+    let last = leave.reply.map_or_else(String::new, |id| {
         let answer = left.as_ref().map(|()| crate::output::Answer::default()).map_err(CloseError::to_string);
-        print(&printer, reply(id.as_deref(), answer)).await;
-    }
-    // What was told before is printed before the program ends.
-    print(&printer, String::new()).await;
-    Ok(left?)
+        reply(id.as_deref(), answer)
+    });
+    let printed = all_printed(&printer, &ended, last).await;
+    left.map_err(Failure::from).and(read).and(printed)
 }
 
 /// How to leave, and whose command it was.
@@ -62,17 +61,17 @@ pub(crate) async fn watch(common: &Common, args: WatchArgs) -> Result<(), Failur
     let Some(Joined { store, printer, mut ended, mut signals }) =
         joined(common, setup::config(common)?, &args.observe).await?
     else {
-        return Ok(());
+        return if args.until_synced { Err(Failure::promise("interrupted before all was printed")) } else { Ok(()) };
     };
     if !args.until_synced {
         tokio::select! {
             () = signals.next() => {}
-            _ = nobody_reads(&mut ended) => {}
+            () = nobody_reads(&mut ended) => {}
         }
     }
-    store.release().await?;
-    print(&printer, String::new()).await;
-    Ok(())
+    let left = store.release().await;
+    let printed = all_printed(&printer, &ended, String::new()).await;
+    left.map_err(Failure::from).and(printed)
 }
 
 /// A store whose changes are printed.
@@ -123,7 +122,7 @@ fn named(text: &str) -> Result<Document, Failure> {
 async fn commands(
     store: &SharedStore<Document>,
     printer: &Addr<Printer>,
-) -> Result<Option<(Option<String>, bool)>, Failure> {
+) -> std::io::Result<Option<(Option<String>, bool)>> {
     let mut stdin = BufReader::new(tokio::io::stdin());
     let permits = Arc::new(Semaphore::new(MAX_COMMANDS));
     // Closed when the last command under way has been answered.
@@ -161,10 +160,24 @@ async fn print(printer: &Addr<Printer>, line: String) {
     let _ = printer.send(Line(line)).await;
 }
 
-/// Waits until nothing can be printed any more; why.
-async fn nobody_reads(ended: &mut watch::Receiver<Option<String>>) -> String {
-    match ended.wait_for(Option::is_some).await {
-        Ok(cause) => cause.clone().unwrap_or_default(),
-        Err(_) => "printer stopped".to_owned(),
+/// Waits until nothing can be printed any more.
+async fn nobody_reads(ended: &mut watch::Receiver<Option<String>>) {
+    // An error would say that the printer has stopped.
+    let _ = ended.wait_for(Option::is_some).await;
+}
+
+/// Has what was told before printed, and a last line, before the program ends. That nobody wants to read it is no
+/// failure; a reader that stands still is.
+async fn all_printed(
+    printer: &Addr<Printer>,
+    ended: &watch::Receiver<Option<String>>,
+    last: String,
+) -> Result<(), Failure> {
+    if tokio::time::timeout(LAST_WORDS, print(printer, last)).await.is_err() {
+        return Err(Failure::promise("cannot write: stdout takes nothing"));
+    }
+    match &*ended.borrow() {
+        Some(cause) if !cause.is_empty() => Err(Failure::promise(format_args!("cannot write: {cause}"))),
+        Some(_) | None => Ok(()),
     }
 }

@@ -33,7 +33,7 @@ fn main() -> ! {
     let code = match result {
         Ok(()) => 0,
         Err(failure) => {
-            eprintln!("error: {failure}");
+            setup::say(format_args!("error: {failure}"));
             failure.code()
         }
     };

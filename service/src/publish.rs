@@ -1,12 +1,13 @@
 //! `publish`: own every key of a file, without reading what others have.
 
+use std::collections::HashSet;
 use std::io::Read;
 use std::pin::pin;
 use std::time::Duration;
 
 use actix::prelude::*;
 use shared_store_actors::core::sync::SyncEvent;
-use shared_store_actors::{Prefix, PublishEvent, Publisher, PublisherStatus, State, Trouble, publish};
+use shared_store_actors::{Key, Prefix, PublishEvent, Publisher, PublisherStatus, State, Trouble, publish};
 
 use crate::cli::{Common, OnExit, PublishArgs};
 use crate::document::{Document, read_lines};
@@ -37,7 +38,8 @@ pub(crate) async fn run(common: &Common, args: &PublishArgs) -> Result<(), Failu
     let mut signals = Signals::new()?;
     let reporter = Reporter::default().start();
     let publisher = publishing.observer(reporter.clone().recipient()).start()?;
-    let total = documents.len();
+    // Of a name that is there twice the last value is published.
+    let total = documents.iter().map(Key::name).collect::<HashSet<_>>().len();
     publisher.update_keys(documents).await.map_err(Failure::promise)?;
     let done = tokio::select! {
         done = published(&publisher, common, args, total) => done,
@@ -65,12 +67,12 @@ async fn published(
 ) -> Result<(), Failure> {
     reached(publisher, common.list_timeout).await?;
     if !args.once {
-        eprintln!("publishing {total} keys until a signal");
+        setup::say(format_args!("publishing {total} keys until a signal"));
     }
     let status = all_in(publisher, args).await?;
     let refused = status.refused.len();
     let canary = if status.canary.is_some() { " and the canary" } else { "" };
-    eprintln!("published {} keys{canary}", total.saturating_sub(refused));
+    setup::say(format_args!("published {} keys{canary}", total.saturating_sub(refused)));
     if !args.once {
         return std::future::pending().await;
     }
@@ -87,11 +89,14 @@ async fn published(
     Err(Failure::promise(reasons))
 }
 
-/// Waits for the kvstore to answer.
+/// Waits for the kvstore to answer, and tells why that takes so long.
 async fn reached(publisher: &Publisher<Document>, timeout: Duration) -> Result<(), Failure> {
     let reached = async {
         let mut state = publisher.state();
         while matches!(state, State::Connecting { .. }) {
+            if state.cause().is_some() {
+                setup::say(&state);
+            }
             state = publisher.state_changed(&state).await;
         }
     };
@@ -154,7 +159,7 @@ impl Handler<Trouble> for Reporter {
         };
         // An outage repeats itself.
         if self.last != line {
-            eprintln!("{line}");
+            setup::say(&line);
             self.last = line;
         }
     }

@@ -1,7 +1,7 @@
 //! From the command line to a configuration; what can go wrong and how the program ends then.
 
 use std::fmt;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write as _};
 
 use actix::prelude::*;
 use shared_store_actors::{CloseError, Config, JoinError, MemoryBackend, Prefix, StateChanged};
@@ -69,7 +69,14 @@ pub(crate) fn log(level: &str) {
         .with_env_filter(filter)
         .with_ansi(stderr.is_terminal())
         .with_writer(std::io::stderr)
+        // They would be said with a panic on a stderr that nobody reads.
+        .log_internal_errors(false)
         .init();
+}
+
+/// Says something on stderr. What nobody reads is no reason to leave the own keys behind, which a panic would do.
+pub(crate) fn say(line: impl fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// The configuration all commands share.
@@ -86,7 +93,7 @@ fn backend(common: &Common, config: Config) -> Result<Config, Failure> {
         Some(Backend::Etcd) if !given => Err(Failure::usage("--backend etcd needs --endpoints")),
         Some(Backend::Memory) => Ok(config.backend(MemoryBackend::new())),
         None if !given => {
-            eprintln!("note: no --endpoints: using an embedded kvstore, which nobody else sees");
+            say("note: no --endpoints: using an embedded kvstore, which nobody else sees");
             Ok(config.backend(MemoryBackend::new()))
         }
         Some(Backend::Etcd) | None => etcd(common, config),
@@ -171,7 +178,7 @@ impl Handler<StateChanged> for Causes {
     fn handle(&mut self, StateChanged(state): StateChanged, _: &mut Self::Context) {
         let cause = state.cause().filter(|_| state.name() != "closed").map(ToString::to_string);
         if cause.is_some() && cause != self.told {
-            eprintln!("{state}");
+            say(&state);
             self.told = cause;
         }
     }

@@ -7,11 +7,12 @@ mod etcd;
 mod publishing;
 mod running;
 
+use std::fs::File;
 use std::io::Write;
 
 use serde_json::Value;
 
-use self::running::{Running, run, stderr};
+use self::running::{Running, run, run_on, stderr};
 
 const JOIN: [&str; 5] = ["--prefix", "p", "--output", "json", "join"];
 
@@ -77,6 +78,52 @@ fn a_signal_closes_it() {
 }
 
 #[test]
+fn a_stderr_that_nobody_reads_harms_nothing() {
+    let mut program = Running::start_unheard(&[&["--log", "debug"], &JOIN[..], &["--key", "a=1"]].concat());
+    assert_eq!(program.next("update")["name"], "a");
+    program.signal("TERM");
+    assert_eq!(program.next("delete")["name"], "a");
+    assert_eq!(program.end().1, 0);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn what_cannot_be_written_is_a_failure() {
+    let until_synced: &[&str] = &["--prefix", "p", "watch", "--until-synced"];
+    for arguments in [&JOIN[..], &["--prefix", "p", "watch"], until_synced] {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let output = run_on(File::open("/dev/null").unwrap(), full, arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        assert!(stderr(&output).contains("cannot write: No space left on device"), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_reader_that_stands_still_does_not_keep_it_from_leaving() {
+    let keys = tempfile::NamedTempFile::new().unwrap();
+    let value = "x".repeat(1000);
+    let lines: String = (0..1000).map(|n| format!("{{\"name\":\"k{n}\",\"value\":\"{value}\"}}\n")).collect();
+    std::fs::write(&keys, lines).unwrap();
+    let arguments = [&JOIN[..], &["--keys-file", keys.path().to_str().unwrap()]].concat();
+    let mut program = Running::start_read_until(&arguments, "update");
+    program.next("update");
+    program.signal("TERM");
+    assert_eq!(program.code(), Some(1));
+}
+
+#[test]
+fn a_stdin_that_cannot_be_read_closes_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let printed = directory.path().join("printed");
+    let stdin = File::open(directory.path()).unwrap();
+    let output = run_on(stdin, File::create(&printed).unwrap(), &[&JOIN[..], &["--key", "a=1"]].concat());
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("cannot read stdin: "), "{}", stderr(&output));
+    let printed = std::fs::read_to_string(printed).unwrap();
+    assert!(printed.contains(r#""type":"delete""#), "{printed}");
+}
+
+#[test]
 fn usage_that_cannot_work_ends_with_2_and_says_why() {
     for (arguments, cause) in [
         (&["join"][..], "--prefix is missing"),
@@ -131,6 +178,18 @@ fn watch_until_synced_prints_what_is_there_and_ends() {
 }
 
 #[test]
+#[cfg(feature = "etcd")]
+fn watch_until_synced_that_is_interrupted_is_a_failure() {
+    let etcd = ["--prefix", "p", "--endpoints", "http://127.0.0.1:1", "--output", "json"];
+    for (command, code) in [(&["watch", "--until-synced"][..], 1), (&["watch"], 0)] {
+        let mut program = Running::start(&[&etcd[..], command].concat());
+        program.next("status");
+        program.signal("TERM");
+        assert_eq!(program.end().1, code, "{command:?}");
+    }
+}
+
+#[test]
 fn what_was_known_at_the_last_end_is_printed_at_once_and_corrected() {
     let directory = tempfile::tempdir().unwrap();
     let join = [&JOIN[..], &["--state-dir", directory.path().to_str().unwrap()]].concat();
@@ -181,6 +240,10 @@ fn publish_once_reports_how_many_keys_are_in() {
     let output = run(&["--prefix", "p", "publish", "--once", path]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert!(stderr(&output).contains("published 300 keys"));
+
+    std::fs::write(&file, "{\"name\":\"a\",\"value\":1}\n".repeat(2)).unwrap();
+    let output = run(&["--prefix", "p", "publish", "--once", path]);
+    assert!(stderr(&output).contains("published 1 keys"), "a name that is there twice is one key");
 
     std::fs::write(&file, "{\"name\":\"a\",\"value\":1}\nnot json\n").unwrap();
     let output = run(&["--prefix", "p", "publish", "--once", path]);

@@ -69,14 +69,15 @@ fn once_reports_the_keys_that_are_left_to_another_owner() {
 }
 
 #[test]
-fn where_nobody_answers_it_ends_with_the_cause_and_a_canary_needs_a_cluster() {
+fn where_nobody_answers_it_says_so_at_once_and_ends_with_the_cause_and_a_canary_needs_a_cluster() {
     let file = file(&lines(1));
     let path = file.path().to_str().unwrap();
     let began = Instant::now();
     let nowhere = ["--endpoints", "http://127.0.0.1:1", "--prefix", "p", "--list-timeout", "500ms", "publish", path];
     let output = run(&nowhere);
     assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("connection refused"), "{}", stderr(&output));
+    let first = stderr(&output).lines().next().unwrap().to_owned();
+    assert_eq!(first, "connecting: cannot reach etcd at http://127.0.0.1:1: connection refused");
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     let output = run(&["--prefix", "p", "publish", "--canary", "", path]);
     assert_eq!(output.status.code(), Some(2));

@@ -1,9 +1,11 @@
 //! The program, running.
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, Command, Output, Stdio};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -22,6 +24,11 @@ pub(crate) fn run(arguments: &[&str]) -> Output {
     program(arguments).stdin(Stdio::null()).output().unwrap()
 }
 
+/// Runs it with these as stdin and stdout.
+pub(crate) fn run_on(stdin: File, stdout: File, arguments: &[&str]) -> Output {
+    program(arguments).stdin(stdin).stdout(stdout).output().unwrap()
+}
+
 pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
@@ -32,16 +39,43 @@ pub(crate) struct Running {
     stdin: Option<ChildStdin>,
     lines: Receiver<String>,
     waiting: Vec<Value>,
+    /// Holds stdout open.
+    _reader: JoinHandle<BufReader<ChildStdout>>,
 }
 
 impl Running {
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        let mut process = program(arguments).stderr(Stdio::null()).spawn().unwrap();
-        let stdout = BufReader::new(process.stdout.take().unwrap());
+        Self::spawned(program(arguments).stderr(Stdio::null()).spawn().unwrap(), "")
+    }
+
+    /// With a stderr that nobody reads any more.
+    pub(crate) fn start_unheard(arguments: &[&str]) -> Self {
+        let mut process = program(arguments).spawn().unwrap();
+        drop(process.stderr.take());
+        Self::spawned(process, "")
+    }
+
+    /// With a stdout that nobody reads beyond the first line of this type, and nobody closes.
+    pub(crate) fn start_read_until(arguments: &[&str], of_type: &str) -> Self {
+        let process = program(arguments).stderr(Stdio::null()).spawn().unwrap();
+        Self::spawned(process, &format!("\"type\":\"{of_type}\""))
+    }
+
+    fn spawned(mut process: Child, last: &str) -> Self {
+        let mut stdout = BufReader::new(process.stdout.take().unwrap());
         let (sender, lines) = channel();
-        std::thread::spawn(move || stdout.lines().try_for_each(|line| sender.send(line.unwrap())));
+        let last = last.to_owned();
+        let reader = std::thread::spawn(move || {
+            for line in stdout.by_ref().lines().map(Result::unwrap) {
+                let done = !last.is_empty() && line.contains(&last);
+                if sender.send(line).is_err() || done {
+                    break;
+                }
+            }
+            stdout
+        });
         let stdin = process.stdin.take();
-        Self { process, stdin, lines, waiting: Vec::new() }
+        Self { process, stdin, lines, waiting: Vec::new(), _reader: reader }
     }
 
     pub(crate) fn say(&mut self, line: &str) {
@@ -84,6 +118,18 @@ impl Running {
     pub(crate) fn signal(&self, signal: &str) {
         let status = Command::new("kill").args([&format!("-{signal}"), &self.process.id().to_string()]).status();
         assert!(status.unwrap().success());
+    }
+
+    /// The exit code.
+    pub(crate) fn code(mut self) -> Option<i32> {
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE {
+            if let Some(status) = self.process.try_wait().unwrap() {
+                return status.code();
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("it does not end");
     }
 
     /// All lines to the end, and the exit code.
