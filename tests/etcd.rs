@@ -21,6 +21,7 @@ mod members;
 mod network;
 mod publishing;
 mod quota;
+mod renewing;
 mod server;
 mod soak;
 mod three;

@@ -10,7 +10,7 @@ use super::*;
 
 /// How etcd knows who has logged in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Tokens {
+pub(super) enum Tokens {
     /// By itself. Good for a second.
     Simple,
     /// By a signature. Good for two seconds, and for the permissions of that moment only.
@@ -19,13 +19,13 @@ enum Tokens {
 
 /// An etcd with authentication on: `root`, and `app` which may read and write the prefix. Both have the password
 /// `secret`.
-struct Guarded {
+pub(super) struct Guarded {
     server: EtcdServer,
     _key: tempfile::TempDir,
 }
 
 impl Guarded {
-    fn start(version: Version, tokens: Tokens) -> Self {
+    pub(super) fn start(version: Version, tokens: Tokens) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let key = directory.path().join("key");
         std::fs::write(&key, "0123456789abcdef0123456789abcdef").unwrap();
@@ -63,7 +63,7 @@ impl Guarded {
         self.server.etcdctl_with(&arguments, input.into());
     }
 
-    fn backend(&self, user: &str) -> EtcdBackend {
+    pub(super) fn backend(&self, user: &str) -> EtcdBackend {
         EtcdBackend::new(EtcdConfig::new([self.server.endpoint()]).user(user, "secret")).unwrap()
     }
 

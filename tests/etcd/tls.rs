@@ -12,21 +12,21 @@ use super::*;
 use crate::support::certificates::{Authority, Pair, Quality};
 
 /// The files of a cluster: `ca.pem`, and what its authority signs.
-struct Files {
+pub(super) struct Files {
     directory: TempDir,
-    authority: Authority,
+    pub(super) authority: Authority,
 }
 
 /// Whom the server lets in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Clients {
+pub(super) enum Clients {
     Anybody,
     /// Who has a certificate of an authority in `clients.pem`.
     Signed,
 }
 
 impl Files {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let files = Self { directory: tempfile::tempdir().unwrap(), authority: Authority::new("first") };
         files.write("ca.pem", &files.authority.pem());
         files.write("clients.pem", &files.authority.pem());
@@ -37,15 +37,15 @@ impl Files {
         self.directory.path().join(name)
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub(super) fn write(&self, name: &str, text: &str) {
         std::fs::write(self.path(name), text).unwrap();
     }
 
-    fn issue(&self, name: &str, quality: Quality) -> Pair {
+    pub(super) fn issue(&self, name: &str, quality: Quality) -> Pair {
         self.authority.issue(self.directory.path(), name, quality)
     }
 
-    fn server(&self, version: Version, quality: Quality, clients: Clients, more: &[&str]) -> EtcdServer {
+    pub(super) fn server(&self, version: Version, quality: Quality, clients: Clients, more: &[&str]) -> EtcdServer {
         let pair = self.issue("server", quality);
         let mut flags =
             vec![format!("--cert-file={}", pair.certificate.display()), format!("--key-file={}", pair.key.display())];
@@ -60,7 +60,7 @@ impl Files {
     }
 
     /// With the authority's certificate.
-    fn config(&self, server: &EtcdServer) -> EtcdConfig {
+    pub(super) fn config(&self, server: &EtcdServer) -> EtcdConfig {
         EtcdConfig::new([server.endpoint()]).tls_ca(self.path("ca.pem"))
     }
 }

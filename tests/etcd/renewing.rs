@@ -1,0 +1,110 @@
+//! Three collaborators whose logins run out, or whose certificates are renewed, while they write.
+
+use std::collections::BTreeMap;
+
+use shared_store_actors::{Config, SharedStore, join};
+
+use super::auth::{Guarded, Tokens};
+use super::tls::{Clients, Files};
+use super::*;
+use crate::actors::{Shadow, node};
+use crate::support::certificates::{Authority, Quality};
+
+/// Three collaborators with five keys each, and an observer each.
+struct Three {
+    stores: Vec<(SharedStore<Node>, Shadow)>,
+    direct: EtcdBackend,
+}
+
+impl Three {
+    async fn start(lease_ttl: Duration, backend: impl Fn() -> EtcdBackend) -> Self {
+        let mut stores = Vec::new();
+        for _ in 0..3 {
+            let shadow = Shadow::default();
+            let config = Config::new(prefix()).backend(backend()).lease_ttl(lease_ttl);
+            stores.push((join::<Node>(config).observer(shadow.observer()).await.unwrap(), shadow));
+        }
+        Self { stores, direct: backend() }
+    }
+
+    /// Each puts its keys with this value; waits until etcd, every cache and every observer's map have them.
+    async fn all_write(&self, value: &str) {
+        let mut wanted = BTreeMap::new();
+        for (who, (store, _)) in self.stores.iter().enumerate() {
+            let keys: Vec<_> = (0..5).map(|n| node(&format!("{who}/{n}"), value)).collect();
+            wanted.extend(keys.iter().map(|node| (node.name.clone(), node.ip.clone())));
+            store.update_local_keys(keys).await.unwrap();
+        }
+        let mut last = String::new();
+        let equal = async {
+            while let Err(difference) = self.compare(&wanted).await {
+                last = difference;
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        assert!(tokio::time::timeout(PATIENCE, equal).await.is_ok(), "never equal: {last}");
+    }
+
+    async fn compare(&self, wanted: &BTreeMap<String, String>) -> Result<(), String> {
+        let listed = self.direct.list(ListRequest::new(prefix().range())).await.map_err(|error| error.to_string())?;
+        let listed = listed.kvs.iter().map(|kv| (prefix().strip(&kv.path).unwrap().to_string(), ip(&kv.value)));
+        let mut all = vec![("etcd".to_owned(), listed.collect::<BTreeMap<_, _>>())];
+        for (who, (store, shadow)) in self.stores.iter().enumerate() {
+            let cache = store.reader().snapshot().entries;
+            let cache = cache.iter().map(|(name, node)| (name.to_string(), node.ip.clone())).collect();
+            all.extend([(format!("cache of {who}"), cache), (format!("observer of {who}"), shadow.map())]);
+        }
+        all.iter().try_for_each(|(what, map)| if map == wanted { Ok(()) } else { Err(format!("{what}: {map:?}")) })
+    }
+
+    /// Nobody was told a deletion before, and all keys go now.
+    async fn end(self) {
+        for (_, shadow) in &self.stores {
+            assert!(!shadow.log().iter().any(|line| line.starts_with('-')), "{:?}", shadow.log());
+        }
+        for (store, _) in &self.stores {
+            store.close().await.unwrap();
+        }
+    }
+}
+
+/// Logins are good for two seconds, leases for three: each keep-alive but the first has an old one.
+async fn logins_that_run_out_are_renewed(version: Version) {
+    let guarded = Guarded::start(version, Tokens::Signed);
+    let three = Three::start(Duration::from_secs(3), || guarded.backend("app")).await;
+    for value in ["1", "2", "3"] {
+        three.all_write(value).await;
+        // What has to run out meanwhile is time.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+    }
+    three.all_write("4").await;
+    three.end().await;
+}
+
+async fn certificates_are_renewed_with_their_authority(version: Version) {
+    let mut files = Files::new();
+    let mut server = files.server(version, Quality::Good, Clients::Signed, &[]);
+    let client = files.issue("client", Quality::Good);
+    let config = files.config(&server).tls_identity(&client.certificate, &client.key);
+    let three = Three::start(Duration::from_secs(60), || EtcdBackend::new(config.clone()).unwrap()).await;
+    three.all_write("1").await;
+    files.authority = Authority::new("second");
+    files.write("clients.pem", &files.authority.pem());
+    files.issue("server", Quality::Good);
+    server.restart();
+    for (store, _) in &three.stores {
+        let mut state = store.reader().state();
+        while !state.cause().is_some_and(|cause| cause.contains("no authority we know")) {
+            state = tokio::time::timeout(PATIENCE, store.reader().state_changed(&state)).await.unwrap();
+        }
+    }
+    files.write("ca.pem", &files.authority.pem());
+    files.issue("client", Quality::Good);
+    three.all_write("2").await;
+    three.end().await;
+}
+
+on_both! {
+    logins_that_run_out_are_renewed
+    certificates_are_renewed_with_their_authority
+}
