@@ -70,7 +70,9 @@ impl Three {
     async fn build(etcd: Cluster, config: Config) -> Self {
         // It leaves a member that stands still sooner than any collaborator does.
         let quick = Duration::from_millis(200);
-        let direct = EtcdConfig::new(etcd.members.iter().map(EtcdServer::endpoint)).keep_alive(quick, quick);
+        let direct = EtcdConfig::new(etcd.members.iter().map(EtcdServer::endpoint))
+            .keep_alive(quick, quick)
+            .connect_timeout(Duration::from_millis(500));
         let direct = EtcdBackend::new(direct).unwrap();
         let mut each = Vec::new();
         for who in 0..3 {

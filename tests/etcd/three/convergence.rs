@@ -102,7 +102,7 @@ impl Three {
 
     async fn compare(&self) -> Result<(), String> {
         // A member without a leader holds a question for long.
-        let truth = tokio::time::timeout(Duration::from_secs(1), self.truth()).await;
+        let truth = tokio::time::timeout(Duration::from_secs(5), self.truth()).await;
         let truth = truth.map_err(|_| "etcd does not answer")?.map_err(|error| error.to_string())?;
         differ("etcd", &truth, &self.wanted)?;
         for (who, Collaborator { store, shadow, .. }) in self.each.iter().enumerate() {
