@@ -324,7 +324,7 @@ fn sleeping() {
     }
     let grown = resident().saturating_sub(before);
     times.sort_by(f64::total_cmp);
-    let lag = store.status(&shared_store::sync::SyncStats::default());
+    let lag = store.status(&shared_store::own::OwnStats::default());
     let pending = lag.observers.iter().find(|(id, _)| *id == asleep).map_or(0, |(_, lag)| lag.pending);
     let caught_up = lag.observers.iter().find(|(id, _)| *id == awake).is_some_and(|(_, lag)| lag.pending == 0);
     println!(

@@ -50,7 +50,7 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
 
     /// Applies all writes in one transaction if every expectation holds, else none of them.
     ///
-    /// At most [`max_writes`](Self::max_writes) writes, no path twice.
+    /// At most [`max_writes`](Self::max_writes) writes by the [`cost`](Expect::cost) of what they expect, no path twice.
     ///
     /// # Errors
     /// [`BackendError::LeaseNotFound`] if a put names a lease that is gone (nothing was applied),
@@ -184,6 +184,22 @@ pub enum Expect {
     Absent,
     /// That the key was last written at this revision; 0 for one that does not exist.
     Revision(Revision),
+    /// That the key was last written at this revision and is under this lease. In another history a key of another owner
+    /// can have the same revision, but not the lease. etcd counts this as two of the operations of a transaction.
+    Is {
+        /// The revision that wrote the key.
+        revision: Revision,
+        /// Its lease.
+        lease: LeaseId,
+    },
+}
+
+impl Expect {
+    /// How many of a transaction's operations the comparison takes.
+    #[must_use]
+    pub fn cost(self) -> usize {
+        if matches!(self, Self::Is { .. }) { 2 } else { 1 }
+    }
 }
 
 /// What a write does.

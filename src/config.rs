@@ -64,6 +64,10 @@ pub struct Config {
     pub state_dir: Option<PathBuf>,
     /// How often the snapshot is written if the cache has changed; it is also written when leaving. Default 30 s.
     pub state_interval: Duration,
+    /// Who owns the keys that are written: a name that this process has after a restart too and no other live process
+    /// has, like a node's name. After a crash the keys of one's own past are then taken over at once, with any
+    /// [`ConflictPolicy`], instead of when their old lease expires. Default: none, and the past is a stranger's.
+    pub owner: Option<String>,
     /// Seed of everything random (jitter). Default: from the system.
     pub seed: u64,
 }
@@ -168,6 +172,7 @@ impl Config {
             audit_interval: Duration::from_secs(60 * 60),
             state_dir: None,
             state_interval: Duration::from_secs(30),
+            owner: None,
             seed: fastrand::u64(..),
         }
     }
@@ -190,6 +195,13 @@ impl Config {
     #[must_use]
     pub fn state_dir(mut self, directory: impl Into<PathBuf>) -> Self {
         self.state_dir = Some(directory.into());
+        self
+    }
+
+    /// Sets [`owner`](Self#structfield.owner).
+    #[must_use]
+    pub fn owner(mut self, owner: impl Into<String>) -> Self {
+        self.owner = Some(owner.into());
         self
     }
 

@@ -4,6 +4,7 @@ pub mod audit;
 pub mod backend;
 mod backoff;
 mod change;
+mod clock;
 mod config;
 mod filter;
 pub mod gate;
@@ -12,14 +13,12 @@ mod index;
 mod key;
 mod kv;
 mod outbox;
+pub mod own;
 mod prefix;
 pub mod publisher;
 mod reader;
-#[cfg(test)]
-mod simulation;
 mod status;
 pub mod store;
-pub mod sync;
 pub mod warm;
 pub mod watch;
 

@@ -16,18 +16,18 @@ use bytes::Bytes;
 use crate::config::Config;
 use crate::hash::value_hash;
 use crate::key::KeyName;
-use crate::kv::Event;
+use crate::kv::{Event, Revision};
 use crate::prefix::Prefix;
 use crate::status::State;
 use crate::store::Refused;
-use crate::sync::{Answer, Command, NamesPart, Observation, Request, RequestId, Seen, Sync, Ticket};
+use crate::own::{Answer, Command, NamesPart, Observation, OwnKeys, Request, Seen, Ticket};
 use crate::watch::{Delivery, Page, PageKeys};
 
 use self::canary::Canary;
 use self::on_the_way::{Mark, OnTheWay};
 pub use self::types::{CanaryState, PublishEvent, PublishRequestId, PublisherStatus};
 
-/// Owns keys and knows nothing of others: Cilium's `SyncStore`. A pure machine around a [`Sync`], fed by a
+/// Owns keys and knows nothing of others: Cilium's `SyncStore`. A pure machine around [`OwnKeys`], fed by a
 /// [`Watch::from_now`](crate::watch::Watch::from_now) of its prefix.
 ///
 /// # Invariants
@@ -39,7 +39,7 @@ pub use self::types::{CanaryState, PublishEvent, PublishRequestId, PublisherStat
 #[derive(Debug)]
 pub struct Publisher {
     prefix: Prefix,
-    keys: Sync,
+    keys: OwnKeys,
     canary: Option<Canary>,
     state: State,
     /// The watch has said where it begins.
@@ -54,11 +54,16 @@ pub struct Publisher {
     events: VecDeque<PublishEvent>,
 }
 
+/// The cause of [`State::Closed`] after Close and Release.
+pub const LEFT: &str = "left";
+
 /// What leaving still waits for.
 #[derive(Debug, Default)]
 struct Closing {
     keys: bool,
     canary: bool,
+    /// How the keys leave, once the canary has left.
+    leave_keys: Option<Command>,
     left: Vec<(KeyName, Arc<str>)>,
 }
 
@@ -69,7 +74,7 @@ impl Publisher {
     pub fn new(config: &Config, max_writes: usize, canaries: Option<Prefix>) -> Self {
         Self {
             prefix: config.prefix.clone(),
-            keys: Sync::new(config, max_writes),
+            keys: OwnKeys::new(config, max_writes),
             canary: canaries.map(|canaries| Canary::new(config, canaries)),
             state: State::Connecting { cause: None },
             begun: false,
@@ -95,7 +100,7 @@ impl Publisher {
     }
 
     /// Gives up a key and deletes it; `ticket` comes back in
-    /// [`SyncEvent::Done`](crate::sync::SyncEvent::Done).
+    /// [`OwnEvent::Done`](crate::own::OwnEvent::Done).
     pub fn delete(&mut self, now: Instant, name: KeyName, ticket: Ticket) {
         self.left_to_others.remove(&name);
         self.on_the_way.end(&name);
@@ -143,13 +148,22 @@ impl Publisher {
         if self.closing.is_some() {
             return;
         }
-        self.closing = Some(Closing { canary: self.canary.is_none(), ..Closing::default() });
-        let ticket = Ticket(u64::MAX);
-        if let Some(canary) = &mut self.canary {
-            canary.sync.command(now, command(ticket));
+        let command = command(Ticket(u64::MAX));
+        let keys = Some(command.clone());
+        self.closing = Some(Closing { canary: self.canary.is_none(), leave_keys: keys, ..Closing::default() });
+        match &mut self.canary {
+            // It must not say that the keys are there when they are not.
+            Some(canary) => canary.own.command(now, command),
+            None => self.leave_keys(now),
         }
-        self.keys.command(now, command(ticket));
         self.digest(now);
+    }
+
+    /// The canary has left: the keys may go.
+    fn leave_keys(&mut self, now: Instant) {
+        if let Some(command) = self.closing.as_mut().and_then(|closing| closing.leave_keys.take()) {
+            self.keys.command(now, command);
+        }
     }
 
     // What the kvstore says.
@@ -160,11 +174,12 @@ impl Publisher {
     /// [`Refused`] if it is not of a watch from now.
     pub fn deliver(&mut self, now: Instant, delivery: Delivery) -> Result<(), Refused> {
         match delivery {
-            Delivery::Began { same_history, .. } => {
+            Delivery::Began { same_history, revision } => {
                 self.begun = true;
                 if !same_history {
                     self.forget(now);
                 }
+                self.keys.reached(revision);
             }
             Delivery::Page(page) => self.page(now, &page)?,
             Delivery::Events(events) => {
@@ -173,25 +188,29 @@ impl Publisher {
                         self.keys.observe(now, observation);
                     }
                 }
+                self.keys.reached(events.last().map_or(Revision::ZERO, Event::revision));
             }
             Delivery::Live => {
                 self.state = State::Synced;
-                self.keys.backend_up(now);
+                self.keys.backend_up();
                 if let Some(canary) = &mut self.canary {
-                    canary.sync.backend_up(now);
+                    canary.own.backend_up();
                 }
             }
             Delivery::Broken(error) => self.state.out_of_date(now, error.to_string().into()),
-            Delivery::Progress(_) => {}
+            Delivery::Progress(revision) => self.keys.reached(revision),
             Delivery::Audited(_) => return Err(Refused::Inconsistent),
         }
         self.digest(now);
         Ok(())
     }
 
-    /// What an event says of an own key.
+    /// What an event says of an own key, or of one under a lease of ours.
     fn observation(&self, event: &Event) -> Option<Observation> {
-        let name = self.keys.name(self.prefix.strip_str(event.path())?)?.clone();
+        let name = self.prefix.strip_str(event.path())?;
+        let ours = matches!(event, Event::Put(kv) if self.keys.is_ours(kv.lease));
+        let known = self.keys.name(name).cloned();
+        let name = known.or_else(|| KeyName::new(name).ok().filter(|_| ours))?;
         let state = match event {
             Event::Put(kv) => {
                 Some(Seen { hash: value_hash(&kv.value), mod_revision: kv.mod_revision, lease: kv.lease })
@@ -210,8 +229,19 @@ impl Publisher {
             kvs.iter().filter_map(|kv| Some((self.prefix.strip_str(&kv.path)?, kv.mod_revision))).collect();
         let part = NamesPart { revision: page.revision, after: self.listed.as_deref(), keys: &keys, last: page.last };
         self.keys.listed(now, part);
-        if let Some((name, _)) = keys.last() {
-            self.listed = Some((*name).into());
+        let last = keys.last().map(|(name, _)| (*name).into());
+        self.listed = last.or(self.listed.take());
+        for kv in kvs {
+            let ours = self.keys.is_ours(kv.lease);
+            let name = self.prefix.strip(&kv.path).filter(|name| ours && !self.keys.contains(name.as_str()));
+            // A name that is not known is deleted, whatever its value.
+            let state = Some(Seen { hash: 0, mod_revision: kv.mod_revision, lease: kv.lease });
+            if let Some(name) = name {
+                self.keys.observe(now, Observation { name, revision: page.revision, state });
+            }
+        }
+        if page.last {
+            self.keys.reached(page.revision);
         }
         Ok(())
     }
@@ -223,10 +253,10 @@ impl Publisher {
         // All leases that have ended are noticed before anything is written under any of them.
         self.keys.time_passes(now);
         if let Some(canary) = &mut self.canary {
-            canary.sync.time_passes(now);
+            canary.own.time_passes(now);
         }
         self.digest(now);
-        let canary = self.canary.as_mut().and_then(|canary| canary.sync.poll_request(now));
+        let canary = self.canary.as_mut().and_then(|canary| canary.own.poll_request(now));
         let request = match canary {
             Some((id, request)) => Some((PublishRequestId::Canary(id), request)),
             None if self.may_write() => {
@@ -238,16 +268,29 @@ impl Publisher {
         request
     }
 
+    /// What was under way has no answer: the shell has lost it.
+    pub fn requests_lost(&mut self, now: Instant) {
+        self.keys.requests_lost(now);
+        if let Some(canary) = &mut self.canary {
+            canary.own.requests_lost(now);
+        }
+        self.digest(now);
+    }
+
+    /// The watch has ended, and another one begins.
+    pub fn watch_ended(&mut self, now: Instant) {
+        self.state.out_of_date(now, "the watcher ended".into());
+    }
+
     fn may_write(&self) -> bool {
         self.begun || self.closing.is_some()
     }
 
     /// Takes what the backend answered to a request.
     pub fn answer(&mut self, now: Instant, id: PublishRequestId, answer: Answer) {
-        let sync = |sync: &mut Sync, id: RequestId| sync.answer(now, id, answer);
         match (id, &mut self.canary) {
-            (PublishRequestId::Keys(id), _) => sync(&mut self.keys, id),
-            (PublishRequestId::Canary(id), Some(canary)) => sync(&mut canary.sync, id),
+            (PublishRequestId::Keys(id), _) => self.keys.answer(now, id, answer),
+            (PublishRequestId::Canary(id), Some(canary)) => canary.own.answer(now, id, answer),
             (PublishRequestId::Canary(_), None) => debug_assert!(false, "there is no canary"),
         }
         self.digest(now);
@@ -257,7 +300,7 @@ impl Publisher {
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         let keys = if self.may_write() { self.keys.deadline() } else { None };
-        keys.into_iter().chain(self.canary.as_ref().and_then(|canary| canary.sync.deadline())).min()
+        keys.into_iter().chain(self.canary.as_ref().and_then(|canary| canary.own.deadline())).min()
     }
 
     /// What has happened, in order.

@@ -32,7 +32,7 @@ use crate::prefix::Prefix;
 use crate::reader::Reader;
 use crate::status::State;
 use crate::store::{ObserverId, Refused, Store};
-use crate::sync::{SyncStats, Ticket};
+use crate::own::{OwnStats, Ticket};
 use crate::watch::{Action, Delivery, Outcome, Page, Watch};
 
 /// No more names than this are in play.
@@ -350,7 +350,7 @@ impl Simulation {
         assert_eq!(shown, visible, "cache");
         assert_eq!(snapshot.revision, self.model.revision, "revision of the cache");
         assert_eq!(self.reader.revision(), self.model.revision, "revision");
-        let status = self.store.status(&SyncStats::default());
+        let status = self.store.status(&OwnStats::default());
         assert_eq!(status.undecodable, self.model.quarantine().count(), "undecodable values");
         for (id, lag) in status.observers {
             self.observers[&id].is_bounded(&lag, NAMES);

@@ -101,8 +101,13 @@ pub struct Status {
     pub own: usize,
     /// How many own keys are not in the kvstore as they should be, yet.
     pub pending_writes: usize,
-    /// Own keys the kvstore refuses for good, and why.
+    /// Why the last request for own keys failed, while keys are pending.
+    pub pending_cause: Option<Arc<str>>,
+    /// Own keys the kvstore refuses, and why.
     pub set_aside: Vec<(KeyName, Arc<str>)>,
+    /// Keys that are shown although the kvstore does not have them: their deletions are held back, for
+    /// [`Config::delete_delay`](crate::Config::delete_delay) or by the [`DeletionGuard`](crate::DeletionGuard).
+    pub held_back: usize,
     /// Keys whose values are not of this store's type.
     pub undecodable: usize,
     /// How often the kvstore was listed, and what for.
@@ -126,9 +131,6 @@ pub struct Relists {
     pub lists: u64,
     /// Those of another history: the kvstore went back, or another cluster answers.
     pub other_histories: u64,
-    /// Answers that would have removed many keys and were asked for again
-    /// ([`DeletionGuard`](crate::DeletionGuard)).
-    pub doubts: u64,
 }
 
 /// What comparing the cache with the kvstore has found since the store was joined.

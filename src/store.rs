@@ -7,18 +7,17 @@ pub(crate) mod cache;
 mod gone;
 mod guard;
 mod incoming;
-mod local;
 mod observers;
 mod owner;
 mod staging;
-#[cfg(test)]
+#[cfg(any())]
 mod tests;
 mod warm;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -33,22 +32,21 @@ use crate::outbox::{Mode, change};
 use crate::prefix::Prefix;
 use crate::reader::Reader;
 use crate::status::{Relists, State, Status};
-use crate::sync::{Command, Observation, Seen, SyncStats};
-use crate::watch::{Delivery, Page, PageKeys};
+use crate::own::{OwnEvent, OwnKeys, Seen};
+use crate::watch::{Delivery, Page, PageKeys, Resume};
 
 use self::audits::Audits;
 pub use self::audits::{AuditReport, Difference, DifferenceKind};
 use self::cache::{Cache, Entry, Shared};
 use self::gone::Gone;
 use self::guard::Guard;
-use self::local::LocalNames;
 pub use self::observers::ObserverId;
 use self::observers::Observers;
 use self::staging::Staging;
 
 /// The heart of a shared store. A pure machine: it takes the [`Delivery`]s of a [`Watch`](crate::watch::Watch) and the
-/// commands of its owner, keeps the cache, and gives out what observers are to be told and what a
-/// [`Sync`](crate::sync::Sync) is to do.
+/// commands of its owner, keeps the cache and the own keys, and gives out what observers are to be told and which requests
+/// the kvstore is to be sent.
 ///
 /// # Invariants
 /// 1. When all deliveries are in, the cache equals the kvstore, except for own keys that somebody deleted (they are
@@ -57,10 +55,9 @@ use self::staging::Staging;
 /// 3. A list is taken in as a whole or not at all, and tells its true difference.
 /// 4. A value is decoded at most once, outside the lock, and not at all if its bytes are those already decoded.
 /// 5. A value that cannot be decoded stops nothing: it is in quarantine until it heals or goes.
-/// 6. Every change of a name that is ours is observed to `Sync`, and every absence after a list. So is every change of a
-///    name given up that a late put may still create.
-/// 7. What would remove many keys at once is asked for twice before anybody hears of it
-///    ([`DeletionGuard`](crate::DeletionGuard)).
+/// 6. [`OwnKeys`] sees every change of its names before the cache shows it, and the state of each after a list.
+/// 7. Mass deletions, and all deletions of another history, are held back ([`DeletionGuard`](crate::DeletionGuard)).
+/// 8. A key is [`Origin::Local`](crate::Origin::Local) if its lease was granted by this owner.
 #[derive(Debug)]
 pub struct Store<K: Key> {
     prefix: Prefix,
@@ -82,14 +79,11 @@ pub struct Store<K: Key> {
     relists: Relists,
     /// Fingerprint and revision of each value that cannot be decoded, and the value.
     quarantine: HashMap<KeyName, Quarantined>,
-    local: LocalNames,
-    /// Names given up that a put whose answer was lost may still create.
-    haunted: HashSet<KeyName>,
+    own: OwnKeys,
     gone: Gone,
     observers: Observers<K>,
-    sync_inputs: VecDeque<SyncInput>,
-    /// How many keys each lease holds.
-    owners: HashMap<LeaseId, usize>,
+    /// What has happened to own keys.
+    events: VecDeque<OwnEvent>,
     /// How often code of the user panicked.
     panics: AtomicU64,
 }
@@ -120,37 +114,12 @@ impl Quarantined {
     }
 }
 
-/// What [`Sync`](crate::sync::Sync) is to be told.
-#[derive(Debug)]
-pub enum SyncInput {
-    /// To [`Sync::command`](crate::sync::Sync::command).
-    Command(Command),
-    /// To [`Sync::observe`](crate::sync::Sync::observe).
-    Observed(Observation),
-    /// To [`Sync::backend_up`](crate::sync::Sync::backend_up).
-    BackendUp,
-    /// To [`Sync::forget`](crate::sync::Sync::forget).
-    Forget,
-    /// To [`Sync::owners`](crate::sync::Sync::owners).
-    Owners(usize),
-}
-
 /// A delivery was not taken in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// The cache does not fit what the kvstore says: [`Watch::relist`](crate::watch::Watch::relist) mends it.
     #[error("cache does not fit the kvstore")]
     Inconsistent,
-    /// It would remove too many keys to be believed at once: [`Watch::doubt`](crate::watch::Watch::doubt).
-    #[error("{removed} of {entries} keys would go")]
-    Doubtful {
-        /// How many keys would be removed.
-        removed: usize,
-        /// How many there are.
-        entries: usize,
-        /// How long to wait before asking again.
-        wait: Duration,
-    },
 }
 
 impl<K: Key> Store<K> {
@@ -172,12 +141,10 @@ impl<K: Key> Store<K> {
             audits: Audits::default(),
             relists: Relists::default(),
             quarantine: HashMap::new(),
-            local: LocalNames::default(),
-            haunted: HashSet::new(),
+            own: OwnKeys::new(config, config.backend.max_writes()),
             gone: Gone::new(config.delete_delay),
             observers: Observers::default(),
-            sync_inputs: VecDeque::new(),
-            owners: HashMap::new(),
+            events: VecDeque::new(),
             panics: AtomicU64::new(0),
         }
     }
@@ -208,22 +175,35 @@ impl<K: Key> Store<K> {
         }
         match delivery {
             Delivery::Page(page) => self.page(now, page)?,
-            Delivery::Events(events) => self.events(now, &events)?,
+            Delivery::Events(events) => self.events(now, &events),
             Delivery::Progress(revision) => {
-                let changes = self.apply(now, Vec::new(), revision);
+                let changes = self.apply(now, Vec::new(), revision, None);
                 self.observers.push(now, changes);
             }
-            Delivery::Audited(part) => self.audited(&part)?,
+            Delivery::Audited(part) => self.audited(now, &part)?,
             // Of a watch that lists no values, which a cache cannot do without.
             Delivery::Began { .. } => return Err(Refused::Inconsistent),
             Delivery::Live => {
                 self.state = State::Synced;
-                self.sync_inputs.push_back(SyncInput::BackendUp);
+                self.own.backend_up();
             }
             Delivery::Broken(error) => self.out_of_date(now, error.to_string().into()),
         }
         self.announce(0);
         Ok(())
+    }
+
+    /// The watch has ended, and another one begins.
+    pub fn watch_ended(&mut self, now: Instant) {
+        self.staging = None;
+        self.out_of_date(now, "the watcher ended".into());
+    }
+
+    /// How a new watch goes on where the cache is; `None` to begin with a list.
+    #[must_use]
+    pub fn resume(&self) -> Option<Resume> {
+        let (cluster, revision) = (self.cluster, self.revision);
+        (self.shows == Shows::List).then_some(Resume { cluster, revision, since: Some(revision) })
     }
 
     /// What is shown may be old from now on.
@@ -269,7 +249,8 @@ impl<K: Key> Store<K> {
         if !staging.is_complete() {
             return Err(Refused::Inconsistent);
         }
-        self.commit(now, staging)
+        self.commit(now, staging);
+        Ok(())
     }
 
     /// The name of a key we have a value of, and what that is.
@@ -288,10 +269,10 @@ impl<K: Key> Store<K> {
 
     // Time.
 
-    /// When [`timeout`](Self::timeout) has something to do.
+    /// When [`timeout`](Self::timeout) or [`poll_request`](Self::poll_request) has something to do.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        self.gone.deadline()
+        self.gone.deadline().into_iter().chain(self.own.deadline()).min()
     }
 
     /// Announces the deletions whose delay has passed.
@@ -353,16 +334,19 @@ impl<K: Key> Store<K> {
 
     // The end, and the state until then.
 
-    /// How the store is, given how its writes are.
+    /// How the store is.
     #[must_use]
-    pub fn status(&self, sync: &SyncStats) -> Status {
+    pub fn status(&self) -> Status {
+        let own = self.own.stats();
         Status {
             state: self.state.clone(),
             revision: self.revision,
             entries: self.shared.read().len(),
-            own: self.local.owned(),
-            pending_writes: sync.pending,
-            set_aside: sync.set_aside.clone(),
+            own: self.own.owned(),
+            pending_writes: own.pending,
+            pending_cause: own.pending_cause,
+            set_aside: own.set_aside,
+            held_back: self.gone.held(),
             undecodable: self.quarantine.len(),
             relists: self.relists,
             audits: self.audits.stats(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::MailboxError;
-use shared_store::sync::WriteError;
+use shared_store::own::WriteError;
 use shared_store::{ConfigError, KeyError, KeyName};
 
 /// A store did not do what it was asked.
@@ -60,11 +60,29 @@ pub enum JoinError {
 
 /// A store has left, but not all that was promised was done.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{} keys are not as they should be in the kvstore, first {:?}: {}", .left.len(), .left.first().map_or("", |(name, _)| name.as_str()), .left.first().map_or("", |(_, cause)| cause))]
+#[error("{}", self.text())]
 pub struct CloseError {
     /// The keys that could not be deleted (Close) or written (Release), and why. Keys that were not deleted go with
     /// their lease.
     pub left: Vec<(KeyName, Arc<str>)>,
+    /// Why the store ended before it could leave, if it did. Its own keys stay until their lease expires.
+    pub ended: Option<Arc<str>>,
+}
+
+impl CloseError {
+    pub(crate) fn ended(cause: impl Into<Arc<str>>) -> Self {
+        Self { left: Vec::new(), ended: Some(cause.into()) }
+    }
+
+    fn text(&self) -> String {
+        match (&self.ended, self.left.first()) {
+            (Some(cause), _) => format!("store ended before it could leave: {cause}"),
+            (None, Some((name, cause))) => {
+                format!("{} keys could not be deleted or written, first {name}: {cause}", self.left.len())
+            }
+            (None, None) => "keys could not be deleted or written".to_owned(),
+        }
+    }
 }
 
 /// The cache could not be compared with the kvstore.

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use actix::prelude::*;
+use tokio::sync::oneshot;
 use shared_store::gate::{Gate, GateId};
 use shared_store::store::Refused;
 use shared_store::watch::Watch;
@@ -12,9 +13,9 @@ use shared_store::{Awaited, Backend, Config, GateStatus};
 
 use crate::error::{JoinError, StoreError};
 use crate::owner::Owner;
-use crate::place::Place;
 use crate::store::Abandon;
 use crate::sync::now;
+use crate::thread::StoreThread;
 use crate::watcher::{Deliver, Stop, WatcherActor};
 
 /// Waits for the canaries of one cluster, and starts each store when its canary is seen: a prefix without one is still
@@ -52,15 +53,15 @@ impl CanaryGate {
         Self::start_at(config, None)
     }
 
-    /// As [`start`](Self::start), with the watch on an arbiter of the caller's.
+    /// As [`start`](Self::start), with the watch on a given thread.
     ///
     /// # Errors
     /// [`JoinError::Config`].
-    pub fn start_on(config: &Config, arbiter: ArbiterHandle) -> Result<Self, JoinError> {
-        Self::start_at(config, Some(arbiter))
+    pub fn start_on(config: &Config, thread: StoreThread) -> Result<Self, JoinError> {
+        Self::start_at(config, Some(thread))
     }
 
-    fn start_at(config: &Config, arbiter: Option<ArbiterHandle>) -> Result<Self, JoinError> {
+    fn start_at(config: &Config, thread: Option<StoreThread>) -> Result<Self, JoinError> {
         config.check()?;
         let watch = Watch::new(config.prefix.range(), config.watch_timeout, config.seed);
         let actor = GateActor {
@@ -68,7 +69,7 @@ impl CanaryGate {
             stores: HashMap::new(),
             start: Some((Arc::clone(&config.backend), watch)),
             watcher: None,
-            place: Place::new(arbiter)?,
+            thread: StoreThread::or_new(thread)?,
             timer: None,
         };
         Ok(Self { owner: Arc::new(Owner(actor.start())) })
@@ -117,7 +118,7 @@ struct GateActor {
     start: Option<(Arc<dyn Backend>, Watch)>,
     watcher: Option<Addr<WatcherActor>>,
     /// The thread of the watch, if it is the gate's own: it ends with this actor.
-    place: Place,
+    thread: StoreThread,
     timer: Option<SpawnHandle>,
 }
 
@@ -156,8 +157,11 @@ impl Actor for GateActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         if let Some((backend, watch)) = self.start.take() {
+            let (alive, ended) = oneshot::channel::<()>();
+            // Without the watch nothing would ever start: the gate says that it is closed.
+            ctx.spawn(ended.into_actor(self).map(|_, _, ctx| ctx.stop()));
             let gate = ctx.address().recipient().downgrade();
-            self.watcher = Some(self.place.start(move || WatcherActor::new(backend, watch, gate)));
+            self.watcher = Some(self.thread.start(move || WatcherActor::new(backend, watch, gate, alive)));
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Addr;
-use shared_store::{AuditReport, Backend, Key, KeyName, ObserverId, Prefix, Reader, Revision, Status};
+use shared_store::{AuditReport, Backend, Key, KeyName, ObserverId, Prefix, Reader, Revision, State, Status};
 
 use crate::error::{AuditError, CloseError, StoreError};
 use crate::messages::{
@@ -12,33 +12,34 @@ use crate::messages::{
     UpdateKeySync, UpdateLocalKey, UpdateLocalKeySync, UpdateLocalKeys,
 };
 use crate::observer::Observer;
-use crate::store::StoreActor;
+use crate::owner::Owner;
+use crate::store::{CLOSED, RELEASED, StoreActor};
 
 /// A joined store: its address and a reader, with a method for every message. Cheap to clone, usable from any thread.
 ///
-/// Leave with [`close`](Self::close) or [`release`](Self::release). If all handles and addresses are dropped the store
-/// stops as if the process had died: the own keys go with their lease.
+/// Leave with [`close`](Self::close) or [`release`](Self::release). When the last handle is dropped, the store stops as if
+/// the process had died: the own keys stay until their lease expires.
 #[derive(Debug)]
 pub struct SharedStore<K: Key> {
-    addr: Addr<StoreActor<K>>,
+    owner: Arc<Owner<StoreActor<K>>>,
     reader: Reader<K>,
 }
 
 impl<K: Key> Clone for SharedStore<K> {
     fn clone(&self) -> Self {
-        Self { addr: self.addr.clone(), reader: self.reader.clone() }
+        Self { owner: Arc::clone(&self.owner), reader: self.reader.clone() }
     }
 }
 
 impl<K: Key> SharedStore<K> {
-    pub(crate) fn new(addr: Addr<StoreActor<K>>, reader: Reader<K>) -> Self {
-        Self { addr, reader }
+    pub(crate) fn new(owner: Owner<StoreActor<K>>, reader: Reader<K>) -> Self {
+        Self { owner: Arc::new(owner), reader }
     }
 
-    /// The actor, for those who send the messages themselves.
+    /// The actor, to send messages to it directly. An address does not keep the store running.
     #[must_use]
     pub fn addr(&self) -> &Addr<StoreActor<K>> {
-        &self.addr
+        &self.owner.0
     }
 
     /// Reads the cache from any thread, without a message.
@@ -52,7 +53,7 @@ impl<K: Key> SharedStore<K> {
     /// # Errors
     /// [`StoreError::Key`] if it has no name or no encoding, [`StoreError::Closed`].
     pub async fn update_local_key(&self, key: K) -> Result<(), StoreError> {
-        self.addr.send(UpdateLocalKey(key)).await?
+        self.addr().send(UpdateLocalKey(key)).await?
     }
 
     /// Owns `key`, and answers with its revision when it is in the kvstore: see [`UpdateLocalKeySync`].
@@ -60,7 +61,7 @@ impl<K: Key> SharedStore<K> {
     /// # Errors
     /// [`StoreError`]; the key is not owned.
     pub async fn update_local_key_sync(&self, key: K) -> Result<Revision, StoreError> {
-        self.addr.send(UpdateLocalKeySync(key)).await?
+        self.addr().send(UpdateLocalKeySync(key)).await?
     }
 
     /// Writes `key` once without owning it: see [`UpdateKeySync`].
@@ -68,7 +69,7 @@ impl<K: Key> SharedStore<K> {
     /// # Errors
     /// [`StoreError`].
     pub async fn update_key_sync(&self, key: K) -> Result<Revision, StoreError> {
-        self.addr.send(UpdateKeySync(key)).await?
+        self.addr().send(UpdateKeySync(key)).await?
     }
 
     /// Gives up the key and answers when it is gone: see [`DeleteLocalKey`].
@@ -76,7 +77,7 @@ impl<K: Key> SharedStore<K> {
     /// # Errors
     /// [`StoreError`].
     pub async fn delete_local_key(&self, name: KeyName) -> Result<Revision, StoreError> {
-        self.addr.send(DeleteLocalKey(name)).await?
+        self.addr().send(DeleteLocalKey(name)).await?
     }
 
     /// Owns many keys: see [`UpdateLocalKeys`].
@@ -84,7 +85,7 @@ impl<K: Key> SharedStore<K> {
     /// # Errors
     /// [`StoreError::Key`] if one has no name or no encoding, and then none is owned; [`StoreError::Closed`].
     pub async fn update_local_keys(&self, keys: Vec<K>) -> Result<(), StoreError> {
-        self.addr.send(UpdateLocalKeys(keys)).await?
+        self.addr().send(UpdateLocalKeys(keys)).await?
     }
 
     /// Gives up many keys and answers when all are gone: see [`DeleteLocalKeys`].
@@ -92,7 +93,7 @@ impl<K: Key> SharedStore<K> {
     /// # Errors
     /// [`StoreError`], the first of them.
     pub async fn delete_local_keys(&self, names: Vec<KeyName>) -> Result<Revision, StoreError> {
-        self.addr.send(DeleteLocalKeys(names)).await?
+        self.addr().send(DeleteLocalKeys(names)).await?
     }
 
     /// Adds an observer: see [`Subscribe`].
@@ -100,13 +101,13 @@ impl<K: Key> SharedStore<K> {
     /// # Errors
     /// [`StoreError::Closed`].
     pub async fn subscribe(&self, observer: Observer<K>) -> Result<ObserverId, StoreError> {
-        self.addr.send(Subscribe(observer)).await?
+        self.addr().send(Subscribe(observer)).await?
     }
 
     /// Drops an observer; after the answer it is told nothing more.
     pub async fn unsubscribe(&self, observer: ObserverId) {
         // A store that is gone tells nothing more, either.
-        self.addr.send(Unsubscribe(observer)).await.unwrap_or(());
+        self.addr().send(Unsubscribe(observer)).await.unwrap_or(());
     }
 
     /// Stops watching: see [`Detach`].
@@ -114,7 +115,7 @@ impl<K: Key> SharedStore<K> {
     /// # Errors
     /// [`StoreError::Owner`] if the store owns keys, [`StoreError::Closed`].
     pub async fn detach(&self) -> Result<(), StoreError> {
-        self.addr.send(Detach).await?
+        self.addr().send(Detach).await?
     }
 
     /// Watches again, there: see [`Attach`].
@@ -122,7 +123,7 @@ impl<K: Key> SharedStore<K> {
     /// # Errors
     /// [`StoreError::Attached`] if it is watching, [`StoreError::Closed`].
     pub async fn attach(&self, backend: Arc<dyn Backend>, prefix: Prefix) -> Result<(), StoreError> {
-        self.addr.send(Attach { backend, prefix }).await?
+        self.addr().send(Attach { backend, prefix }).await?
     }
 
     /// Tells every key as deleted: see [`Drain`].
@@ -130,7 +131,7 @@ impl<K: Key> SharedStore<K> {
     /// # Errors
     /// [`StoreError::Attached`] if it is watching, [`StoreError::Closed`].
     pub async fn drain(&self) -> Result<(), StoreError> {
-        self.addr.send(Drain).await?
+        self.addr().send(Drain).await?
     }
 
     /// How the store is.
@@ -138,7 +139,7 @@ impl<K: Key> SharedStore<K> {
     /// # Errors
     /// [`StoreError::Closed`].
     pub async fn status(&self) -> Result<Status, StoreError> {
-        self.addr.send(GetStatus).await?
+        self.addr().send(GetStatus).await?
     }
 
     /// Compares the whole cache with the kvstore: see [`Audit`].
@@ -146,7 +147,7 @@ impl<K: Key> SharedStore<K> {
     /// # Errors
     /// [`AuditError`].
     pub async fn audit(&self, timeout: Duration) -> Result<AuditReport, AuditError> {
-        self.addr.send(Audit { timeout }).await.unwrap_or(Err(AuditError::Closed))
+        self.addr().send(Audit { timeout }).await.unwrap_or(Err(AuditError::Closed))
     }
 
     /// Leaves and deletes the own keys: see [`Close`]. A store that has left already has nothing to do.
@@ -154,7 +155,7 @@ impl<K: Key> SharedStore<K> {
     /// # Errors
     /// [`CloseError`] names the keys that could not be deleted.
     pub async fn close(&self) -> Result<(), CloseError> {
-        self.addr.send(Close).await.unwrap_or(Ok(()))
+        self.addr().send(Close).await.unwrap_or_else(|_| self.has_left())
     }
 
     /// Leaves and lets the own keys to their lease: see [`Release`]. A store that has left already has nothing to do.
@@ -162,6 +163,15 @@ impl<K: Key> SharedStore<K> {
     /// # Errors
     /// [`CloseError`] names the keys that could not be written before.
     pub async fn release(&self) -> Result<(), CloseError> {
-        self.addr.send(Release).await.unwrap_or(Ok(()))
+        self.addr().send(Release).await.unwrap_or_else(|_| self.has_left())
+    }
+
+    /// The actor is gone: whether the store has left before.
+    fn has_left(&self) -> Result<(), CloseError> {
+        match self.reader.state() {
+            State::Closed { cause } if [CLOSED, RELEASED].contains(&&*cause) => Ok(()),
+            State::Closed { cause } => Err(CloseError::ended(cause)),
+            _ => Err(CloseError::ended("store actor is gone")),
+        }
     }
 }

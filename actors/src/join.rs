@@ -2,24 +2,19 @@
 
 use std::future::IntoFuture;
 use std::pin::Pin;
-use std::sync::Arc;
 
-use actix::WeakRecipient;
 use actix::prelude::*;
-use shared_store::audit::Audit;
-use shared_store::sync::Sync;
-use shared_store::watch::{Resume, Watch};
-use shared_store::{Config, Index, Key, Reader, State};
+use actix::WeakRecipient;
+use shared_store::{Config, Index, Key};
 use tokio::sync::oneshot;
 
 use crate::error::JoinError;
 use crate::handle::SharedStore;
 use crate::messages::StateChanged;
 use crate::observer::Observer;
-use crate::place::Place;
+use crate::owner::Owner;
 use crate::store::{Prepared, Start, StoreActor};
-use crate::sync::{SyncActor, now};
-use crate::watcher::WatcherActor;
+use crate::thread::StoreThread;
 
 /// Joins the store that `config` describes: starts its actors, and answers when the whole initial list is in the cache
 /// and in every observer given here (Cilium's `JoinSharedStore`).
@@ -29,10 +24,14 @@ use crate::watcher::WatcherActor;
 /// [`Synced`](crate::Synced) only then, after what has changed since. What [`Config::list_timeout`] limits is then how
 /// long observers take.
 ///
-/// Must be awaited where actors can start: inside an actix `System`. Dropping it before it answers stops everything.
+/// Works in an actix `System`, in plain tokio and on a `LocalSet`: the actors run on a thread of their own, or where
+/// [`Join::on`] says. Dropping it before it answers stops everything.
+///
+/// It answers once every observer given here has handled its first state. So an actor that waits for it inside `ctx.wait`
+/// cannot be one of them: its mailbox is not read meanwhile. Subscribe it afterwards.
 #[must_use = "a store is joined by awaiting this"]
 pub fn join<K: Key>(config: Config) -> Join<K> {
-    Join { config, observers: Vec::new(), indexes: Vec::new(), arbiter: None, state_observers: Vec::new() }
+    Join { config, observers: Vec::new(), indexes: Vec::new(), thread: None, state_observers: Vec::new() }
 }
 
 /// A store about to be joined: await it.
@@ -42,7 +41,7 @@ pub struct Join<K: Key> {
     config: Config,
     observers: Vec<Observer<K>>,
     indexes: Vec<Index<K>>,
-    arbiter: Option<ArbiterHandle>,
+    thread: Option<StoreThread>,
     state_observers: Vec<WeakRecipient<StateChanged>>,
 }
 
@@ -66,9 +65,9 @@ impl<K: Key> Join<K> {
         self
     }
 
-    /// Where watch, keep-alives and writes run. Default: a thread of their own, which nothing else can hold up.
-    pub fn arbiter(mut self, arbiter: ArbiterHandle) -> Self {
-        self.arbiter = Some(arbiter);
+    /// Where the store runs. Default: a thread of its own.
+    pub fn on(mut self, thread: StoreThread) -> Self {
+        self.thread = Some(thread);
         self
     }
 }
@@ -84,10 +83,10 @@ impl<K: Key> IntoFuture for Join<K> {
 
 impl<K: Key> Join<K> {
     async fn run(self) -> Result<SharedStore<K>, JoinError> {
-        let Self { config, observers, indexes, arbiter, state_observers } = self;
+        let Self { config, observers, indexes, thread, state_observers } = self;
         config.check()?;
-        let (described, now) = (config.clone(), now());
-        let prepared = move || Prepared::new(&described, indexes, now);
+        let described = config.clone();
+        let prepared = move || Prepared::new(&described, indexes);
         let Prepared { store, resume, saving } = if config.state_dir.is_some() {
             let ended = |error: tokio::task::JoinError| JoinError::Ended(error.to_string().into());
             tokio::task::spawn_blocking(prepared).await.map_err(ended)?
@@ -96,76 +95,14 @@ impl<K: Key> Join<K> {
         };
         let reader = store.reader();
         let (joined, wait) = oneshot::channel();
-        let (list_timeout, close_timeout) = (config.list_timeout, config.close_timeout);
-        let place = Place::new(arbiter)?;
-        let (again, held) = (config.clone(), place.clone());
-        let watch_again = Box::new(move |addr: &_, backend, prefix| {
-            watcher(addr, &again.clone().shared_backend(backend).prefix(prefix), None, &held)
-        });
-        let children = Box::new(move |addr: &_| children(addr, config, resume, &place));
-        let start = Start { children, observers, state_observers, saving, joined };
-        let mut guard = Guard { addr: Some(StoreActor::new(store, close_timeout, watch_again, start).start()) };
-        match tokio::time::timeout(list_timeout, wait).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) => return Err(JoinError::Ended(cause(&reader))),
-            Err(_) => return Err(JoinError::ListTimeout { after: list_timeout, cause: cause(&reader) }),
-        }
-        match guard.addr.take() {
-            Some(addr) => Ok(SharedStore::new(addr, reader)),
-            None => Err(JoinError::Ended(cause(&reader))),
-        }
-    }
-}
-
-fn watcher<K: Key>(
-    addr: &Addr<StoreActor<K>>,
-    config: &Config,
-    resume: Option<Resume>,
-    place: &Place,
-) -> Addr<WatcherActor> {
-    let (range, silence, seed) = (config.prefix.range(), config.watch_timeout, config.seed);
-    let watch = match resume {
-        Some(resume) => Watch::resume(range, silence, seed, resume),
-        None => Watch::new(range, silence, seed),
-    };
-    let (store, backend) = (addr.clone().recipient().downgrade(), Arc::clone(&config.backend));
-    let audit = Audit::new(config.prefix.range(), config.audit_interval, config.seed);
-    place.start(move || WatcherActor::new(backend, watch, store).audit(audit))
-}
-
-fn children<K: Key>(
-    addr: &Addr<StoreActor<K>>,
-    config: Config,
-    resume: Option<Resume>,
-    place: &Place,
-) -> (Addr<WatcherActor>, Addr<SyncActor>) {
-    let watcher = watcher(addr, &config, resume, place);
-    let (sync, store) = (Sync::new(&config, config.backend.max_writes()), addr.clone().recipient().downgrade());
-    // The place lives as long as the actor that lives there longest.
-    let held = place.clone();
-    let sync = place.start(move || SyncActor::new(config.backend, sync, store, held));
-    (watcher, sync)
-}
-
-/// Why there is no complete list yet.
-fn cause<K: Key>(reader: &Reader<K>) -> Arc<str> {
-    let state = reader.state();
-    match (state.cause(), &state) {
-        (Some(cause), _) => Arc::clone(cause),
-        (None, State::Connecting { .. }) => Arc::from("the kvstore has not answered"),
-        (None, _) => state.to_string().into(),
-    }
-}
-
-/// Stops the actors if joining ends any other way than well.
-struct Guard<K: Key> {
-    addr: Option<Addr<StoreActor<K>>>,
-}
-
-impl<K: Key> Drop for Guard<K> {
-    fn drop(&mut self) {
-        if let Some(addr) = self.addr.take() {
-            addr.do_send(crate::store::Abandon);
+        let thread = StoreThread::or_new(thread)?;
+        let place = thread.clone();
+        let start = Start { resume, observers, state_observers, saving, joined };
+        // Dropping the future stops the actor.
+        let owner = Owner(thread.start(move || StoreActor::new(store, config, place, start)));
+        match wait.await {
+            Ok(joined) => joined.map(|()| SharedStore::new(owner, reader)),
+            Err(_) => Err(JoinError::Ended(reader.state().to_string().into())),
         }
     }
 }

@@ -9,11 +9,11 @@ mod join;
 mod messages;
 mod observer;
 mod owner;
-mod place;
 mod publisher;
 mod state_file;
 mod store;
 mod sync;
+mod thread;
 mod watcher;
 
 pub use error::{AuditError, CloseError, JoinError, StoreError};
@@ -29,7 +29,7 @@ pub use observer::Observer;
 pub use publisher::{Publish, Publisher, publish};
 /// The core: machines, backends and everything not named here.
 pub use shared_store as core;
-pub use shared_store::sync::WriteError;
+pub use shared_store::own::WriteError;
 pub use shared_store::{
     AtLeastError, AuditReport, AuditStats, Awaited, Backend, BackendError, CanaryState, Change, Codec, CodecError,
     Config, ConfigError, ConflictPolicy, DeletionGuard, Difference, DifferenceKind, Filter, GateStatus, Index, Json,
@@ -40,3 +40,4 @@ pub use shared_store::{
 #[cfg(feature = "etcd")]
 pub use shared_store::{EtcdBackend, EtcdConfig, EtcdConfigError};
 pub use store::StoreActor;
+pub use thread::StoreThread;

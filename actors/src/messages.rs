@@ -105,10 +105,10 @@ pub struct Conflict {
 pub struct StateChanged(pub State);
 
 /// To whoever asked of a publisher: something is wrong with own keys or the canary. Only
-/// [`Conflict`](shared_store::sync::SyncEvent::Conflict), [`Lost`](shared_store::sync::SyncEvent::Lost),
-/// [`SetAside`](shared_store::sync::SyncEvent::SetAside), [`LeaseLost`](shared_store::sync::SyncEvent::LeaseLost),
-/// [`HistoryWentBack`](shared_store::sync::SyncEvent::HistoryWentBack) and
-/// [`BackendFailed`](shared_store::sync::SyncEvent::BackendFailed).
+/// [`Conflict`](shared_store::own::OwnEvent::Conflict), [`Lost`](shared_store::own::OwnEvent::Lost),
+/// [`SetAside`](shared_store::own::OwnEvent::SetAside), [`LeaseLost`](shared_store::own::OwnEvent::LeaseLost),
+/// [`HistoryWentBack`](shared_store::own::OwnEvent::HistoryWentBack) and
+/// [`BackendFailed`](shared_store::own::OwnEvent::BackendFailed).
 #[derive(Debug, Clone, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub struct Trouble(pub PublishEvent);

@@ -106,7 +106,16 @@ impl<K: Key> Observer<K> {
 }
 
 impl<K: Key> Sinks<K> {
-    /// Sends a parcel; the future ends when the observer has handled it, or is gone.
+    /// Whether the observer can be told anything.
+    pub(crate) fn connected(&self) -> bool {
+        match &self.changes {
+            ChangeSink::Single { update, delete } => connected(update).is_some() && connected(delete).is_some(),
+            ChangeSink::Batch(batch) => connected(batch).is_some(),
+        }
+    }
+
+    /// Sends a parcel; the future ends when the observer has handled it, or is gone. Dropping the future cancels what the
+    /// observer has not begun to handle.
     ///
     /// A parcel is sent whole and only then awaited: what is in the observer's mailbox is at most one parcel.
     pub(crate) fn send(&self, parcel: Parcel<K>) -> Delivery {
@@ -131,12 +140,12 @@ impl<K: Key> Sinks<K> {
         }
     }
 
-    /// A notice nobody wants is delivered.
+    /// A notice nobody wants, or nobody wants any more, is delivered.
     fn optional<M>(&self, to: Option<&WeakRecipient<M>>, message: M) -> Delivery
     where
         M: Message<Result = ()> + Send + 'static,
     {
-        if to.is_some() { deliver(to, message) } else { Box::pin(std::future::ready(Ok(()))) }
+        if to.and_then(connected).is_some() { deliver(to, message) } else { Box::pin(std::future::ready(Ok(()))) }
     }
 }
 
@@ -147,7 +156,7 @@ fn deliver<M>(to: Option<&WeakRecipient<M>>, message: M) -> Delivery
 where
     M: Message<Result = ()> + Send + 'static,
 {
-    match to.and_then(WeakRecipient::upgrade).filter(Recipient::connected) {
+    match to.and_then(connected) {
         Some(recipient) => Box::pin(recipient.send(message)),
         None => Box::pin(std::future::ready(Err(MailboxError::Closed))),
     }
@@ -158,24 +167,34 @@ fn each<K: Key>(
     delete: &WeakRecipient<Delete<K>>,
     changes: &[Change<K>],
 ) -> Delivery {
-    let (Some(update), Some(delete)) = (update.upgrade(), delete.upgrade()) else {
+    let (Some(update), Some(delete)) = (connected(update), connected(delete)) else {
         return Box::pin(std::future::ready(Err(MailboxError::Closed)));
     };
-    if !update.connected() || !delete.connected() {
-        return Box::pin(std::future::ready(Err(MailboxError::Closed)));
-    }
-    let mut last: Delivery = Box::pin(std::future::ready(Ok(())));
-    for (index, change) in changes.iter().enumerate() {
-        let is_last = index + 1 == changes.len();
-        match single(change) {
-            Some(Single::Update(message)) if is_last => last = Box::pin(update.send(message)),
-            Some(Single::Delete(message)) if is_last => last = Box::pin(delete.send(message)),
-            Some(Single::Update(message)) => update.do_send(message),
-            Some(Single::Delete(message)) => delete.do_send(message),
-            None => debug_assert!(false, "a change is never void"),
+    // Each through a handle of its own: one that was used before may find the mailbox full and send only when polled.
+    let sent: Vec<Delivery> = changes
+        .iter()
+        .filter_map(|change| match single(change)? {
+            Single::Update(message) => Some(Box::pin(update.clone().send(message)) as Delivery),
+            Single::Delete(message) => Some(Box::pin(delete.clone().send(message)) as Delivery),
+        })
+        .collect();
+    Box::pin(async move {
+        let mut sent = sent;
+        // When the last one is handled, so are the others.
+        match sent.last_mut() {
+            Some(last) => last.await,
+            None => Ok(()),
         }
-    }
-    last
+    })
+}
+
+/// The recipient, if its actor can be told anything.
+fn connected<M>(recipient: &WeakRecipient<M>) -> Option<Recipient<M>>
+where
+    M: Message + Send + 'static,
+    M::Result: Send,
+{
+    recipient.upgrade().filter(Recipient::connected)
 }
 
 enum Single<K: Key> {

@@ -7,8 +7,7 @@ use std::sync::Arc;
 
 use actix::WeakRecipient;
 use actix::prelude::*;
-use shared_store::publisher::Publisher as Machine;
-use shared_store::watch::Watch;
+use shared_store::publisher::{LEFT, Publisher as Machine};
 use shared_store::{Config, Key, KeyName, Prefix, PublisherStatus, Revision, State, encoded};
 use tokio::sync::watch;
 
@@ -16,7 +15,7 @@ use self::actor::{AwaitSynced, Delete, PublisherActor, PublisherState, Put};
 use crate::error::{CloseError, JoinError, StoreError};
 use crate::messages::{Close, Release, Trouble};
 use crate::owner::Owner;
-use crate::place::Place;
+use crate::thread::StoreThread;
 
 /// Publishes keys below the prefix that `config` names, and reads none: what it holds in memory grows with the own keys
 /// only. They are kept in the kvstore as a joined store keeps its own.
@@ -33,7 +32,7 @@ use crate::place::Place;
 /// ```
 #[must_use = "nothing is published before it is started"]
 pub fn publish<K: Key>(config: Config) -> Publish<K> {
-    Publish { config, canaries: None, observers: Vec::new(), arbiter: None, key: PhantomData }
+    Publish { config, canaries: None, observers: Vec::new(), thread: None, key: PhantomData }
 }
 
 /// A publisher about to be started.
@@ -43,7 +42,7 @@ pub struct Publish<K: Key> {
     config: Config,
     canaries: Option<Prefix>,
     observers: Vec<WeakRecipient<Trouble>>,
-    arbiter: Option<ArbiterHandle>,
+    thread: Option<StoreThread>,
     key: PhantomData<fn(K)>,
 }
 
@@ -62,9 +61,9 @@ impl<K: Key> Publish<K> {
         self
     }
 
-    /// Where it runs. Default: a thread of its own, which nothing else can hold up.
-    pub fn arbiter(mut self, arbiter: ArbiterHandle) -> Self {
-        self.arbiter = Some(arbiter);
+    /// Where it runs. Default: a thread of its own.
+    pub fn on(mut self, thread: StoreThread) -> Self {
+        self.thread = Some(thread);
         self
     }
 
@@ -73,15 +72,14 @@ impl<K: Key> Publish<K> {
     /// # Errors
     /// [`JoinError::Config`], or [`JoinError::Ended`] if there can be no thread.
     pub fn start(self) -> Result<Publisher<K>, JoinError> {
-        let Self { config, canaries, observers, arbiter, key } = self;
+        let Self { config, canaries, observers, thread, key } = self;
         config.check()?;
-        let place = Place::new(arbiter)?;
+        let thread = StoreThread::or_new(thread)?;
         let (told, state) = watch::channel(State::Connecting { cause: None });
-        let held = place.clone();
-        let addr = place.start(move || {
+        let held = thread.clone();
+        let addr = thread.start(move || {
             let machine = Machine::new(&config, config.backend.max_writes(), canaries);
-            let watch = Watch::from_now(config.prefix.range(), config.watch_timeout, config.seed);
-            PublisherActor::new(config.backend, machine, watch, told, observers, held)
+            PublisherActor::new(config, machine, told, observers, held)
         });
         Ok(Publisher { owner: Arc::new(Owner(addr)), state, key })
     }
@@ -176,7 +174,7 @@ impl<K: Key> Publisher<K> {
     /// # Errors
     /// [`CloseError`] names the keys that could not be deleted.
     pub async fn close(&self) -> Result<(), CloseError> {
-        self.owner.0.send(Close).await.unwrap_or(Ok(()))
+        self.owner.0.send(Close).await.unwrap_or_else(|_| self.has_left())
     }
 
     /// Leaves and lets canary and own keys to their lease. Pending writes are flushed first.
@@ -184,6 +182,15 @@ impl<K: Key> Publisher<K> {
     /// # Errors
     /// [`CloseError`] names the keys that could not be written before.
     pub async fn release(&self) -> Result<(), CloseError> {
-        self.owner.0.send(Release).await.unwrap_or(Ok(()))
+        self.owner.0.send(Release).await.unwrap_or_else(|_| self.has_left())
+    }
+
+    /// The actor is gone: whether the publisher has left before.
+    fn has_left(&self) -> Result<(), CloseError> {
+        match self.state() {
+            State::Closed { cause } if &*cause == LEFT => Ok(()),
+            State::Closed { cause } => Err(CloseError::ended(cause)),
+            _ => Err(CloseError::ended("publisher actor is gone")),
+        }
     }
 }

@@ -1,8 +1,9 @@
-//! Owns the cache and its observers.
+//! Owns the cache, the own keys and the observers.
 
 mod attaching;
 mod closing;
 mod commands;
+mod observing;
 mod saving;
 
 use std::collections::{HashMap, HashSet};
@@ -11,41 +12,49 @@ use std::time::Duration;
 
 use actix::WeakRecipient;
 use actix::prelude::*;
+use shared_store::audit::Audit;
+use shared_store::own::{OwnEvent, RequestId, Ticket, WriteError};
 use shared_store::store::Refused;
-use shared_store::sync::{SyncEvent, SyncStats, Ticket, WriteError};
-use shared_store::{AuditReport, Backend, Key, ObserverId, Parcel, Prefix, Revision, State, Store};
+use shared_store::watch::{Resume, Watch};
+use shared_store::{AuditReport, Config, Key, ObserverId, Revision, State, Store};
 use tokio::sync::oneshot;
 
 use self::attaching::Attachment;
 use self::closing::Closing;
+pub(crate) use self::closing::{CLOSED, RELEASED};
+use self::observing::Subscribed;
 pub(crate) use self::saving::Prepared;
 use self::saving::Saving;
-use crate::error::StoreError;
+use crate::error::{JoinError, StoreError};
 use crate::messages::StateChanged;
-use crate::observer::{Observer, Sinks};
-use crate::sync::{Events, Inputs, SyncActor, log, now};
+use crate::observer::Observer;
+use crate::sync::{Answered, Perform, SyncActor, log, now};
+use crate::thread::StoreThread;
 use crate::watcher::{Deliver, Distrust, Stop, WatcherActor};
 
-/// The actor that owns the cache: takes what the watcher delivers and what the owner wants, tells observers, and lets
-/// the sync write. A shell of [`Store`]; it never waits for the backend. Made by [`join`](crate::join()).
+/// The actor that owns the cache and the own keys: takes what the watcher delivers and what the owner wants, tells
+/// observers, and says what is written. A shell of [`Store`]; it never waits for the backend. Made by
+/// [`join`](crate::join()).
 #[derive(Debug)]
 pub struct StoreActor<K: Key> {
     store: Store<K>,
-    /// Set when started; the children of the actor, which hold it weakly.
+    config: Config,
+    thread: StoreThread,
+    /// Set when started.
     children: Option<Children>,
     start: Option<Start<K>>,
     observers: HashMap<ObserverId, Subscribed<K>>,
+    /// How many observers there were after those that are gone were dropped.
+    pruned: usize,
     tickets: HashMap<Ticket, oneshot::Sender<Result<Revision, StoreError>>>,
     next_ticket: u64,
-    /// Observers given in the configuration that have not handled their first state.
+    /// Observers given to `join` that have not handled their first state.
     unsynced: HashSet<ObserverId>,
-    joining: Option<oneshot::Sender<()>>,
-    stats: SyncStats,
+    joining: Option<oneshot::Sender<Result<(), JoinError>>>,
     /// Who waits for the audit under way.
     audits: Vec<oneshot::Sender<AuditReport>>,
-    close_timeout: Duration,
     closing: Option<Closing>,
-    attachment: Attachment<K>,
+    attachment: Attachment,
     /// Only with a state directory.
     saving: Option<Saving>,
     timer: Option<SpawnHandle>,
@@ -57,62 +66,42 @@ pub struct StoreActor<K: Key> {
 #[derive(Debug)]
 struct Children {
     watcher: Addr<WatcherActor>,
-    sync: Addr<SyncActor>,
+    sync: Addr<SyncActor<RequestId>>,
 }
 
-/// Starts the watcher and the sync of the store at an address.
-pub(crate) type StartChildren<K> = Box<dyn FnOnce(&Addr<StoreActor<K>>) -> (Addr<WatcherActor>, Addr<SyncActor>)>;
-
-/// Starts a watcher of another kvstore or prefix.
-pub(crate) type WatchAgain<K> = Box<dyn Fn(&Addr<StoreActor<K>>, Arc<dyn Backend>, Prefix) -> Addr<WatcherActor>>;
-
 /// What the actor needs to start.
+#[derive(Debug)]
 pub(crate) struct Start<K: Key> {
-    pub(crate) children: StartChildren<K>,
+    pub(crate) resume: Option<Resume>,
     pub(crate) observers: Vec<Observer<K>>,
     pub(crate) state_observers: Vec<WeakRecipient<StateChanged>>,
     pub(crate) saving: Option<Saving>,
-    /// Told when the first state is in the cache and in every one of these observers.
-    pub(crate) joined: oneshot::Sender<()>,
+    /// Told when the first state is in the cache and in every one of these observers, or why that failed.
+    pub(crate) joined: oneshot::Sender<Result<(), JoinError>>,
 }
 
-impl<K: Key> std::fmt::Debug for Start<K> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Start").finish_non_exhaustive()
-    }
-}
-
-#[derive(Debug)]
-struct Subscribed<K: Key> {
-    sinks: Sinks<K>,
-    under_way: Option<SpawnHandle>,
-    /// Answered when nothing is under way any more.
-    leaving: Vec<oneshot::Sender<()>>,
-}
+/// After this long the log says that an observer keeps `join` waiting.
+const SLOW_OBSERVER: Duration = Duration::from_secs(5);
 
 impl<K: Key> StoreActor<K> {
-    pub(crate) fn new(
-        store: Store<K>,
-        close_timeout: Duration,
-        watch_again: WatchAgain<K>,
-        mut start: Start<K>,
-    ) -> Self {
+    pub(crate) fn new(store: Store<K>, config: Config, thread: StoreThread, mut start: Start<K>) -> Self {
         let state_observers = std::mem::take(&mut start.state_observers);
         let saving = start.saving.take();
         Self {
             store,
+            config,
+            thread,
             children: None,
             start: Some(start),
             observers: HashMap::new(),
+            pruned: 0,
             tickets: HashMap::new(),
             next_ticket: 0,
             unsynced: HashSet::new(),
             joining: None,
-            stats: SyncStats::default(),
             audits: Vec::new(),
-            close_timeout,
             closing: None,
-            attachment: Attachment::new(watch_again),
+            attachment: Attachment::default(),
             saving,
             timer: None,
             told: None,
@@ -120,13 +109,16 @@ impl<K: Key> StoreActor<K> {
         }
     }
 
-    /// Hands on what the machine has to say: writes to the sync, parcels to the observers, deadlines to the timer.
+    /// Hands on what the machine has to say: requests to the sync, parcels to the observers, answers to those who wait,
+    /// deadlines to the timer.
     fn pump(&mut self, ctx: &mut Context<Self>) {
-        let inputs: Vec<_> = std::iter::from_fn(|| self.store.poll_sync()).collect();
-        if !inputs.is_empty()
-            && let Some(children) = &self.children
-        {
-            children.sync.do_send(Inputs(inputs));
+        if let Some(Children { sync, .. }) = &self.children {
+            while let Some((id, request)) = self.store.poll_request(now()) {
+                sync.do_send(Perform { id, request });
+            }
+        }
+        while let Some(event) = self.store.poll_event() {
+            self.take(event, ctx);
         }
         while let Some((id, parcel)) = self.store.poll_parcel() {
             self.send(id, parcel, ctx);
@@ -143,55 +135,31 @@ impl<K: Key> StoreActor<K> {
         });
         self.unsynced.retain(|id| !self.store.has_begun(*id));
         if self.unsynced.is_empty() && self.store.has_state() {
-            // Nobody may be waiting any more.
-            self.joining.take().map(|joining| joining.send(()));
+            // The requester may have been dropped.
+            self.joining.take().map(|joining| joining.send(Ok(())));
         }
         self.finish_when_flushed(ctx);
     }
 
-    fn send(&mut self, id: ObserverId, parcel: Parcel<K>, ctx: &mut Context<Self>) {
-        let Some(observer) = self.observers.get_mut(&id) else { return };
-        let delivery = observer.sinks.send(parcel).into_actor(self).map(move |delivered, actor, ctx| {
-            actor.delivered(id, delivered.is_ok(), ctx);
-        });
-        // A notice nobody wants ends at once; the handle is of a future that may be gone already, which is harmless.
-        let handle = ctx.spawn(delivery);
-        if let Some(observer) = self.observers.get_mut(&id) {
-            observer.under_way = Some(handle);
-        }
-    }
-
-    fn delivered(&mut self, id: ObserverId, alive: bool, ctx: &mut Context<Self>) {
-        if let Some(observer) = self.observers.get_mut(&id) {
-            observer.under_way = None;
-            if alive && observer.leaving.is_empty() {
-                self.store.delivered(id);
-            } else {
-                if !alive {
-                    tracing::info!(observer = ?id, "observer is gone");
+    /// Takes what has happened to own keys.
+    fn take(&mut self, event: OwnEvent, ctx: &mut Context<Self>) {
+        log(&event);
+        match event {
+            OwnEvent::Done { ticket, result } => self.answer(ticket, result),
+            OwnEvent::Closed { left, .. } => self.flush(left, ctx),
+            OwnEvent::HistoryWentBack => {
+                if let Some(children) = &self.children {
+                    children.watcher.do_send(Distrust);
                 }
-                self.forget(id);
             }
+            OwnEvent::SetAside { .. }
+            | OwnEvent::LeaseLost { .. }
+            | OwnEvent::BackendFailed(_)
+            | OwnEvent::Conflict { .. }
+            | OwnEvent::Stored { .. }
+            | OwnEvent::Released { .. }
+            | OwnEvent::Lost { .. } => {}
         }
-        self.pump(ctx);
-    }
-
-    fn forget(&mut self, id: ObserverId) {
-        self.store.unsubscribe(id);
-        self.unsynced.remove(&id);
-        if let Some(observer) = self.observers.remove(&id) {
-            for leaving in observer.leaving {
-                // Whoever asked may have gone.
-                let _ = leaving.send(());
-            }
-        }
-    }
-
-    fn subscribe(&mut self, observer: Observer<K>) -> ObserverId {
-        let Observer { filter, mode, sinks } = observer;
-        let id = self.store.subscribe(now(), filter, mode);
-        self.observers.insert(id, Subscribed { sinks, under_way: None, leaving: Vec::new() });
-        id
     }
 
     /// Logs the state and tells it, if it has changed.
@@ -216,6 +184,83 @@ impl<K: Key> StoreActor<K> {
         });
         self.told = Some(state);
     }
+
+    fn start_watcher(&mut self, resume: Option<Resume>, ctx: &mut Context<Self>) -> Addr<WatcherActor> {
+        let (range, silence, seed) = (self.config.prefix.range(), self.config.watch_timeout, self.config.seed);
+        let watch = match resume {
+            Some(resume) => Watch::resume(range, silence, seed, resume),
+            None => Watch::new(range, silence, seed),
+        };
+        let audit = Audit::new(self.config.prefix.range(), self.config.audit_interval, seed);
+        let (backend, store) = (Arc::clone(&self.config.backend), ctx.address().recipient().downgrade());
+        let (alive, ended) = oneshot::channel::<()>();
+        let watcher = self.thread.start(move || WatcherActor::new(backend, watch, store, alive).audit(audit));
+        let started = watcher.clone();
+        ctx.spawn(ended.into_actor(self).map(move |_, actor, ctx| actor.watcher_ended(&started, ctx)));
+        watcher
+    }
+
+    /// A watcher that ended although nobody stopped it is replaced: the cache is listed again.
+    fn watcher_ended(&mut self, ended: &Addr<WatcherActor>, ctx: &mut Context<Self>) {
+        let current = self.children.as_ref().is_some_and(|children| children.watcher == *ended);
+        if !current || self.closing.is_some() || !self.attachment.is_attached() {
+            return;
+        }
+        tracing::error!("the watcher has ended: starting another");
+        self.store.watch_ended(now());
+        self.tell_state();
+        let watcher = self.start_watcher(self.store.resume(), ctx);
+        if let Some(children) = &mut self.children {
+            children.watcher = watcher;
+        }
+    }
+
+    fn start_sync(&mut self, ctx: &mut Context<Self>) -> Addr<SyncActor<RequestId>> {
+        let (backend, store) = (Arc::clone(&self.config.backend), ctx.address().recipient().downgrade());
+        let (alive, ended) = oneshot::channel::<()>();
+        let sync = self.thread.start(move || SyncActor::new(backend, store, alive));
+        ctx.spawn(ended.into_actor(self).map(|_, actor, ctx| actor.sync_ended(ctx)));
+        sync
+    }
+
+    /// A sync that ended is replaced: what it had under way has no answer.
+    fn sync_ended(&mut self, ctx: &mut Context<Self>) {
+        tracing::error!("the sync has ended: starting another");
+        let sync = self.start_sync(ctx);
+        if let Some(children) = &mut self.children {
+            children.sync = sync;
+        }
+        self.store.requests_lost(now());
+        self.pump(ctx);
+    }
+
+    /// Joining takes too long.
+    fn join_timed_out(&mut self, ctx: &mut Context<Self>) {
+        if let Some(joining) = self.joining.take() {
+            let after = self.config.list_timeout;
+            // The requester may have been dropped.
+            let _ = joining.send(Err(JoinError::ListTimeout { after, cause: self.join_cause() }));
+            ctx.stop();
+        }
+    }
+
+    /// Why joining has not answered.
+    fn join_cause(&self) -> Arc<str> {
+        let state = self.store.reader().state();
+        match (state.cause(), &state) {
+            _ if self.store.has_state() => {
+                let observers = self.unsynced.len();
+                format!(
+                    "the list is complete, but {observers} observers have not handled it; an actor that waits for join in \
+                     its own mailbox (ctx.wait) cannot observe: subscribe it after joining"
+                )
+                .into()
+            }
+            (Some(cause), _) => Arc::clone(cause),
+            (None, State::Connecting { .. }) => "the kvstore has not answered".into(),
+            (None, _) => state.to_string().into(),
+        }
+    }
 }
 
 impl<K: Key> Actor for StoreActor<K> {
@@ -228,8 +273,14 @@ impl<K: Key> Actor for StoreActor<K> {
             self.unsynced.insert(id);
         }
         self.joining = Some(start.joined);
+        ctx.run_later(self.config.list_timeout, Self::join_timed_out);
+        ctx.run_later(SLOW_OBSERVER, |actor, _| {
+            if actor.joining.is_some() && actor.store.has_state() {
+                tracing::warn!("join waits: {}", actor.join_cause());
+            }
+        });
         self.tell_state();
-        let (watcher, sync) = (start.children)(&ctx.address());
+        let (watcher, sync) = (self.start_watcher(start.resume, ctx), self.start_sync(ctx));
         self.children = Some(Children { watcher, sync });
         self.save_later(ctx);
         // A snapshot is told at once.
@@ -246,7 +297,7 @@ impl<K: Key> Actor for StoreActor<K> {
     }
 }
 
-/// Nobody wants this store any more: stop, and leave the own keys to their lease.
+/// Nobody wants this store any more: stop, and leave the own keys until their lease expires.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) struct Abandon;
@@ -269,7 +320,7 @@ impl<K: Key> Handler<Deliver> for StoreActor<K> {
         let delivered = self.store.deliver(now(), delivery);
         if let Some(report) = self.store.poll_audit() {
             for waiting in self.audits.drain(..) {
-                // Whoever asked may have gone.
+                // The requester may have been dropped.
                 let _ = waiting.send(report.clone());
             }
         }
@@ -279,31 +330,11 @@ impl<K: Key> Handler<Deliver> for StoreActor<K> {
     }
 }
 
-impl<K: Key> Handler<Events> for StoreActor<K> {
+impl<K: Key> Handler<Answered<RequestId>> for StoreActor<K> {
     type Result = ();
 
-    fn handle(&mut self, Events { events, stats }: Events, ctx: &mut Self::Context) {
-        self.stats = stats;
-        for event in events {
-            self.store.sync_event(now(), &event);
-            log(&event);
-            match event {
-                SyncEvent::Done { ticket, result } => self.answer(ticket, result),
-                SyncEvent::Closed { left, .. } => self.flush(left, ctx),
-                SyncEvent::HistoryWentBack => {
-                    if let Some(children) = &self.children {
-                        children.watcher.do_send(Distrust);
-                    }
-                }
-                SyncEvent::SetAside { .. }
-                | SyncEvent::LeaseLost { .. }
-                | SyncEvent::BackendFailed(_)
-                | SyncEvent::Conflict { .. }
-                | SyncEvent::Stored { .. }
-                | SyncEvent::Deleted { .. }
-                | SyncEvent::Lost { .. } => {}
-            }
-        }
+    fn handle(&mut self, Answered { id, answer }: Answered<RequestId>, ctx: &mut Self::Context) {
+        self.store.answer(now(), id, answer);
         self.pump(ctx);
     }
 }
@@ -311,7 +342,7 @@ impl<K: Key> Handler<Events> for StoreActor<K> {
 impl<K: Key> StoreActor<K> {
     fn answer(&mut self, ticket: Ticket, result: Result<Revision, WriteError>) {
         if let Some(waiting) = self.tickets.remove(&ticket) {
-            // Whoever asked may have gone.
+            // The requester may have been dropped.
             let _ = waiting.send(result.map_err(StoreError::from));
         }
     }
@@ -326,7 +357,7 @@ impl<K: Key> StoreActor<K> {
     }
 }
 
-/// An answer that comes later; [`StoreError::Closed`] if the store goes before.
+/// An answer that comes later; [`StoreError::Closed`] if the store ends before.
 pub(crate) fn later(
     receiver: oneshot::Receiver<Result<Revision, StoreError>>,
 ) -> ResponseFuture<Result<Revision, StoreError>> {

@@ -1,100 +1,69 @@
-//! Keeps the own keys in the kvstore.
+//! Sends the requests for own keys to the kvstore.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use actix::WeakRecipient;
 use actix::prelude::*;
-use shared_store::LeaseId;
 use shared_store::backend::Backend;
-use shared_store::store::SyncInput;
-use shared_store::sync::{Answer, Request, RequestId, Sync, SyncEvent, SyncStats};
+use shared_store::own::{Answer, OwnEvent, Request};
+use tokio::sync::oneshot;
 
-use crate::place::Place;
 use crate::watcher::{Stop, guarded};
 
-/// To the sync: what the store wants of it, in order.
+/// To the sync: send this request.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub(crate) struct Inputs(pub(crate) Vec<SyncInput>);
-
-/// To the store: what became of it.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub(crate) struct Events {
-    pub(crate) events: Vec<SyncEvent>,
-    pub(crate) stats: SyncStats,
+pub(crate) struct Perform<Id> {
+    pub(crate) id: Id,
+    pub(crate) request: Request,
 }
 
-/// Runs a [`Sync`] against the backend.
+/// To the owner of the keys: what the kvstore answered.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Answered<Id> {
+    pub(crate) id: Id,
+    pub(crate) answer: Answer,
+}
+
+/// Sends requests to the backend, many at a time, and brings their answers. It decides nothing: which request is sent
+/// when follows from [`OwnKeys`](shared_store::own::OwnKeys), which lives with the cache.
 #[derive(Debug)]
-pub(crate) struct SyncActor {
+pub(crate) struct SyncActor<Id: Send + 'static> {
     backend: Arc<dyn Backend>,
-    sync: Sync,
-    store: WeakRecipient<Events>,
-    timer: Option<SpawnHandle>,
-    /// The thread this runs on, if it is the store's own: it ends with this actor.
-    _place: Place,
+    owner: WeakRecipient<Answered<Id>>,
+    /// Dropped when this actor ends, however it ends.
+    _alive: oneshot::Sender<()>,
 }
 
-impl SyncActor {
-    pub(crate) fn new(backend: Arc<dyn Backend>, sync: Sync, store: WeakRecipient<Events>, place: Place) -> Self {
-        Self { backend, sync, store, timer: None, _place: place }
-    }
-
-    /// Performs what the machine asks for, and hands on what it says.
-    fn pump(&mut self, ctx: &mut Context<Self>) {
-        let now = now();
-        while let Some((id, request)) = self.sync.poll_request(now) {
-            let call = perform(Arc::clone(&self.backend), request);
-            ctx.spawn(call.into_actor(self).map(move |answer, actor, ctx| actor.answered(id, answer, ctx)));
-        }
-        let events: Vec<_> = std::iter::from_fn(|| self.sync.poll_event()).collect();
-        if let Some(store) = self.store.upgrade() {
-            store.do_send(Events { events, stats: self.sync.stats() });
-        } else {
-            ctx.stop();
-        }
-        if let Some(timer) = self.timer.take() {
-            ctx.cancel_future(timer);
-        }
-        self.timer = self.sync.deadline().map(|at| {
-            ctx.run_later(at.saturating_duration_since(now), |actor, ctx| {
-                actor.timer = None;
-                actor.pump(ctx);
-            })
-        });
-    }
-
-    fn answered(&mut self, id: RequestId, answer: Answer, ctx: &mut Context<Self>) {
-        self.sync.answer(now(), id, answer);
-        self.pump(ctx);
+impl<Id: Send + 'static> SyncActor<Id> {
+    pub(crate) fn new(
+        backend: Arc<dyn Backend>,
+        owner: WeakRecipient<Answered<Id>>,
+        alive: oneshot::Sender<()>,
+    ) -> Self {
+        Self { backend, owner, _alive: alive }
     }
 }
 
-impl Actor for SyncActor {
+impl<Id: Send + Unpin + 'static> Actor for SyncActor<Id> {
     type Context = Context<Self>;
 }
 
-impl Handler<Inputs> for SyncActor {
+impl<Id: Send + Unpin + 'static> Handler<Perform<Id>> for SyncActor<Id> {
     type Result = ();
 
-    fn handle(&mut self, Inputs(inputs): Inputs, ctx: &mut Self::Context) {
-        let now = now();
-        for input in inputs {
-            match input {
-                SyncInput::Command(command) => self.sync.command(now, command),
-                SyncInput::Observed(observation) => self.sync.observe(now, observation),
-                SyncInput::BackendUp => self.sync.backend_up(now),
-                SyncInput::Forget => self.sync.forget(now),
-                SyncInput::Owners(owners) => self.sync.owners(owners),
-            }
-        }
-        self.pump(ctx);
+    fn handle(&mut self, Perform { id, request }: Perform<Id>, ctx: &mut Self::Context) {
+        let call = perform(Arc::clone(&self.backend), request);
+        ctx.spawn(call.into_actor(self).map(move |answer, actor, ctx| match actor.owner.upgrade() {
+            Some(owner) => owner.do_send(Answered { id, answer }),
+            None => ctx.stop(),
+        }));
     }
 }
 
-impl Handler<Stop> for SyncActor {
+impl<Id: Send + Unpin + 'static> Handler<Stop> for SyncActor<Id> {
     type Result = ();
 
     fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
@@ -107,10 +76,10 @@ pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
-/// Performs a request.
-pub(crate) async fn perform(backend: Arc<dyn Backend>, request: Request) -> Answer {
+/// Sends a request.
+async fn perform(backend: Arc<dyn Backend>, request: Request) -> Answer {
     match request {
-        Request::Grant { ttl } => Answer::Granted(guarded(backend.grant(LeaseId::NONE, ttl)).await),
+        Request::Grant { lease, ttl } => Answer::Granted(guarded(backend.grant(lease, ttl)).await),
         Request::KeepAlive(lease) => Answer::KeptAlive(guarded(backend.keep_alive(lease)).await),
         Request::Revoke(lease) => Answer::Revoked(guarded(backend.revoke(lease)).await),
         Request::Write(writes) => Answer::Written(guarded(backend.write(writes)).await),
@@ -118,19 +87,19 @@ pub(crate) async fn perform(backend: Arc<dyn Backend>, request: Request) -> Answ
 }
 
 /// Logs what somebody should look at.
-pub(crate) fn log(event: &SyncEvent) {
+pub(crate) fn log(event: &OwnEvent) {
     match event {
-        SyncEvent::SetAside { name, cause } => tracing::error!(key = %name, %cause, "the kvstore refuses an own key"),
-        SyncEvent::LeaseLost { lease, cause } => tracing::warn!(%lease, %cause, "lease is lost"),
-        SyncEvent::HistoryWentBack => tracing::warn!("a write was answered from another history: listing again"),
-        SyncEvent::BackendFailed(cause) => tracing::warn!(%cause, "write failed, trying again"),
-        SyncEvent::Conflict { name, revision, lease, policy } => {
+        OwnEvent::SetAside { name, cause } => tracing::warn!(key = %name, %cause, "the kvstore refuses an own key"),
+        OwnEvent::LeaseLost { lease, cause } => tracing::warn!(%lease, %cause, "lease is lost"),
+        OwnEvent::HistoryWentBack => tracing::warn!("a write was answered from another history: listing again"),
+        OwnEvent::BackendFailed(cause) => tracing::warn!(%cause, "write failed, trying again"),
+        OwnEvent::Conflict { name, revision, lease, policy } => {
             tracing::warn!(key = %name, %revision, %lease, ?policy, "another owner writes an own key");
         }
-        SyncEvent::Done { .. }
-        | SyncEvent::Closed { .. }
-        | SyncEvent::Stored { .. }
-        | SyncEvent::Deleted { .. }
-        | SyncEvent::Lost { .. } => {}
+        OwnEvent::Done { .. }
+        | OwnEvent::Closed { .. }
+        | OwnEvent::Stored { .. }
+        | OwnEvent::Released { .. }
+        | OwnEvent::Lost { .. } => {}
     }
 }

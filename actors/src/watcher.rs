@@ -12,7 +12,7 @@ use shared_store::audit::{Audit, Found};
 use shared_store::backend::{Backend, BackendError, ListPage, WatchStream};
 use shared_store::store::Refused;
 use shared_store::watch::{Action, Delivery, Outcome, Watch};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use crate::sync::now;
 
@@ -33,6 +33,8 @@ pub(crate) struct WatcherActor {
     asked: Arc<Notify>,
     /// Tells the watch that its history is in doubt.
     distrusted: Arc<Notify>,
+    /// Dropped when this actor ends, however it ends.
+    _alive: oneshot::Sender<()>,
 }
 
 /// Stop: once this is answered nothing more is delivered.
@@ -51,8 +53,14 @@ pub(crate) struct BeginAudit;
 pub(crate) struct Distrust;
 
 impl WatcherActor {
-    pub(crate) fn new(backend: Arc<dyn Backend>, watch: Watch, store: WeakRecipient<Deliver>) -> Self {
-        Self { backend, watch: Some(watch), audit: None, store, asked: Arc::default(), distrusted: Arc::default() }
+    pub(crate) fn new(
+        backend: Arc<dyn Backend>,
+        watch: Watch,
+        store: WeakRecipient<Deliver>,
+        alive: oneshot::Sender<()>,
+    ) -> Self {
+        let (asked, distrusted) = (Arc::default(), Arc::default());
+        Self { backend, watch: Some(watch), audit: None, store, asked, distrusted, _alive: alive }
     }
 
     /// Compares what was delivered with the kvstore from time to time.
@@ -164,7 +172,6 @@ impl Run {
                     tracing::warn!("{refused}: listing again");
                     match refused {
                         Refused::Inconsistent => self.watch.relist(),
-                        Refused::Doubtful { wait, .. } => self.watch.doubt(wait),
                     }
                     then = Then::Anew;
                     None

@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use actix::prelude::*;
-use shared_store_actors::core::sync::SyncEvent;
+use shared_store_actors::core::sync::OwnEvent;
 use shared_store_actors::{Key, Prefix, PublishEvent, Publisher, PublisherStatus, State, Trouble, publish};
 
 use crate::cli::{Common, OnExit, PublishArgs};
@@ -144,18 +144,18 @@ impl Handler<Trouble> for Reporter {
             PublishEvent::Synced { .. } | PublishEvent::Closed { .. } => return,
         };
         let line = match event {
-            SyncEvent::SetAside { name, cause } => format!("{of}refused {name}: {cause}"),
-            SyncEvent::Conflict { name, lease, policy, .. } => {
+            OwnEvent::SetAside { name, cause } => format!("{of}refused {name}: {cause}"),
+            OwnEvent::Conflict { name, lease, policy, .. } => {
                 format!("{of}conflict {name}: owned by lease {lease}, {policy:?}")
             }
-            SyncEvent::Lost { name } => format!("{of}lost {name}: left to its other owner"),
-            SyncEvent::LeaseLost { lease, cause } => format!("{of}lease {lease} is lost: {cause}"),
-            SyncEvent::HistoryWentBack => format!("{of}the kvstore is another one: publishing again"),
-            SyncEvent::BackendFailed(cause) => format!("{of}write failed, trying again: {cause}"),
-            SyncEvent::Done { .. }
-            | SyncEvent::Stored { .. }
-            | SyncEvent::Deleted { .. }
-            | SyncEvent::Closed { .. } => return,
+            OwnEvent::Lost { name } => format!("{of}lost {name}: left to its other owner"),
+            OwnEvent::LeaseLost { lease, cause } => format!("{of}lease {lease} is lost: {cause}"),
+            OwnEvent::HistoryWentBack => format!("{of}the kvstore is another one: publishing again"),
+            OwnEvent::BackendFailed(cause) => format!("{of}write failed, trying again: {cause}"),
+            OwnEvent::Done { .. }
+            | OwnEvent::Stored { .. }
+            | OwnEvent::Deleted { .. }
+            | OwnEvent::Closed { .. } => return,
         };
         // An outage repeats itself.
         if self.last != line {

@@ -85,6 +85,7 @@ macro_rules! conformance {
             writes: an_absent_key_can_be_expected,
             writes: a_revision_can_be_expected,
             writes: a_delete_can_expect_a_revision,
+            writes: a_delete_can_expect_a_lease,
             writes: one_of_many_concurrent_creators_wins,
             writes: a_value_that_is_too_large_is_rejected,
             writes: as_many_writes_as_allowed_are_one_transaction,

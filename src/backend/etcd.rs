@@ -190,8 +190,9 @@ impl Backend for EtcdBackend {
 
 /// What etcd would refuse with less clear words.
 fn check(writes: &[Write]) -> Result<(), BackendError> {
-    if writes.len() > MAX_WRITES {
-        let cause = format!("transaction has {} writes, at most {MAX_WRITES} are allowed", writes.len());
+    let cost: usize = writes.iter().map(|write| write.expect.cost()).sum();
+    if cost > MAX_WRITES {
+        let cause = format!("transaction has {cost} writes or comparisons, at most {MAX_WRITES} are allowed");
         return Err(BackendError::rejected(cause));
     }
     let mut paths = HashSet::new();
@@ -206,12 +207,17 @@ fn check(writes: &[Write]) -> Result<(), BackendError> {
 
 fn transaction(writes: &[Write]) -> Txn {
     let compare = |write: &Write| {
-        let revision = match write.expect {
-            Expect::Any => return None,
-            Expect::Absent => Revision::ZERO,
-            Expect::Revision(revision) => revision,
+        let (revision, lease) = match write.expect {
+            Expect::Any => (None, None),
+            Expect::Absent => (Some(Revision::ZERO), None),
+            Expect::Revision(revision) => (Some(revision), None),
+            Expect::Is { revision, lease } => (Some(revision), Some(lease)),
         };
-        Some(Compare::mod_revision(write.path.to_vec(), CompareOp::Equal, convert::to_i64(revision)))
+        let path = || write.path.to_vec();
+        let revision = revision
+            .map(|revision| Compare::mod_revision(path(), CompareOp::Equal, convert::to_i64(revision)));
+        let lease = lease.map(|lease| Compare::lease(path(), CompareOp::Equal, lease.0));
+        [revision, lease].into_iter().flatten()
     };
     let act = |write: &Write| match &write.action {
         WriteAction::Put { value, lease } => {
@@ -221,7 +227,7 @@ fn transaction(writes: &[Write]) -> Txn {
     };
     let read = |write: &Write| TxnOp::get(write.path.to_vec(), Some(GetOptions::new()));
     Txn::new()
-        .when(writes.iter().filter_map(compare).collect::<Vec<_>>())
+        .when(writes.iter().flat_map(compare).collect::<Vec<_>>())
         .and_then(writes.iter().map(act).collect::<Vec<_>>())
         .or_else(writes.iter().map(read).collect::<Vec<_>>())
 }

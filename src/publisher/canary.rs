@@ -10,7 +10,7 @@ use crate::config::{Config, ConflictPolicy};
 use crate::key::KeyName;
 use crate::kv::Revision;
 use crate::prefix::{Prefix, PrefixError};
-use crate::sync::{Command, Sync};
+use crate::own::{Command, OwnKeys};
 
 impl Prefix {
     /// Where the canaries of a cluster are: `cilium/synced/<cluster>`. A canary says that all keys of a prefix are in the
@@ -27,7 +27,7 @@ impl Prefix {
 #[derive(Debug)]
 pub(super) struct Canary {
     /// Keeps it there.
-    pub(super) sync: Sync,
+    pub(super) own: OwnKeys,
     name: KeyName,
     phase: Phase,
 }
@@ -48,7 +48,7 @@ impl Canary {
         config.prefix = canaries;
         // What is there is our own past, or somebody's who says the same.
         config.conflict = ConflictPolicy::Overwrite;
-        Self { sync: Sync::new(&config, 1), name, phase: Phase::Unasked }
+        Self { own: OwnKeys::new(&config, 1), name, phase: Phase::Unasked }
     }
 
     /// It is wanted once all keys given before are there. Asking again changes nothing.
@@ -65,7 +65,7 @@ impl Canary {
 
     pub(super) fn write(&mut self, now: Instant, value: Bytes) {
         self.phase = Phase::Writing;
-        self.sync.command(now, Command::Put { name: self.name.clone(), value });
+        self.own.command(now, Command::Put { name: self.name.clone(), value });
     }
 
     pub(super) fn written(&mut self, revision: Revision) {
@@ -81,7 +81,7 @@ impl Canary {
             Phase::Waiting(_) => self.phase = Phase::Waiting(mark),
             Phase::Writing | Phase::Written(_) => {
                 self.phase = Phase::Waiting(mark);
-                self.sync.command(now, Command::Delete { name: self.name.clone(), ticket: None });
+                self.own.command(now, Command::Delete { name: self.name.clone(), ticket: None });
             }
         }
     }

@@ -3,10 +3,10 @@
 use std::time::Instant;
 
 use super::canary::Canary;
-use super::{Closing, PublishEvent, Publisher};
+use super::{Closing, LEFT, PublishEvent, Publisher};
 use crate::config::ConflictPolicy;
 use crate::status::State;
-use crate::sync::SyncEvent;
+use crate::own::OwnEvent;
 
 impl Publisher {
     /// Takes in what has happened to keys and canary, and hands it on.
@@ -14,18 +14,18 @@ impl Publisher {
         let (mut keys_lost, mut canary_lost) = (false, false);
         while let Some(event) = self.keys.poll_event() {
             match &event {
-                SyncEvent::Stored { name, .. } => {
+                OwnEvent::Stored { name, .. } => {
                     self.left_to_others.remove(name);
                     self.on_the_way.end(name);
                 }
-                SyncEvent::SetAside { name, .. } | SyncEvent::Lost { name } => self.on_the_way.end(name),
-                SyncEvent::Conflict { name, lease, policy, .. } if *policy != ConflictPolicy::Overwrite => {
+                OwnEvent::SetAside { name, .. } | OwnEvent::Lost { name } => self.on_the_way.end(name),
+                OwnEvent::Conflict { name, lease, policy, .. } if *policy != ConflictPolicy::Overwrite => {
                     let cause = format!("name is owned by another, under lease {lease}");
                     self.left_to_others.insert(name.clone(), cause.into());
                     self.on_the_way.end(name);
                 }
-                SyncEvent::LeaseLost { .. } => keys_lost = true,
-                SyncEvent::Closed { left, .. } => {
+                OwnEvent::LeaseLost { .. } => keys_lost = true,
+                OwnEvent::Closed { left, .. } => {
                     let left = left.clone();
                     self.left(|closing| {
                         closing.left.extend(left);
@@ -33,37 +33,38 @@ impl Publisher {
                     });
                     continue;
                 }
-                SyncEvent::Conflict { .. }
-                | SyncEvent::Done { .. }
-                | SyncEvent::Deleted { .. }
-                | SyncEvent::HistoryWentBack
-                | SyncEvent::BackendFailed(_) => {}
+                OwnEvent::Conflict { .. }
+                | OwnEvent::Done { .. }
+                | OwnEvent::Released { .. }
+                | OwnEvent::HistoryWentBack
+                | OwnEvent::BackendFailed(_) => {}
             }
             self.events.push_back(PublishEvent::Keys(event));
         }
-        while let Some(event) = self.canary.as_mut().and_then(|canary| canary.sync.poll_event()) {
+        while let Some(event) = self.canary.as_mut().and_then(|canary| canary.own.poll_event()) {
             match &event {
-                SyncEvent::Stored { revision, .. } => {
+                OwnEvent::Stored { revision, .. } => {
                     if let Some(canary) = &mut self.canary {
                         canary.written(*revision);
                     }
                 }
-                SyncEvent::LeaseLost { .. } => canary_lost = true,
-                SyncEvent::Closed { left, .. } => {
+                OwnEvent::LeaseLost { .. } => canary_lost = true,
+                OwnEvent::Closed { left, .. } => {
                     let left = left.clone();
                     self.left(|closing| {
                         closing.left.extend(left);
                         &mut closing.canary
                     });
+                    self.leave_keys(now);
                     continue;
                 }
-                SyncEvent::Conflict { .. }
-                | SyncEvent::Done { .. }
-                | SyncEvent::Deleted { .. }
-                | SyncEvent::SetAside { .. }
-                | SyncEvent::Lost { .. }
-                | SyncEvent::HistoryWentBack
-                | SyncEvent::BackendFailed(_) => {}
+                OwnEvent::Conflict { .. }
+                | OwnEvent::Done { .. }
+                | OwnEvent::Released { .. }
+                | OwnEvent::SetAside { .. }
+                | OwnEvent::Lost { .. }
+                | OwnEvent::HistoryWentBack
+                | OwnEvent::BackendFailed(_) => {}
             }
             self.events.push_back(PublishEvent::Canary(event));
         }
@@ -82,7 +83,7 @@ impl Publisher {
         let Some(closing) = &mut self.closing else { return };
         *part(closing) = true;
         if closing.keys && closing.canary {
-            self.state = State::Closed { cause: "left".into() };
+            self.state = State::Closed { cause: LEFT.into() };
             self.events.push_back(PublishEvent::Closed { left: std::mem::take(&mut closing.left) });
         }
     }
@@ -91,7 +92,7 @@ impl Publisher {
     pub(super) fn forget(&mut self, now: Instant) {
         self.keys.forget(now);
         if let Some(canary) = &mut self.canary {
-            canary.sync.forget(now);
+            canary.own.forget(now);
         }
         self.lost(now);
     }

@@ -11,7 +11,7 @@ use crate::backend::memory::Mvcc;
 use crate::backend::{BackendError, Events, Expect, ListRequest, WatchResponse, Write, WriteAction};
 use crate::config::ConflictPolicy;
 use crate::kv::{KeyRange, KeyValue, LeaseId, Revision};
-use crate::sync::SyncEvent;
+use crate::own::OwnEvent;
 use crate::watch::{Action, Outcome, Watch};
 
 struct World {
@@ -94,7 +94,7 @@ impl World {
     fn listen(&mut self) -> bool {
         let known = self.events.len();
         self.events.extend(std::iter::from_fn(|| self.publisher.poll_event()));
-        let back = |event: &PublishEvent| matches!(event, PublishEvent::Keys(event) | PublishEvent::Canary(event) if *event == SyncEvent::HistoryWentBack);
+        let back = |event: &PublishEvent| matches!(event, PublishEvent::Keys(event) | PublishEvent::Canary(event) if *event == OwnEvent::HistoryWentBack);
         let distrusted = self.events[known..].iter().any(back) && self.watch.in_step().is_some();
         if distrusted {
             self.stream = None;
@@ -131,7 +131,7 @@ impl World {
             Request::KeepAlive(_) if self.down => Answer::KeptAlive(Err(down())),
             Request::Revoke(_) if self.down => Answer::Revoked(Err(down())),
             Request::Write(_) if self.down => Answer::Written(Err(down())),
-            Request::Grant { ttl } => Answer::Granted(self.kv.grant(LeaseId::NONE, ttl, self.now)),
+            Request::Grant { lease, ttl } => Answer::Granted(self.kv.grant(lease, ttl, self.now)),
             Request::KeepAlive(lease) => Answer::KeptAlive(self.kv.keep_alive(lease, self.now)),
             Request::Revoke(lease) => {
                 self.kv.revoke(lease);
@@ -263,7 +263,7 @@ impl World {
     }
 
     fn conflicts(&self) -> usize {
-        let conflict = |event: &&PublishEvent| matches!(event, PublishEvent::Keys(SyncEvent::Conflict { .. }));
+        let conflict = |event: &&PublishEvent| matches!(event, PublishEvent::Keys(OwnEvent::Conflict { .. }));
         self.events.iter().filter(conflict).count()
     }
 }

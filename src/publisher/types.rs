@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::key::KeyName;
 use crate::kv::Revision;
 use crate::status::State;
-use crate::sync::{RequestId, SyncEvent, Ticket};
+use crate::own::{RequestId, OwnEvent, Ticket};
 
 /// Names a request, for its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,10 +19,10 @@ pub enum PublishRequestId {
 /// What has happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PublishEvent {
-    /// To the own keys; never [`SyncEvent::Closed`].
-    Keys(SyncEvent),
-    /// To the canary; never [`SyncEvent::Closed`].
-    Canary(SyncEvent),
+    /// To the own keys; never [`OwnEvent::Closed`].
+    Keys(OwnEvent),
+    /// To the canary; never [`OwnEvent::Closed`].
+    Canary(OwnEvent),
     /// All keys given before the question are in the kvstore or refused, and so is the canary, if there is to be one.
     Synced {
         /// Of the question.

@@ -12,7 +12,7 @@ use crate::config::{Config, OnUndecodable};
 use crate::key::KeyName;
 use crate::kv::{Event, KeyValue, LeaseId, Revision};
 use crate::prefix::Prefix;
-use crate::sync::SyncEvent;
+use crate::own::OwnEvent;
 use crate::watch::{Delivery, Page, PageKeys};
 
 /// A step of the cache. One with the same value only changes the origin.
@@ -264,7 +264,7 @@ impl Model {
         }
     }
 
-    pub(super) fn sync_event(&mut self, event: &SyncEvent) {
+    pub(super) fn sync_event(&mut self, event: &OwnEvent) {
         if let Some(name) = self.own.sync_event(event, self.revision) {
             self.settle(&name);
         }

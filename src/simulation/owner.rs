@@ -14,7 +14,7 @@ use crate::key::KeyName;
 use crate::kv::{LeaseId, Revision};
 use crate::prefix::Prefix;
 use crate::store::SyncInput;
-use crate::sync::{Command, Observation, Seen, SyncEvent, Ticket, WriteError};
+use crate::own::{Command, Observation, Seen, OwnEvent, Ticket, WriteError};
 
 const TTL: Duration = Duration::from_secs(100_000);
 
@@ -23,7 +23,7 @@ pub(super) struct Owner {
     prefix: Prefix,
     names: BTreeMap<KeyName, Local>,
     lease: Option<LeaseId>,
-    pub(super) events: VecDeque<SyncEvent>,
+    pub(super) events: VecDeque<OwnEvent>,
     /// The newest revision a write was answered with.
     pub(super) answered: Revision,
     /// Whether a name that another writes is left to them.
@@ -94,7 +94,7 @@ impl Owner {
         let local = self.names.entry(name).or_default();
         local.dirty = true;
         if let Some((ticket, ..)) = local.once.take() {
-            self.events.push_back(SyncEvent::Done { ticket, result: Err(WriteError::Superseded) });
+            self.events.push_back(OwnEvent::Done { ticket, result: Err(WriteError::Superseded) });
         }
         if let Some(ticket) = delete {
             local.put = None;
@@ -103,7 +103,7 @@ impl Owner {
             return;
         }
         for ticket in local.tickets.drain(..) {
-            self.events.push_back(SyncEvent::Done { ticket, result: Err(WriteError::Superseded) });
+            self.events.push_back(OwnEvent::Done { ticket, result: Err(WriteError::Superseded) });
         }
         local.delete = false;
         local.once = once;
@@ -121,10 +121,10 @@ impl Owner {
         local.dirty |= damaged;
         let Some(theirs) = state.filter(|theirs| damaged && Some(theirs.lease) != self.lease) else { return };
         let (lease, policy) = (theirs.lease, ConflictPolicy::Overwrite);
-        self.events.push_back(SyncEvent::Conflict { name: name.clone(), revision, lease, policy });
+        self.events.push_back(OwnEvent::Conflict { name: name.clone(), revision, lease, policy });
         if self.yields && local.once.is_none() && theirs.hash != value_hash(put) {
             self.names.remove(&name);
-            self.events.push_back(SyncEvent::Lost { name });
+            self.events.push_back(OwnEvent::Lost { name });
         }
     }
 
@@ -155,10 +155,10 @@ impl Owner {
             let foreign = local.known.filter(|seen| seen.lease != lease);
             let at = if foreign.is_some() { local.as_of } else { self.write(mvcc, &name, WriteAction::Delete) };
             for ticket in local.tickets {
-                self.events.push_back(SyncEvent::Done { ticket, result: Ok(at) });
+                self.events.push_back(OwnEvent::Done { ticket, result: Ok(at) });
             }
             if local.delete {
-                self.events.push_back(SyncEvent::Deleted { name: name.clone(), revision: at, late: false });
+                self.events.push_back(OwnEvent::Deleted { name: name.clone(), revision: at, late: false });
             }
             return Some(format!("delete own {name} at {at}"));
         };
@@ -175,16 +175,16 @@ impl Owner {
         }
         match (local.once.take(), revision) {
             (Some((ticket, value, adopt)), Some(revision)) => {
-                self.events.push_back(SyncEvent::Done { ticket, result: Ok(revision) });
+                self.events.push_back(OwnEvent::Done { ticket, result: Ok(revision) });
                 local.put = if adopt { Some(value) } else { local.put };
                 local.dirty = !adopt && local.put.is_some();
             }
             (Some((ticket, ..)), None) => {
                 let error = WriteError::TimedOut { after: Duration::ZERO, cause: None };
-                self.events.push_back(SyncEvent::Done { ticket, result: Err(error) });
+                self.events.push_back(OwnEvent::Done { ticket, result: Err(error) });
                 local.dirty = local.put.is_some();
             }
-            (None, Some(revision)) => self.events.push_back(SyncEvent::Stored { name: name.clone(), revision }),
+            (None, Some(revision)) => self.events.push_back(OwnEvent::Stored { name: name.clone(), revision }),
             (None, None) => local.dirty = true,
         }
         if local.put.is_some() || local.dirty {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::change::Origin;
 use crate::key::KeyName;
 use crate::kv::Revision;
-use crate::sync::{SyncEvent, Ticket};
+use crate::own::{OwnEvent, Ticket};
 
 /// The names that are ours in some way.
 #[derive(Default)]
@@ -89,9 +89,9 @@ impl Names {
     }
 
     /// What became of our writes; the name it concerns.
-    pub(super) fn sync_event(&mut self, event: &SyncEvent, reached: Revision) -> Option<KeyName> {
+    pub(super) fn sync_event(&mut self, event: &OwnEvent, reached: Revision) -> Option<KeyName> {
         match event {
-            SyncEvent::Done { ticket, result } => {
+            OwnEvent::Done { ticket, result } => {
                 let (name, adopt) = self.tickets.remove(ticket)?;
                 let ours = adopt && result.is_ok();
                 match self.names.get_mut(&name) {
@@ -108,7 +108,7 @@ impl Names {
                 }
                 Some(name)
             }
-            SyncEvent::Deleted { name, revision, .. } => {
+            OwnEvent::Deleted { name, revision, .. } => {
                 if matches!(self.names.get(name), Some(Ownership::Leaving)) {
                     self.names.remove(name);
                     if *revision > reached {
@@ -117,25 +117,25 @@ impl Names {
                 }
                 Some(name.clone())
             }
-            SyncEvent::Lost { name } => {
+            OwnEvent::Lost { name } => {
                 if self.is_owned(name) {
                     self.names.remove(name);
                     self.lost.insert(name.clone());
                 }
                 Some(name.clone())
             }
-            SyncEvent::Stored { name, .. } => {
+            OwnEvent::Stored { name, .. } => {
                 if self.lost.contains(name) {
                     self.own(name);
                 }
                 Some(name.clone())
             }
-            SyncEvent::Conflict { .. }
-            | SyncEvent::SetAside { .. }
-            | SyncEvent::LeaseLost { .. }
-            | SyncEvent::BackendFailed(_)
-            | SyncEvent::HistoryWentBack
-            | SyncEvent::Closed { .. } => None,
+            OwnEvent::Conflict { .. }
+            | OwnEvent::SetAside { .. }
+            | OwnEvent::LeaseLost { .. }
+            | OwnEvent::BackendFailed(_)
+            | OwnEvent::HistoryWentBack
+            | OwnEvent::Closed { .. } => None,
         }
     }
 }

@@ -1,48 +1,56 @@
 //! Taking a batch into the cache, and what changes by it.
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::cache::{Cache, Entry};
-use super::guard::{Answer, Verdict};
 use super::incoming::{Arrived, Incoming};
 use super::staging::Staging;
-use super::{Quarantined, Refused, Shows, Store, SyncInput};
+use super::{Quarantined, Shows, Store};
 use crate::change::{Change, Origin};
 use crate::config::OnUndecodable;
 use crate::key::{Key, KeyName};
-use crate::kv::{Event, LeaseId, Revision};
+use crate::kv::{Event, Revision};
 use crate::outbox::{First, change};
-use crate::sync::Observation;
+use crate::own::Observation;
 
 impl<K: Key> Store<K> {
-    /// Takes in a whole list, unless it would remove too much.
-    pub(super) fn commit(&mut self, now: Instant, staging: Staging<K>) -> Result<(), Refused> {
+    /// Takes in a whole list.
+    pub(super) fn commit(&mut self, now: Instant, staging: Staging<K>) {
         let (header, same_history) = (staging.header, staging.same_history);
         let revision = header.revision;
         let (mut incoming, present) = staging.finish();
         let absent = |name: &KeyName| present.binary_search(name).is_err();
-        let deleted: Vec<_> = {
+        let (deleted, entries): (Vec<_>, _) = {
             let cache = self.shared.read();
             let unseen = self.quarantine.keys().filter(|name| cache.get(name.as_str()).is_none() && absent(name));
             // A key that is gone already stays gone as of the revision known for it.
             let deleted = difference(cache.names(), &present).chain(unseen);
-            deleted.filter(|name| !self.gone.contains(name.as_str())).cloned().collect()
+            (deleted.filter(|name| !self.gone.contains(name.as_str())).cloned().collect(), cache.len())
         };
-        let answer = if same_history { Answer::List } else { Answer::Other(header) };
-        let news = std::mem::take(&mut self.elsewhere) || self.judge(now, deleted.iter(), answer)?;
+        let hold = match (std::mem::take(&mut self.elsewhere), same_history) {
+            // The change is meant.
+            (true, _) => None,
+            (false, true) => self.guard.deletions(now, self.removed(deleted.iter()), entries),
+            (false, false) => {
+                self.hold_longer(now, absent);
+                self.guard.other_history()
+            }
+        };
+        if let (Some(hold), 1..) = (hold, self.removed(deleted.iter())) {
+            let (keys, seconds) = (deleted.len(), hold.as_secs_f64());
+            tracing::warn!(keys, entries, "a list lacks many keys: their deletions are held back for {seconds} s");
+        }
         incoming.extend(deleted.into_iter().map(|name| Incoming { name, revision, arrived: None }));
         if !same_history {
-            if news {
-                self.sync_inputs.push_back(SyncInput::Forget);
-            }
-            self.local.history_went_back();
+            self.own.forget(now);
         }
-        let lost = self.local.names().filter(|name| absent(name));
-        let lost: Vec<_> = lost.map(|name| Observation { name: name.clone(), revision, state: None }).collect();
-        self.sync_inputs.extend(lost.into_iter().map(SyncInput::Observed));
-        let mut changes = self.apply(now, incoming, revision);
+        let mut changes = self.apply(now, incoming, revision, hold);
+        let own: Vec<_> = self.own.names().map(|name| (name.clone(), self.seen(name))).collect();
+        for (name, state) in own {
+            self.own.observe(now, Observation { name, revision, state });
+        }
+        self.own.reached(revision);
         if !same_history {
             self.shared.write().history_went_back(revision);
         }
@@ -62,42 +70,25 @@ impl<K: Key> Store<K> {
                 self.observers.begin_waiting(now, &self.snapshot(), revision, &self.undecodable());
             }
         }
-        Ok(())
+        self.own_events(now);
     }
 
-    /// Asks the guard. Whether the sync has still to be told that the kvstore is another one.
-    fn judge<'a>(
-        &mut self,
-        now: Instant,
-        deleted: impl Iterator<Item = &'a KeyName>,
-        answer: Answer,
-    ) -> Result<bool, Refused> {
-        let (removed, entries) = {
-            let cache = self.shared.read();
-            // What we delete ourselves is meant, and own keys stay.
-            let shown = |name: &&KeyName| cache.get(name.as_str()).is_some() && !self.local.contains(name.as_str());
-            (deleted.filter(shown).count(), cache.len())
-        };
-        match self.guard.judge(now, removed, entries, answer) {
-            Verdict::Believe { news } => Ok(news),
-            Verdict::Doubt { wait, news } => {
-                if news {
-                    // Own keys belong into the kvstore that answers, whatever becomes of the cache.
-                    self.sync_inputs.push_back(SyncInput::Forget);
-                }
-                let what = if answer == Answer::Events { "the watch" } else { "a list" };
-                let cause = format!("{what} says that {removed} of {entries} keys are gone: asking again");
-                tracing::warn!("{cause}");
-                self.out_of_date(now, cause.into());
-                self.relists.doubts += 1;
-                Err(Refused::Doubtful { removed, entries, wait })
-            }
-        }
+    /// How many of these deletions others have made, of keys that are shown.
+    fn removed<'a>(&self, deleted: impl Iterator<Item = &'a KeyName>) -> usize {
+        let cache = self.shared.read();
+        deleted.filter(|name| cache.get(name.as_str()).is_some() && !self.own.contains(name.as_str())).count()
     }
 
-    /// Takes in what the watch saw, unless it would remove too much.
-    pub(super) fn events(&mut self, now: Instant, events: &[Event]) -> Result<(), Refused> {
-        let Some(revision) = events.last().map(Event::revision) else { return Ok(()) };
+    /// Another kvstore answers: owners have the whole time again for what is held back already.
+    fn hold_longer(&mut self, now: Instant, absent: impl Fn(&KeyName) -> bool) {
+        let Some(hold) = self.guard.other_history() else { return };
+        let held: Vec<_> = self.gone.held_names().filter(|name| absent(name)).cloned().collect();
+        held.iter().for_each(|name| self.gone.hold(now + hold, name));
+    }
+
+    /// Takes in what the watch saw.
+    pub(super) fn events(&mut self, now: Instant, events: &[Event]) {
+        let Some(revision) = events.last().map(Event::revision) else { return };
         let incoming: Vec<_> = {
             let cache = self.shared.read();
             events
@@ -114,47 +105,58 @@ impl<K: Key> Store<K> {
                 })
                 .collect()
         };
-        let deletions = incoming.iter().filter(|incoming| incoming.arrived.is_none()).count();
-        if self.guard.is_many(deletions, self.shared.read().len()) {
-            let last: HashMap<_, _> = incoming.iter().map(|incoming| (&incoming.name, incoming)).collect();
-            let gone = last
-                .into_iter()
-                .filter(|(name, incoming)| incoming.arrived.is_none() && !self.gone.contains(name.as_str()));
-            let gone: Vec<_> = gone.map(|(name, _)| name.clone()).collect();
-            self.judge(now, gone.iter(), Answer::Events)?;
+        let deleted = incoming.iter().filter(|incoming| incoming.arrived.is_none()).map(|incoming| &incoming.name);
+        let (removed, entries) = (self.removed(deleted), self.shared.read().len());
+        let hold = self.guard.deletions(now, removed, entries);
+        if let Some(hold) = hold {
+            let seconds = hold.as_secs_f64();
+            tracing::warn!(removed, entries, "most keys are deleted: deletions are held back for {seconds} s");
         }
-        let changes = self.apply(now, incoming, revision);
+        let changes = self.apply(now, incoming, revision, hold);
         self.observers.push(now, changes);
-        Ok(())
+        self.own_events(now);
     }
 
-    /// Puts a batch into the cache, all at once for readers, and answers with the changes.
-    pub(super) fn apply(&mut self, now: Instant, incoming: Vec<Incoming<K>>, revision: Revision) -> Vec<Change<K>> {
+    /// Puts a batch into the cache, all at once for readers, and answers with the changes. Deletions by others are held
+    /// back for `hold`, or for the delay of the store if that is longer.
+    pub(super) fn apply(
+        &mut self,
+        now: Instant,
+        incoming: Vec<Incoming<K>>,
+        revision: Revision,
+        hold: Option<Duration>,
+    ) -> Vec<Change<K>> {
         let shared = Arc::clone(&self.shared);
         let mut changes = Vec::with_capacity(incoming.len());
-        let owners = self.owners.len();
+        let mut unused = Vec::new();
         let mut cache = shared.write();
         for incoming in incoming {
-            if self.local.contains(incoming.name.as_str()) || self.haunted.contains(&incoming.name) {
-                self.sync_inputs.push_back(SyncInput::Observed(incoming.observation()));
+            if let Some(observation) = self.observation(&incoming) {
+                self.own.observe(now, observation);
             }
             let change = match incoming.arrived {
-                Some(arrived) => self.put(now, &mut cache, &incoming.name, incoming.revision, arrived),
-                None => self.delete(now, &mut cache, &incoming.name, incoming.revision),
+                Some(arrived) => {
+                    self.put(now, &mut cache, &incoming.name, incoming.revision, arrived, &mut unused)
+                }
+                None => self.delete(now, &mut cache, &incoming.name, incoming.revision, hold),
             };
             changes.extend(change);
         }
         self.revision = revision;
         cache.revision = revision;
-        for name in self.local.reached(revision) {
-            changes.extend(self.settled(&mut cache, &name));
-        }
         drop(cache);
-        if self.owners.len() != owners {
-            self.sync_inputs.push_back(SyncInput::Owners(self.owners.len()));
-        }
+        // Values are dropped without the lock: `Drop` is code of the user.
+        drop(unused);
+        self.own.reached(revision);
         self.announce(changes.iter().filter(|change| !change.is_void()).count());
         changes
+    }
+
+    /// What an own name's owner is to know of it: also of a name that is not known, if its key is under a lease of ours.
+    fn observation(&self, incoming: &Incoming<K>) -> Option<Observation> {
+        let ours = |arrived: &Arrived<K>| self.own.is_ours(arrived.lease);
+        let concerns = self.own.contains(incoming.name.as_str()) || incoming.arrived.as_ref().is_some_and(ours);
+        concerns.then(|| incoming.observation())
     }
 
     pub(super) fn put(
@@ -164,9 +166,9 @@ impl<K: Key> Store<K> {
         name: &KeyName,
         mod_revision: Revision,
         arrived: Arrived<K>,
+        unused: &mut Vec<Arc<K>>,
     ) -> Option<Change<K>> {
         self.gone.forget(name.as_str());
-        self.local.put(name, mod_revision);
         let Arrived { hash, lease, raw, value } = arrived;
         let (key, index_values) = match value {
             Ok(value) => value,
@@ -180,7 +182,7 @@ impl<K: Key> Store<K> {
                 }
                 self.quarantine.insert(name.clone(), quarantined);
                 return match self.on_undecodable {
-                    OnUndecodable::Remove if !self.local.is_owned(name.as_str()) => {
+                    OnUndecodable::Remove if !self.own.is_kept(name.as_str()) => {
                         self.remove(cache, name.as_str(), mod_revision)
                     }
                     // An own key will be put again: observers see no deletion.
@@ -189,17 +191,16 @@ impl<K: Key> Store<K> {
             }
         };
         self.quarantine.remove(name);
-        let origin = self.local.origin(name.as_str());
+        let origin = if self.own.is_ours(lease) { Origin::Local } else { Origin::Remote };
         let Some(entry) = cache.get_mut(name.as_str()) else {
             let change = change(name, None, Some((&key, hash)), mod_revision, origin);
-            count(&mut self.owners, None, Some(lease));
             cache.insert(name, Entry { key, hash, mod_revision, lease, origin }, index_values);
             return Some(change);
         };
-        count(&mut self.owners, Some(entry.lease), Some(lease));
         if entry.hash == hash {
             entry.mod_revision = mod_revision;
             entry.lease = lease;
+            unused.push(key);
             return changed_hands(name, entry, mod_revision, origin);
         }
         let change = change(name, Some((&entry.key, entry.hash)), Some((&key, hash)), mod_revision, origin);
@@ -213,15 +214,16 @@ impl<K: Key> Store<K> {
         cache: &mut Cache<K>,
         name: &KeyName,
         at: Revision,
+        hold: Option<Duration>,
     ) -> Option<Change<K>> {
         self.quarantine.remove(name);
         cache.get(name.as_str())?;
-        if self.local.is_owned(name.as_str()) {
+        if self.own.is_kept(name.as_str()) {
             // It will be put again: observers see no deletion.
             self.gone.keep(name);
             None
-        } else if self.gone.delays() && !self.local.contains(name.as_str()) {
-            self.gone.delay(now, name);
+        } else if let Some(delay) = self.gone.delay(hold).filter(|_| !self.own.contains(name.as_str())) {
+            self.gone.hold(now + delay, name);
             None
         } else {
             self.remove(cache, name.as_str(), at)
@@ -231,18 +233,7 @@ impl<K: Key> Store<K> {
     pub(super) fn remove(&mut self, cache: &mut Cache<K>, name: &str, revision: Revision) -> Option<Change<K>> {
         self.gone.forget(name);
         let (name, entry) = cache.remove(name)?;
-        count(&mut self.owners, Some(entry.lease), None);
         Some(change(&name, Some((&entry.key, entry.hash)), None, revision, entry.origin))
-    }
-
-    /// Who owns a name may have changed: tells so if its key stays, and that it goes if only its owner was shown.
-    pub(super) fn settled(&mut self, cache: &mut Cache<K>, name: &KeyName) -> Option<Change<K>> {
-        let removed = self.on_undecodable == OnUndecodable::Remove && self.quarantine.contains_key(name);
-        if !self.local.is_owned(name.as_str()) && (self.gone.is_kept(name.as_str()) || removed) {
-            return self.remove(cache, name.as_str(), self.revision);
-        }
-        let entry = cache.get_mut(name.as_str()).filter(|_| !self.gone.contains(name.as_str()))?;
-        changed_hands(name, entry, self.revision, self.local.origin(name.as_str()))
     }
 
     /// Tells readers and observers of changes made without the kvstore.
@@ -294,21 +285,4 @@ fn changed_hands<K>(name: &KeyName, entry: &mut Entry<K>, at: Revision, origin: 
     }
     let value = Some((&entry.key, entry.hash));
     Some(change(name, value, value, at, origin))
-}
-
-fn count(owners: &mut HashMap<LeaseId, usize>, old: Option<LeaseId>, new: Option<LeaseId>) {
-    if old == new {
-        return;
-    }
-    if let Some(lease) = new {
-        *owners.entry(lease).or_default() += 1;
-    }
-    if let Some(lease) = old
-        && let Some(keys) = owners.get_mut(&lease)
-    {
-        *keys -= 1;
-        if *keys == 0 {
-            owners.remove(&lease);
-        }
-    }
 }

@@ -7,12 +7,6 @@ use crate::key::Key;
 use crate::prefix::Prefix;
 
 impl<K: Key> Store<K> {
-    /// Whether there are keys this store owns, is about to own, or has just given up.
-    #[must_use]
-    pub fn is_owner(&self) -> bool {
-        self.local.names().next().is_some()
-    }
-
     /// Nothing more will be delivered, for now: the cache shows what it shows, and grows old.
     pub fn detach(&mut self, now: Instant) {
         self.staging = None;
@@ -20,11 +14,10 @@ impl<K: Key> Store<K> {
     }
 
     /// What is delivered from now on is of another kvstore or another prefix. Nothing known so far says anything of it:
-    /// its first list tells the true difference, and is not doubted, for the change is meant.
+    /// its first list tells the true difference, and no deletion is held back: the change is meant.
     pub fn attach(&mut self, prefix: Prefix) {
         self.prefix = prefix;
         self.elsewhere = true;
-        self.guard.believe();
     }
 
     /// Tells every key as deleted, and is empty then.

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::time::Instant;
 
 use super::{Refused, Store};
 use crate::audit::{Kind, Part};
@@ -120,7 +121,7 @@ impl<K: Key> Store<K> {
     }
 
     /// Compares, counts, and asks for a relist if something was lost.
-    pub(super) fn audited(&mut self, part: &Part) -> Result<(), Refused> {
+    pub(super) fn audited(&mut self, now: Instant, part: &Part) -> Result<(), Refused> {
         debug_assert!(part.revision <= self.revision, "the cache has been there");
         let differences = self.compare(part);
         let lost = differences.iter().filter(|difference| !difference.kind.is_explained());
@@ -143,7 +144,11 @@ impl<K: Key> Store<K> {
             lost = if part.last { round.unexplained().count() } else { 0 };
             self.audits.finished = part.last.then(|| std::mem::take(round));
         }
-        if lost > 0 { Err(Refused::Inconsistent) } else { Ok(()) }
+        if lost == 0 {
+            return Ok(());
+        }
+        self.out_of_date(now, format!("an audit found {lost} keys that differ: listing again").into());
+        Err(Refused::Inconsistent)
     }
 
     fn compare(&self, part: &Part) -> Vec<Difference> {

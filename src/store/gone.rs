@@ -3,13 +3,11 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
+use crate::clock::bounded;
 use crate::key::KeyName;
 
-/// In place of a delay beyond what the clock can tell: a hundred years.
-const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
-
 /// Keys the kvstore no longer has, and the cache still shows: own keys that somebody deleted, which will be back, and
-/// foreign ones whose deletion is held back for the delay.
+/// foreign ones whose deletion is held back.
 #[derive(Debug)]
 pub(super) struct Gone {
     delay: Duration,
@@ -20,12 +18,12 @@ pub(super) struct Gone {
 
 impl Gone {
     pub(super) fn new(delay: Duration) -> Self {
-        Self { delay, names: HashMap::new(), deadlines: BTreeSet::new() }
+        Self { delay: bounded(delay), names: HashMap::new(), deadlines: BTreeSet::new() }
     }
 
-    /// Whether deletions of foreign keys are held back.
-    pub(super) fn delays(&self) -> bool {
-        !self.delay.is_zero()
+    /// How long the deletion of a foreign key is held back, if it is: for the delay of the store, or longer.
+    pub(super) fn delay(&self, hold: Option<Duration>) -> Option<Duration> {
+        Some(hold.unwrap_or_default().max(self.delay)).filter(|delay| !delay.is_zero())
     }
 
     /// An own key is gone, until it is put again.
@@ -34,12 +32,11 @@ impl Gone {
         self.names.insert(name.clone(), None);
     }
 
-    /// A foreign key is gone; it comes out of [`due`](Self::due) after the delay.
-    pub(super) fn delay(&mut self, now: Instant, name: &KeyName) {
+    /// A foreign key is gone; it comes out of [`due`](Self::due) then.
+    pub(super) fn hold(&mut self, until: Instant, name: &KeyName) {
         self.forget(name.as_str());
-        let deadline = now.checked_add(self.delay).unwrap_or(now + FOR_EVER);
-        self.deadlines.insert((deadline, name.clone()));
-        self.names.insert(name.clone(), Some(deadline));
+        self.deadlines.insert((until, name.clone()));
+        self.names.insert(name.clone(), Some(until));
     }
 
     /// The key is back, or it is not shown any more.
@@ -49,10 +46,14 @@ impl Gone {
         }
     }
 
-    /// How many deletions wait for their delay.
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
+    /// How many deletions are held back.
+    pub(super) fn held(&self) -> usize {
         self.deadlines.len()
+    }
+
+    /// The names whose deletions are held back.
+    pub(super) fn held_names(&self) -> impl Iterator<Item = &KeyName> {
+        self.deadlines.iter().map(|(_, name)| name)
     }
 
     /// Whether it is an own key that waits to be put again.
@@ -69,7 +70,7 @@ impl Gone {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
-    /// The keys whose delay has passed and that have not come back meanwhile.
+    /// The keys whose time is over and that have not come back meanwhile.
     pub(super) fn due(&mut self, now: Instant) -> Vec<KeyName> {
         let mut due = Vec::new();
         while self.deadline().is_some_and(|deadline| deadline <= now) {

@@ -1,88 +1,62 @@
-//! Answers that would remove most keys at once, and how they are doubted.
+//! Mass deletions, and how they are held back.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use crate::clock::bounded;
 use crate::config::DeletionGuard;
-use crate::kv::Header;
 
-/// How long to wait before another kvstore is asked again.
-const RETRY: Duration = Duration::from_secs(1);
-
-/// Doubts answers that would remove many keys at once, as its rule says.
+/// Decides which deletions are held back, as its rule says.
+///
+/// A deletion that is held back is shown as if it had not happened, and told when its time is over unless the key has
+/// come back. Nothing is asked again and nobody waits: all else of the answer is taken in at once.
 #[derive(Debug)]
 pub(super) struct Guard {
     rule: DeletionGuard,
-    doubt: Option<Doubt>,
-}
-
-#[derive(Debug)]
-struct Doubt {
-    since: Instant,
-    /// The other kvstore that answered, if it was one, and its revision then.
-    other: Option<Header>,
-}
-
-/// What would remove keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Answer {
-    /// Changes that the watch saw.
-    Events,
-    /// A list that goes on where the cache is.
-    List,
-    /// A list of another history.
-    Other(Header),
-}
-
-/// What to do with an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// Take it in. `news`: the sync has not been told yet that the kvstore is another one.
-    Believe { news: bool },
-    /// Ask again after so long. `news` as above.
-    Doubt { wait: Duration, news: bool },
+    hold: Duration,
+    /// When keys were removed lately, and how many.
+    removals: VecDeque<(Instant, usize)>,
+    recent: usize,
 }
 
 impl Guard {
     pub(super) fn new(rule: DeletionGuard) -> Self {
-        Self { rule, doubt: None }
+        Self { rule, hold: bounded(rule.hold), removals: VecDeque::new(), recent: 0 }
     }
 
-    /// What was doubted is no matter any more.
-    pub(super) fn believe(&mut self) {
-        self.doubt = None;
+    fn is_off(&self) -> bool {
+        self.hold.is_zero() || self.rule.percent >= 100
     }
 
-    /// Whether so many removals would be doubted: asked before they are counted with care.
-    pub(super) fn is_many(&self, removed: usize, entries: usize) -> bool {
-        entries >= self.rule.min_keys && removed.saturating_mul(100) > entries.saturating_mul(self.rule.percent.into())
+    /// For how long deletions are held back that a list of another history makes: always. Owners need that time to put
+    /// their keys into the kvstore that answers now.
+    pub(super) fn other_history(&self) -> Option<Duration> {
+        (!self.is_off()).then_some(self.hold)
     }
 
-    /// Whether the sync has gone over to another kvstore already, which the cache does not show yet.
-    pub(super) fn is_ahead(&self) -> bool {
-        self.doubt.as_ref().is_some_and(|doubt| doubt.other.is_some())
-    }
-
-    /// What to do with an answer that removes so many of the keys.
-    pub(super) fn judge(&mut self, now: Instant, removed: usize, entries: usize, answer: Answer) -> Verdict {
-        let other = if let Answer::Other(header) = answer { Some(header) } else { None };
-        let told = |doubt: &Doubt| doubt.other.zip(other).is_some_and(|(told, now)| goes_on(told, now));
-        let news = other.is_some() && !self.doubt.as_ref().is_some_and(told);
-        let confirmed = match (&self.doubt, answer) {
-            (Some(_), Answer::List) => true,
-            (Some(doubt), Answer::Other(_)) => now >= doubt.since + self.rule.hold,
-            (Some(_), Answer::Events) | (None, _) => false,
-        };
-        if confirmed || !self.is_many(removed, entries) {
-            self.doubt = None;
-            return Verdict::Believe { news };
+    /// For how long so many deletions by others are held back, of so many keys that are shown; `None` to tell them at
+    /// once. Deletions of the last `hold` count together: leases of one site expire one after the other.
+    pub(super) fn deletions(&mut self, now: Instant, removed: usize, entries: usize) -> Option<Duration> {
+        while let Some((at, count)) = self.removals.front().copied()
+            && now.saturating_duration_since(at) >= self.hold
+        {
+            self.removals.pop_front();
+            self.recent -= count;
         }
-        let since = self.doubt.as_ref().map_or(now, |doubt| doubt.since);
-        self.doubt = Some(Doubt { since, other });
-        Verdict::Doubt { wait: if other.is_some() { RETRY } else { Duration::ZERO }, news }
+        if self.is_off() || removed == 0 {
+            return None;
+        }
+        let before = entries + self.recent;
+        let many = (self.recent + removed).saturating_mul(100) > before.saturating_mul(self.rule.percent.into());
+        if many && before >= self.rule.min_keys {
+            return Some(self.hold);
+        }
+        self.recent += removed;
+        match self.removals.back_mut() {
+            // What came at about the same time is one entry.
+            Some((at, count)) if now.saturating_duration_since(*at) < self.hold / 32 => *count += removed,
+            Some(_) | None => self.removals.push_back((now, removed)),
+        }
+        None
     }
-}
-
-/// Whether `now` can be what became of the kvstore that answered `told`.
-fn goes_on(told: Header, now: Header) -> bool {
-    told.cluster == now.cluster && told.revision <= now.revision
 }

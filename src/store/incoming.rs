@@ -11,7 +11,7 @@ use crate::hash::value_hash;
 use crate::index::Index;
 use crate::key::{Codec, CodecError, Key, KeyName};
 use crate::kv::{KeyValue, LeaseId, Revision};
-use crate::sync::{Observation, Seen};
+use crate::own::{Observation, Seen};
 
 /// A key that was put, or deleted.
 #[derive(Debug)]

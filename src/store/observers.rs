@@ -87,12 +87,14 @@ impl<K> Observers<K> {
 
     /// Adds steps of the cache. In parts no longer than a parcel, since they can name a key many times: what does not fit
     /// into the first melts or overruns as each observer has it.
-    pub(super) fn push(&mut self, now: Instant, mut steps: Vec<Change<K>>) {
-        while steps.len() > PARCEL {
-            let rest = steps.split_off(PARCEL);
-            self.push_difference(now, std::mem::replace(&mut steps, rest));
+    pub(super) fn push(&mut self, now: Instant, steps: Vec<Change<K>>) {
+        if steps.len() <= PARCEL {
+            return self.push_difference(now, steps);
         }
-        self.push_difference(now, steps);
+        let mut steps = steps.into_iter().peekable();
+        while steps.peek().is_some() {
+            self.push_difference(now, steps.by_ref().take(PARCEL).collect());
+        }
     }
 
     /// Adds changes that name each key once.

@@ -7,65 +7,70 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::local::Then;
-use super::{Quarantined, Store, SyncInput};
+use super::{Quarantined, Store};
 use crate::change::Notice;
+use crate::config::OnUndecodable;
 use crate::key::{Key, KeyError, KeyName, encoded};
-use crate::sync::{Command, Observation, Seen, SyncEvent, Ticket};
+use crate::own::{Answer, Command, Observation, OwnEvent, OwnStats, Request, RequestId, Seen, Ticket};
 
 impl<K: Key> Store<K> {
-    /// The names this store owns or is about to.
-    pub fn own_names(&self) -> impl Iterator<Item = &KeyName> {
-        self.local.ours()
-    }
+    // What the owner wants.
 
     /// Owns `key` from now on.
     ///
     /// # Errors
     /// [`KeyError`] if it has no name or no encoding; nothing changed.
-    pub fn put_local(&mut self, key: &K) -> Result<(), KeyError> {
-        self.put_local_all(std::slice::from_ref(key))
+    pub fn put_local(&mut self, now: Instant, key: &K) -> Result<(), KeyError> {
+        self.put_local_all(now, std::slice::from_ref(key))
     }
 
     /// Owns `keys` from now on, all or none.
     ///
     /// # Errors
     /// [`KeyError`] if one has no name or no encoding; nothing changed.
-    pub fn put_local_all(&mut self, keys: &[K]) -> Result<(), KeyError> {
+    pub fn put_local_all(&mut self, now: Instant, keys: &[K]) -> Result<(), KeyError> {
         let encoded = keys.iter().map(|key| self.encode(key)).collect::<Result<Vec<_>, _>>()?;
         for (name, value) in encoded {
-            self.local.own(&name);
-            self.command(Command::Put { name: name.clone(), value }, &name);
+            self.command(now, Command::Put { name: name.clone(), value }, &name);
         }
         Ok(())
     }
 
-    /// Owns `key` once it is in the kvstore; `ticket` comes back in [`SyncEvent::Done`].
+    /// Owns `key` once it is in the kvstore; `ticket` comes back in [`OwnEvent::Done`].
     ///
     /// # Errors
     /// [`KeyError`] if it has no name or no encoding; nothing changed.
-    pub fn put_local_sync(&mut self, ticket: Ticket, key: &K) -> Result<(), KeyError> {
+    pub fn put_local_sync(&mut self, now: Instant, ticket: Ticket, key: &K) -> Result<(), KeyError> {
         let (name, value) = self.encode(key)?;
-        self.local.write(ticket, &name, Then::Own);
-        self.command(Command::PutSync { ticket, name: name.clone(), value }, &name);
+        self.command(now, Command::PutSync { ticket, name: name.clone(), value }, &name);
         Ok(())
     }
 
-    /// Writes `key` once without owning it; `ticket` comes back in [`SyncEvent::Done`].
+    /// Writes `key` once without owning it; `ticket` comes back in [`OwnEvent::Done`].
     ///
     /// # Errors
     /// [`KeyError`] if it has no name or no encoding; nothing changed.
-    pub fn put_once(&mut self, ticket: Ticket, key: &K) -> Result<(), KeyError> {
+    pub fn put_once(&mut self, now: Instant, ticket: Ticket, key: &K) -> Result<(), KeyError> {
         let (name, value) = self.encode(key)?;
-        self.local.write(ticket, &name, Then::Leave);
-        self.command(Command::PutOnce { ticket, name: name.clone(), value }, &name);
+        self.command(now, Command::PutOnce { ticket, name: name.clone(), value }, &name);
         Ok(())
     }
 
     /// Gives up the key named `name` and deletes it, if it is ours.
-    pub fn delete_local(&mut self, ticket: Option<Ticket>, name: &KeyName) {
-        self.local.retire(name);
-        self.command(Command::Delete { name: name.clone(), ticket }, name);
+    pub fn delete_local(&mut self, now: Instant, ticket: Option<Ticket>, name: &KeyName) {
+        self.command(now, Command::Delete { name: name.clone(), ticket }, name);
+    }
+
+    /// Deletes all own keys and stops writing; `ticket` comes back in [`OwnEvent::Closed`].
+    pub fn close_own(&mut self, now: Instant, ticket: Ticket) {
+        self.own.command(now, Command::Close { ticket });
+        self.own_events(now);
+    }
+
+    /// Finishes what is pending and stops writing; `ticket` comes back in [`OwnEvent::Closed`].
+    pub fn release_own(&mut self, now: Instant, ticket: Ticket) {
+        self.own.command(now, Command::Release { ticket });
+        self.own_events(now);
     }
 
     fn encode(&mut self, key: &K) -> Result<(KeyName, Bytes), KeyError> {
@@ -80,27 +85,18 @@ impl<K: Key> Store<K> {
         self.panics.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Hands a command on, and what is known of its name with it.
-    fn command(&mut self, command: Command, name: &KeyName) {
-        self.sync_inputs.push_back(SyncInput::Command(command));
-        self.haunted.remove(name);
-        // That the cache does not show it says nothing: the cache may be behind.
+    /// Takes a command, and what the cache shows of its name. That the cache does not show it says nothing: it may be
+    /// behind.
+    fn command(&mut self, now: Instant, command: Command, name: &KeyName) {
+        self.own.command(now, command);
         if let Some(seen) = self.seen(name) {
-            self.observed(name, Some(seen));
+            self.own.observe(now, Observation { name: name.clone(), revision: self.revision, state: Some(seen) });
         }
-    }
-
-    fn observed(&mut self, name: &KeyName, state: Option<Seen>) {
-        if self.guard.is_ahead() {
-            // What the cache shows is of a kvstore that the sync has left.
-            return;
-        }
-        let observation = Observation { name: name.clone(), revision: self.revision, state };
-        self.sync_inputs.push_back(SyncInput::Observed(observation));
+        self.own_events(now);
     }
 
     /// What the kvstore holds for a name, as far as the cache knows.
-    fn seen(&self, name: &KeyName) -> Option<Seen> {
+    pub(super) fn seen(&self, name: &KeyName) -> Option<Seen> {
         if self.gone.contains(name.as_str()) {
             return None;
         }
@@ -112,69 +108,84 @@ impl<K: Key> Store<K> {
         Some(Seen { hash: entry.hash, mod_revision: entry.mod_revision, lease: entry.lease })
     }
 
-    /// A name is stored for good. If it had just been lost when it was asked for, it is ours only now, and what happened
-    /// meanwhile was not observed.
-    fn stored(&mut self, name: &KeyName) {
-        if self.local.stored(name) {
-            self.observed(name, self.seen(name));
+    // Requests and answers.
+
+    /// The next request for the kvstore, if there is one to be sent now. Ask again after every input and at the
+    /// [`deadline`](Self::deadline).
+    pub fn poll_request(&mut self, now: Instant) -> Option<(RequestId, Request)> {
+        let request = self.own.poll_request(now);
+        self.own_events(now);
+        request
+    }
+
+    /// Takes what the backend answered to a request.
+    pub fn answer(&mut self, now: Instant, id: RequestId, answer: Answer) {
+        self.own.answer(now, id, answer);
+        self.own_events(now);
+    }
+
+    /// What was under way has no answer: the shell has lost it.
+    pub fn requests_lost(&mut self, now: Instant) {
+        self.own.requests_lost(now);
+        self.own_events(now);
+    }
+
+    /// What has happened to own keys, in order.
+    pub fn poll_event(&mut self) -> Option<OwnEvent> {
+        self.events.pop_front()
+    }
+
+    /// Whether there are keys this store owns, is about to own, or has just given up.
+    #[must_use]
+    pub fn is_owner(&self) -> bool {
+        !self.own.is_empty()
+    }
+
+    /// Numbers of the own keys.
+    #[must_use]
+    pub fn own_stats(&self) -> OwnStats {
+        self.own.stats()
+    }
+
+    /// Takes in what has happened to own keys, and hands it on.
+    pub(super) fn own_events(&mut self, now: Instant) {
+        while let Some(event) = self.own.poll_event() {
+            match &event {
+                OwnEvent::Released { name, .. } | OwnEvent::Lost { name } | OwnEvent::SetAside { name, .. } => {
+                    self.given_up(now, name);
+                }
+                OwnEvent::Conflict { name, revision, lease, policy } => {
+                    let (name, revision, lease, policy) = (name.clone(), *revision, *lease, *policy);
+                    self.observers.notify(now, &Notice::Conflict { name, revision, lease, policy });
+                }
+                OwnEvent::Closed { left, .. } => {
+                    let left: HashSet<_> = left.iter().map(|(name, _)| name).collect();
+                    let deleted = |name: &&KeyName| !left.contains(name) && self.own.is_deleted(name);
+                    let deleted = self.own.names().filter(deleted).cloned().collect();
+                    self.retract(now, deleted);
+                }
+                OwnEvent::Done { .. }
+                | OwnEvent::Stored { .. }
+                | OwnEvent::LeaseLost { .. }
+                | OwnEvent::BackendFailed(_)
+                | OwnEvent::HistoryWentBack => {}
+            }
+            self.events.push_back(event);
         }
     }
 
-    /// Takes in what became of the writes.
-    pub fn sync_event(&mut self, now: Instant, event: &SyncEvent) {
-        match event {
-            SyncEvent::Done { ticket, result } => {
-                if let Some((name, owns)) = self.local.written(*ticket, result.is_ok()) {
-                    if owns {
-                        self.stored(&name);
-                    }
-                    self.settle(now, &name);
-                }
-            }
-            SyncEvent::Deleted { name, revision, late } => {
-                self.local.retired(name, *revision, self.revision);
-                if *late {
-                    self.haunted.insert(name.clone());
-                } else {
-                    self.haunted.remove(name);
-                }
-                self.settle(now, name);
-            }
-            SyncEvent::Lost { name } => {
-                self.local.lost(name);
-                self.settle(now, name);
-            }
-            SyncEvent::Stored { name, .. } => {
-                self.stored(name);
-                self.settle(now, name);
-            }
-            SyncEvent::Conflict { name, revision, lease, policy } => {
-                let (name, revision, lease, policy) = (name.clone(), *revision, *lease, *policy);
-                self.observers.notify(now, &Notice::Conflict { name, revision, lease, policy });
-            }
-            SyncEvent::SetAside { .. }
-            | SyncEvent::LeaseLost { .. }
-            | SyncEvent::BackendFailed(_)
-            | SyncEvent::HistoryWentBack
-            | SyncEvent::Closed { .. } => {}
+    /// The name is not kept any more: its key is shown no longer if somebody deleted it.
+    fn given_up(&mut self, now: Instant, name: &KeyName) {
+        let removed = self.on_undecodable == OnUndecodable::Remove && self.quarantine.contains_key(name);
+        if !self.own.is_kept(name.as_str()) && (self.gone.is_kept(name.as_str()) || removed) {
+            self.give_up(now, std::slice::from_ref(name));
         }
     }
 
-    /// The next thing `Sync` is to be told.
-    pub fn poll_sync(&mut self) -> Option<SyncInput> {
-        self.sync_inputs.pop_front()
-    }
-
-    fn settle(&mut self, now: Instant, name: &KeyName) {
+    /// The own keys are deleted: observers are told, once.
+    fn retract(&mut self, now: Instant, mut names: Vec<KeyName>) {
         let shared = Arc::clone(&self.shared);
-        let change = self.settled(&mut shared.write(), name);
-        self.tell(now, change.into_iter().collect());
-    }
-
-    /// The own keys are deleted, except those in `left`: observers are told, once.
-    pub fn retract_local(&mut self, now: Instant, left: &[KeyName]) {
-        let left: HashSet<_> = left.iter().collect();
-        let mut names: Vec<_> = self.local.ours().filter(|name| !left.contains(name)).cloned().collect();
+        names.retain(|name| shared.read().get(name.as_str()).is_some());
         names.sort_unstable();
         self.give_up(now, &names);
     }

@@ -16,4 +16,4 @@ use super::*;
 use crate::change::Origin;
 use crate::key::{Codec, KeyError};
 use crate::kv::Event;
-use crate::sync::{Seen, SyncEvent, Ticket};
+use crate::own::{Seen, OwnEvent, Ticket};

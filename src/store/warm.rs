@@ -27,11 +27,11 @@ impl<K: Key> Store<K> {
     }
 
     /// What the kvstore had at the revision of the cache, to be written where a restart finds it; `None` before the first
-    /// list, and while another kvstore answers that is doubted. Keys that are only shown still, though the kvstore no
+    /// list. Keys that are only shown still, though the kvstore no
     /// longer has them, are not in it.
     #[must_use]
     pub fn capture(&self) -> Option<Capture<K>> {
-        if self.shows != Shows::List || self.guard.is_ahead() {
+        if self.shows != Shows::List {
             return None;
         }
         let raw = |(name, quarantined): (&KeyName, &Quarantined)| {
@@ -74,7 +74,7 @@ impl<K: Key> Store<K> {
         let since = since.filter(|_| complete && incoming.len() == count);
         let cause = format!("from a snapshot of revision {revision}, not verified yet").into();
         (self.state, self.cluster, self.shows) = (State::Stale { since: now, cause }, cluster, Shows::Snapshot);
-        self.apply(now, incoming, revision);
+        self.apply(now, incoming, revision, None);
         self.observers.begin_unverified(now, &self.snapshot(), revision);
         Ok(Resume { cluster, revision, since })
     }

@@ -2,7 +2,7 @@
 
 use shared_store::backend::faulty::{Faulty, Op, When};
 use shared_store::backend::{Backend, ListRequest, WriteAction};
-use shared_store::sync::SyncEvent;
+use shared_store::own::OwnEvent;
 use shared_store::{KeyName, KeyValue, LeaseId};
 use shared_store_actors::{
     BackendError, CanaryState, ConflictPolicy, JoinError, KeyError, PublishEvent, Publisher, State, StoreError,
@@ -128,7 +128,7 @@ fn after_a_lost_lease_the_keys_come_back_and_then_the_canary() {
         let keys = backend.list(ListRequest::new(Prefix::new("nodes").unwrap().range())).await.unwrap().kvs;
         assert_eq!(keys.len(), 300);
         assert!(keys.iter().all(|kv| kv.lease != lease && kv.mod_revision < after.mod_revision));
-        let lost = |event: &PublishEvent| matches!(event, PublishEvent::Keys(SyncEvent::LeaseLost { lease: of, .. }) if *of == lease);
+        let lost = |event: &PublishEvent| matches!(event, PublishEvent::Keys(OwnEvent::LeaseLost { lease: of, .. }) if *of == lease);
         assert_eq!(troubles.0.lock().unwrap().iter().filter(|event| lost(event)).count(), 1);
     });
 }
@@ -151,7 +151,7 @@ fn what_others_own_or_the_kvstore_refuses_is_told_and_holds_nobody_up() {
         assert_eq!(status.refused.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["theirs"]);
         assert!(canary(&memory).await.is_some() && stored(&memory, "z").await.is_some());
         until(async || !troubles.0.lock().unwrap().is_empty()).await;
-        assert!(matches!(troubles.0.lock().unwrap()[..], [PublishEvent::Keys(SyncEvent::Conflict { .. })]));
+        assert!(matches!(troubles.0.lock().unwrap()[..], [PublishEvent::Keys(OwnEvent::Conflict { .. })]));
         let error = publisher.update_keys(vec![node("b", "1"), node("", "1")]).await.unwrap_err();
         assert!(matches!(error, StoreError::Key(KeyError::Name(_))), "{error}");
         assert_eq!(publisher.status().await.unwrap().own, 3);

@@ -7,19 +7,18 @@ use std::time::SystemTime;
 use actix::WeakRecipient;
 use actix::prelude::*;
 use bytes::Bytes;
-use shared_store::backend::Backend;
 use shared_store::publisher::{PublishEvent, PublishRequestId, Publisher};
 use shared_store::store::Refused;
-use shared_store::sync::{Answer, SyncEvent, Ticket};
+use shared_store::own::{OwnEvent, Ticket};
 use shared_store::watch::Watch;
-use shared_store::{KeyName, PublisherStatus, Revision, State};
+use shared_store::{Config, KeyName, PublisherStatus, Revision, State};
 use tokio::sync::{oneshot, watch};
 
 use crate::error::{CloseError, StoreError};
 use crate::messages::{Close, Release, Trouble};
-use crate::place::Place;
 use crate::store::{Abandon, all_of, at_once, later};
-use crate::sync::{log, now, perform};
+use crate::sync::{Answered, Perform, SyncActor, log, now};
+use crate::thread::StoreThread;
 use crate::watcher::{Deliver, Distrust, Stop, WatcherActor};
 
 /// Own these keys.
@@ -45,10 +44,9 @@ pub(super) struct PublisherState;
 /// Runs a [`Publisher`] and its watch against the backend.
 #[derive(Debug)]
 pub(super) struct PublisherActor {
-    backend: Arc<dyn Backend>,
     publisher: Publisher,
-    watch: Option<Watch>,
-    watcher: Option<Addr<WatcherActor>>,
+    config: Config,
+    children: Option<Children>,
     state: watch::Sender<State>,
     observers: Vec<WeakRecipient<Trouble>>,
     next_ticket: u64,
@@ -56,24 +54,27 @@ pub(super) struct PublisherActor {
     syncing: HashMap<Ticket, oneshot::Sender<PublisherStatus>>,
     closing: Option<Vec<oneshot::Sender<Result<(), CloseError>>>>,
     timer: Option<SpawnHandle>,
-    /// The thread this runs on, if it is the publisher's own: it ends with this actor.
-    place: Place,
+    thread: StoreThread,
+}
+
+#[derive(Debug)]
+struct Children {
+    watcher: Addr<WatcherActor>,
+    sync: Addr<SyncActor<PublishRequestId>>,
 }
 
 impl PublisherActor {
     pub(super) fn new(
-        backend: Arc<dyn Backend>,
+        config: Config,
         publisher: Publisher,
-        watch: Watch,
         state: watch::Sender<State>,
         observers: Vec<WeakRecipient<Trouble>>,
-        place: Place,
+        thread: StoreThread,
     ) -> Self {
         Self {
-            backend,
             publisher,
-            watch: Some(watch),
-            watcher: None,
+            config,
+            children: None,
             state,
             observers,
             next_ticket: 0,
@@ -81,7 +82,7 @@ impl PublisherActor {
             syncing: HashMap::new(),
             closing: None,
             timer: None,
-            place,
+            thread,
         }
     }
 
@@ -89,9 +90,10 @@ impl PublisherActor {
     fn pump(&mut self, ctx: &mut Context<Self>) {
         let now = now();
         loop {
-            while let Some((id, request)) = self.publisher.poll_request(now) {
-                let call = perform(Arc::clone(&self.backend), request);
-                ctx.spawn(call.into_actor(self).map(move |answer, actor, ctx| actor.answered(id, answer, ctx)));
+            if let Some(Children { sync, .. }) = &self.children {
+                while let Some((id, request)) = self.publisher.poll_request(now) {
+                    sync.do_send(Perform { id, request });
+                }
             }
             if !self.publisher.canary_is_due() {
                 break;
@@ -123,21 +125,47 @@ impl PublisherActor {
         });
     }
 
-    fn answered(&mut self, id: PublishRequestId, answer: Answer, ctx: &mut Context<Self>) {
-        self.publisher.answer(now(), id, answer);
-        self.pump(ctx);
+    fn start_watcher(&mut self, ctx: &mut Context<Self>) -> Addr<WatcherActor> {
+        let watch = Watch::from_now(self.config.prefix.range(), self.config.watch_timeout, self.config.seed);
+        let (backend, publisher) = (Arc::clone(&self.config.backend), ctx.address().recipient().downgrade());
+        let (alive, ended) = oneshot::channel::<()>();
+        ctx.spawn(ended.into_actor(self).map(|_, actor, ctx| {
+            tracing::error!("the watcher has ended: starting another");
+            actor.publisher.watch_ended(now());
+            let watcher = actor.start_watcher(ctx);
+            if let Some(children) = &mut actor.children {
+                children.watcher = watcher;
+            }
+            actor.pump(ctx);
+        }));
+        self.thread.start(move || WatcherActor::new(backend, watch, publisher, alive))
     }
 
-    /// Answers who waits. Whoever asked may have gone.
+    fn start_sync(&mut self, ctx: &mut Context<Self>) -> Addr<SyncActor<PublishRequestId>> {
+        let (backend, publisher) = (Arc::clone(&self.config.backend), ctx.address().recipient().downgrade());
+        let (alive, ended) = oneshot::channel::<()>();
+        ctx.spawn(ended.into_actor(self).map(|_, actor, ctx| {
+            tracing::error!("the sync has ended: starting another");
+            let sync = actor.start_sync(ctx);
+            if let Some(children) = &mut actor.children {
+                children.sync = sync;
+            }
+            actor.publisher.requests_lost(now());
+            actor.pump(ctx);
+        }));
+        self.thread.start(move || SyncActor::new(backend, publisher, alive))
+    }
+
+    /// Answers those who wait; a requester may have been dropped.
     fn take(&mut self, event: &PublishEvent, ctx: &mut Context<Self>) {
         match event {
-            PublishEvent::Keys(SyncEvent::Done { ticket, result }) => {
+            PublishEvent::Keys(OwnEvent::Done { ticket, result }) => {
                 let waiting = self.deletes.remove(ticket);
                 waiting.map(|waiting| waiting.send(result.clone().map_err(StoreError::from)));
             }
             PublishEvent::Keys(event) | PublishEvent::Canary(event) => {
                 log(event);
-                if let (SyncEvent::HistoryWentBack, Some(watcher)) = (event, &self.watcher) {
+                if let (OwnEvent::HistoryWentBack, Some(Children { watcher, .. })) = (event, &self.children) {
                     watcher.do_send(Distrust);
                 }
             }
@@ -146,7 +174,7 @@ impl PublisherActor {
                 waiting.map(|waiting| waiting.send(self.publisher.status()));
             }
             PublishEvent::Closed { left } => {
-                let result = if left.is_empty() { Ok(()) } else { Err(CloseError { left: left.clone() }) };
+                let result = if left.is_empty() { Ok(()) } else { Err(CloseError { left: left.clone(), ended: None }) };
                 for waiting in self.closing.iter_mut().flat_map(|waiting| waiting.drain(..)) {
                     let _ = waiting.send(result.clone());
                 }
@@ -181,23 +209,23 @@ impl PublisherActor {
             how(&mut self.publisher);
             self.pump(ctx);
         }
-        Box::pin(async { receiver.await.unwrap_or(Ok(())) })
+        Box::pin(async { receiver.await.unwrap_or_else(|_| Err(CloseError::ended("publisher actor stopped"))) })
     }
 }
 
 fn is_trouble(event: &PublishEvent) -> bool {
     match event {
         PublishEvent::Keys(event) | PublishEvent::Canary(event) => match event {
-            SyncEvent::Conflict { .. }
-            | SyncEvent::Lost { .. }
-            | SyncEvent::SetAside { .. }
-            | SyncEvent::LeaseLost { .. }
-            | SyncEvent::HistoryWentBack
-            | SyncEvent::BackendFailed(_) => true,
-            SyncEvent::Done { .. }
-            | SyncEvent::Stored { .. }
-            | SyncEvent::Deleted { .. }
-            | SyncEvent::Closed { .. } => false,
+            OwnEvent::Conflict { .. }
+            | OwnEvent::Lost { .. }
+            | OwnEvent::SetAside { .. }
+            | OwnEvent::LeaseLost { .. }
+            | OwnEvent::HistoryWentBack
+            | OwnEvent::BackendFailed(_) => true,
+            OwnEvent::Done { .. }
+            | OwnEvent::Stored { .. }
+            | OwnEvent::Released { .. }
+            | OwnEvent::Closed { .. } => false,
         },
         PublishEvent::Synced { .. } | PublishEvent::Closed { .. } => false,
     }
@@ -207,10 +235,8 @@ impl Actor for PublisherActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        if let Some(watch) = self.watch.take() {
-            let (backend, store) = (Arc::clone(&self.backend), ctx.address().recipient().downgrade());
-            self.watcher = Some(self.place.start(move || WatcherActor::new(backend, watch, store)));
-        }
+        let (watcher, sync) = (self.start_watcher(ctx), self.start_sync(ctx));
+        self.children = Some(Children { watcher, sync });
     }
 
     fn stopped(&mut self, _: &mut Self::Context) {
@@ -218,8 +244,9 @@ impl Actor for PublisherActor {
         if !closed(&self.state.borrow()) {
             self.state.send_replace(State::Closed { cause: "publisher stopped".into() });
         }
-        if let Some(watcher) = self.watcher.take() {
+        if let Some(Children { watcher, sync }) = self.children.take() {
             watcher.do_send(Stop);
+            sync.do_send(Stop);
         }
     }
 }
@@ -231,6 +258,15 @@ impl Handler<Deliver> for PublisherActor {
         let delivered = self.publisher.deliver(now(), delivery);
         self.pump(ctx);
         delivered
+    }
+}
+
+impl Handler<Answered<PublishRequestId>> for PublisherActor {
+    type Result = ();
+
+    fn handle(&mut self, Answered { id, answer }: Answered<PublishRequestId>, ctx: &mut Self::Context) {
+        self.publisher.answer(now(), id, answer);
+        self.pump(ctx);
     }
 }
 

@@ -3,39 +3,30 @@
 use actix::prelude::*;
 use shared_store::Key;
 
-use super::{StoreActor, WatchAgain};
+use super::StoreActor;
 use crate::error::StoreError;
 use crate::messages::{Attach, Detach, Drain};
 use crate::sync::now;
 use crate::watcher::Stop;
 
 /// Whether somebody watches for the store.
-pub(super) struct Attachment<K: Key> {
+#[derive(Debug, Default)]
+pub(super) struct Attachment {
     state: State,
     /// What it owned would be in a kvstore it does not watch.
     read_only: bool,
-    watch_again: WatchAgain<K>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum State {
+    #[default]
     Attached,
     /// The watcher has still to stop.
     Detaching,
     Detached,
 }
 
-impl<K: Key> std::fmt::Debug for Attachment<K> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Attachment").field("state", &self.state).finish_non_exhaustive()
-    }
-}
-
-impl<K: Key> Attachment<K> {
-    pub(super) fn new(watch_again: WatchAgain<K>) -> Self {
-        Self { state: State::Attached, read_only: false, watch_again }
-    }
-
+impl Attachment {
     pub(super) fn is_attached(&self) -> bool {
         self.state == State::Attached
     }
@@ -73,6 +64,8 @@ impl<K: Key> Handler<Detach> for StoreActor<K> {
             return Box::pin(std::future::ready(refused).into_actor(self));
         };
         self.attachment.read_only = true;
+        // Nobody compares any more: those who asked are told at once.
+        self.audits.clear();
         // What will be shown is not what a snapshot of this prefix is to show.
         self.saving = None;
         if self.attachment.is_attached() {
@@ -94,7 +87,8 @@ impl<K: Key> Handler<Attach> for StoreActor<K> {
         self.is_detached()?;
         self.attachment.state = State::Attached;
         self.store.attach(prefix.clone());
-        let watcher = (self.attachment.watch_again)(&ctx.address(), backend, prefix);
+        self.config = self.config.clone().shared_backend(backend).prefix(prefix);
+        let watcher = self.start_watcher(None, ctx);
         if let Some(children) = &mut self.children {
             children.watcher = watcher;
         }

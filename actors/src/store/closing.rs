@@ -3,16 +3,20 @@
 use std::sync::Arc;
 
 use actix::prelude::*;
-use shared_store::store::SyncInput;
-use shared_store::sync::{Command, Ticket};
+use shared_store::own::Ticket;
 use shared_store::{Key, KeyName};
 use tokio::sync::oneshot;
 
 use super::StoreActor;
 use crate::error::{CloseError, StoreError};
 use crate::messages::{Close, Release};
-use crate::sync::{Inputs, now};
+use crate::sync::now;
 use crate::watcher::Stop;
+
+/// The state's cause after Close.
+pub(crate) const CLOSED: &str = "closed";
+/// The state's cause after Release.
+pub(crate) const RELEASED: &str = "released";
 
 /// How far leaving has got.
 #[derive(Debug)]
@@ -20,8 +24,22 @@ pub(super) struct Closing {
     /// Whether own keys are deleted.
     delete: bool,
     waiting: Vec<oneshot::Sender<Result<(), CloseError>>>,
-    /// What the sync could not do, once it has answered.
+    /// What could not be deleted or written, once that is known.
     left: Option<Vec<(KeyName, Arc<str>)>>,
+    /// Parcels that are not waited for. What is not handled when the store has left is cancelled.
+    under_way: Vec<oneshot::Sender<()>>,
+}
+
+impl Closing {
+    /// Whether the own keys are done and the observers are told.
+    pub(super) fn is_flushing(&self) -> bool {
+        self.left.is_some()
+    }
+
+    /// A parcel is cancelled when the store has left, and not before.
+    pub(super) fn cancel_later(&mut self, parcel: oneshot::Sender<()>) {
+        self.under_way.push(parcel);
+    }
 }
 
 impl<K: Key> StoreActor<K> {
@@ -30,62 +48,56 @@ impl<K: Key> StoreActor<K> {
         match &mut self.closing {
             Some(closing) => closing.waiting.push(sender),
             None => {
-                self.closing = Some(Closing { delete, waiting: vec![sender], left: None });
+                self.closing = Some(Closing { delete, waiting: vec![sender], left: None, under_way: Vec::new() });
                 self.stop_watching(ctx);
-                // Should the sync be gone or stuck, leaving ends all the same.
-                ctx.run_later(self.close_timeout * 2, |actor, ctx| actor.give_up("no answer in time", ctx));
             }
         }
-        Box::pin(async { receiver.await.unwrap_or(Ok(())) })
+        Box::pin(async { receiver.await.unwrap_or_else(|_| Err(CloseError::ended("store actor stopped"))) })
     }
 
     /// First the watcher, so that nothing it still has to say is told after our own deletions.
     fn stop_watching(&mut self, ctx: &mut Context<Self>) {
-        let Some(watcher) = self.children.as_ref().map(|children| children.watcher.clone()) else { return };
-        // A watcher that is gone already is stopped, too.
-        let stopped = async move { watcher.send(Stop).await.unwrap_or(()) };
+        let watcher = self.children.as_ref().map(|children| children.watcher.clone());
+        let stopped = async move {
+            if let Some(watcher) = watcher {
+                // A watcher that is gone already is stopped, too.
+                watcher.send(Stop).await.unwrap_or(());
+            }
+        };
         ctx.spawn(stopped.into_actor(self).map(|(), actor, ctx| actor.stop_writing(ctx)));
     }
 
     fn stop_writing(&mut self, ctx: &mut Context<Self>) {
         let Some(closing) = &self.closing else { return };
         let ticket = Ticket(u64::MAX);
-        let command = if closing.delete { Command::Close { ticket } } else { Command::Release { ticket } };
+        if closing.delete {
+            self.store.close_own(now(), ticket);
+        } else {
+            self.store.release_own(now(), ticket);
+        }
         self.pump(ctx);
-        let sync = self.children.as_ref().map(|children| children.sync.clone());
-        match sync.filter(Addr::connected) {
-            Some(sync) => sync.do_send(Inputs(vec![SyncInput::Command(command)])),
-            None => self.give_up("the thread for writes has ended", ctx),
-        }
     }
 
-    /// Nobody says what became of the own keys.
-    fn give_up(&mut self, cause: &str, ctx: &mut Context<Self>) {
-        if self.closing.as_ref().is_some_and(|closing| closing.left.is_none()) {
-            let cause: Arc<str> = cause.into();
-            let left = self.store.own_names().map(|name| (name.clone(), Arc::clone(&cause))).collect();
-            self.flush(left, ctx);
-            self.pump(ctx);
-        }
-    }
-
-    /// The sync is done: tells the observers, and waits for them, but not for ever.
+    /// The own keys are done: tells the observers, and waits for them, but not for ever. Parcels they are handling already
+    /// are not waited for: an observer can close the store in its own handler.
     pub(super) fn flush(&mut self, left: Vec<(KeyName, Arc<str>)>, ctx: &mut Context<Self>) {
         let Some(closing) = &mut self.closing else { return };
-        if closing.delete {
-            let names: Vec<_> = left.iter().map(|(name, _)| name.clone()).collect();
-            self.store.retract_local(now(), &names);
-        }
         closing.left = Some(left);
-        ctx.run_later(self.close_timeout, |actor, ctx| {
+        for (id, observer) in &mut self.observers {
+            if let Some(parcel) = observer.take_parcel() {
+                closing.cancel_later(parcel);
+                self.store.delivered(*id);
+            }
+        }
+        ctx.run_later(self.config.close_timeout, |actor, ctx| {
             tracing::warn!("left observers behind that do not handle what they are told");
             actor.finish(ctx);
         });
     }
 
     pub(super) fn finish_when_flushed(&mut self, ctx: &mut Context<Self>) {
-        let done = self.closing.as_ref().is_some_and(|closing| closing.left.is_some());
-        if done && self.observers.values().all(|observer| observer.under_way.is_none()) {
+        let done = self.closing.as_ref().is_some_and(Closing::is_flushing);
+        if done && self.observers.values().all(super::Subscribed::is_idle) {
             self.finish(ctx);
         }
     }
@@ -95,19 +107,26 @@ impl<K: Key> StoreActor<K> {
         if self.saves_last(ctx) {
             return;
         }
+        // Nothing is delivered after the answer.
+        self.cancel_deliveries();
         let Some(closing) = &mut self.closing else { return };
-        let result = if left.is_empty() { Ok(()) } else { Err(CloseError { left }) };
+        closing.under_way.clear();
+        let result = if left.is_empty() { Ok(()) } else { Err(CloseError { left, ended: None }) };
         let waiting = std::mem::take(&mut closing.waiting);
-        self.store.close(if closing.delete { "closed" } else { "released" });
+        self.store.close(if closing.delete { CLOSED } else { RELEASED });
         self.tell_state();
-        for waiting in waiting {
-            // Whoever asked may have gone.
-            let _ = waiting.send(result.clone());
-        }
         for (_, waiting) in self.tickets.drain() {
+            // The requester may have been dropped.
             let _ = waiting.send(Err(StoreError::Closed));
         }
-        ctx.stop();
+        // In a later turn: until then the cancelled messages are given up.
+        let answers = async move {
+            tokio::task::yield_now().await;
+            for waiting in waiting {
+                let _ = waiting.send(result.clone());
+            }
+        };
+        ctx.spawn(answers.into_actor(self).map(|(), _, ctx| ctx.stop()));
     }
 }
 

@@ -2,16 +2,17 @@
 
 use actix::prelude::*;
 use bytes::Bytes;
-use shared_store::sync::Ticket;
-use shared_store::{AuditReport, Key, KeyError, ObserverId, Revision, Snapshot, Status};
+use shared_store::own::Ticket;
+use shared_store::{AuditReport, Key, KeyError, Revision, Snapshot, Status};
 use tokio::sync::oneshot;
 
 use super::{StoreActor, all_of, at_once, later};
 use crate::error::{AuditError, StoreError};
 use crate::messages::{
-    Audit, DeleteLocalKey, DeleteLocalKeys, GetQuarantined, GetStatus, SharedKeys, StateChanged, Subscribe,
-    SubscribeState, Unsubscribe, UpdateKeySync, UpdateLocalKey, UpdateLocalKeySync, UpdateLocalKeys,
+    Audit, DeleteLocalKey, DeleteLocalKeys, GetQuarantined, GetStatus, SharedKeys, UpdateKeySync, UpdateLocalKey,
+    UpdateLocalKeySync, UpdateLocalKeys,
 };
+use crate::sync::now;
 use crate::watcher::BeginAudit;
 
 impl<K: Key> StoreActor<K> {
@@ -48,7 +49,7 @@ impl<K: Key> Handler<UpdateLocalKey<K>> for StoreActor<K> {
 
     fn handle(&mut self, UpdateLocalKey(key): UpdateLocalKey<K>, ctx: &mut Self::Context) -> Self::Result {
         self.may_own()?;
-        self.store.put_local(&key)?;
+        self.store.put_local(now(), &key)?;
         self.pump(ctx);
         Ok(())
     }
@@ -58,7 +59,7 @@ impl<K: Key> Handler<UpdateLocalKeySync<K>> for StoreActor<K> {
     type Result = ResponseFuture<Result<Revision, StoreError>>;
 
     fn handle(&mut self, UpdateLocalKeySync(key): UpdateLocalKeySync<K>, ctx: &mut Self::Context) -> Self::Result {
-        self.write(ctx, |actor, ticket| actor.store.put_local_sync(ticket, &key))
+        self.write(ctx, |actor, ticket| actor.store.put_local_sync(now(), ticket, &key))
     }
 }
 
@@ -66,7 +67,7 @@ impl<K: Key> Handler<UpdateKeySync<K>> for StoreActor<K> {
     type Result = ResponseFuture<Result<Revision, StoreError>>;
 
     fn handle(&mut self, UpdateKeySync(key): UpdateKeySync<K>, ctx: &mut Self::Context) -> Self::Result {
-        self.write(ctx, |actor, ticket| actor.store.put_once(ticket, &key))
+        self.write(ctx, |actor, ticket| actor.store.put_once(now(), ticket, &key))
     }
 }
 
@@ -75,7 +76,7 @@ impl<K: Key> Handler<DeleteLocalKey> for StoreActor<K> {
 
     fn handle(&mut self, DeleteLocalKey(name): DeleteLocalKey, ctx: &mut Self::Context) -> Self::Result {
         self.write(ctx, |actor, ticket| {
-            actor.store.delete_local(Some(ticket), &name);
+            actor.store.delete_local(now(), Some(ticket), &name);
             Ok(())
         })
     }
@@ -86,7 +87,7 @@ impl<K: Key> Handler<UpdateLocalKeys<K>> for StoreActor<K> {
 
     fn handle(&mut self, UpdateLocalKeys(keys): UpdateLocalKeys<K>, ctx: &mut Self::Context) -> Self::Result {
         self.may_own()?;
-        self.store.put_local_all(&keys)?;
+        self.store.put_local_all(now(), &keys)?;
         self.pump(ctx);
         Ok(())
     }
@@ -102,7 +103,7 @@ impl<K: Key> Handler<DeleteLocalKeys> for StoreActor<K> {
         let mut answers = Vec::with_capacity(names.len());
         for name in names {
             let (ticket, receiver) = self.ticket();
-            self.store.delete_local(Some(ticket), &name);
+            self.store.delete_local(now(), Some(ticket), &name);
             answers.push(later(receiver));
         }
         self.pump(ctx);
@@ -123,48 +124,6 @@ impl<K: Key> Handler<SharedKeys<K>> for StoreActor<K> {
 
     fn handle(&mut self, _: SharedKeys<K>, _: &mut Self::Context) -> Self::Result {
         Ok(self.store.reader().snapshot())
-    }
-}
-
-impl<K: Key> Handler<Subscribe<K>> for StoreActor<K> {
-    type Result = Result<ObserverId, StoreError>;
-
-    fn handle(&mut self, Subscribe(observer): Subscribe<K>, ctx: &mut Self::Context) -> Self::Result {
-        self.is_open()?;
-        let id = self.subscribe(observer);
-        self.pump(ctx);
-        Ok(id)
-    }
-}
-
-impl<K: Key> Handler<Unsubscribe> for StoreActor<K> {
-    type Result = ResponseFuture<()>;
-
-    /// Answered when the parcel under way, which may be in the observer's mailbox already, has been handled.
-    fn handle(&mut self, Unsubscribe(id): Unsubscribe, _: &mut Self::Context) -> Self::Result {
-        self.store.unsubscribe(id);
-        self.unsynced.remove(&id);
-        match self.observers.get_mut(&id) {
-            Some(observer) if observer.under_way.is_some() => {
-                let (sender, receiver) = oneshot::channel();
-                observer.leaving.push(sender);
-                Box::pin(async { receiver.await.unwrap_or(()) })
-            }
-            Some(_) => {
-                self.forget(id);
-                Box::pin(std::future::ready(()))
-            }
-            None => Box::pin(std::future::ready(())),
-        }
-    }
-}
-
-impl<K: Key> Handler<SubscribeState> for StoreActor<K> {
-    type Result = ();
-
-    fn handle(&mut self, SubscribeState(recipient): SubscribeState, _: &mut Self::Context) -> Self::Result {
-        recipient.do_send(StateChanged(self.store.reader().state()));
-        self.state_observers.push(recipient.downgrade());
     }
 }
 
@@ -198,7 +157,8 @@ impl<K: Key> Handler<GetStatus> for StoreActor<K> {
     type Result = Result<Status, StoreError>;
 
     fn handle(&mut self, _: GetStatus, _: &mut Self::Context) -> Self::Result {
-        let mut status = self.store.status(&self.stats);
+        self.prune();
+        let mut status = self.store.status();
         self.saving.iter().for_each(|saving| saving.describe(&mut status));
         Ok(status)
     }

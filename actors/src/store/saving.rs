@@ -10,6 +10,7 @@ use shared_store::{Config, Index, Key, Revision, Status, Store};
 
 use super::StoreActor;
 use crate::state_file::StateFile;
+use crate::sync::now;
 
 /// What is known of the snapshot of one store.
 #[derive(Debug)]
@@ -44,12 +45,12 @@ pub(crate) struct Prepared<K: Key> {
 
 impl<K: Key> Prepared<K> {
     /// Makes a store, and loads its snapshot. Waits for the disk.
-    pub(crate) fn new(config: &Config, indexes: Vec<Index<K>>, now: std::time::Instant) -> Self {
+    pub(crate) fn new(config: &Config, indexes: Vec<Index<K>>) -> Self {
         let mut store = Store::new(config, indexes);
         let Some(directory) = &config.state_dir else { return Self { store, resume: None, saving: None } };
         let file = StateFile::new(directory, &config.prefix);
         let loaded = match file.read() {
-            Ok(Some(bytes)) => store.load(now, &Bytes::from(bytes)).map(Some).map_err(|error| error.to_string()),
+            Ok(Some(bytes)) => store.load(now(), &Bytes::from(bytes)).map(Some).map_err(|error| error.to_string()),
             Ok(None) => Ok(None),
             Err(error) => Err(error.to_string()),
         };
@@ -95,7 +96,7 @@ impl<K: Key> StoreActor<K> {
 
     /// Whether leaving has to wait for the last snapshot; [`finish`](Self::finish) is called when it has not.
     pub(super) fn saves_last(&mut self, ctx: &mut Context<Self>) -> bool {
-        let (close_timeout, Some(saving)) = (self.close_timeout, &mut self.saving) else { return false };
+        let (close_timeout, Some(saving)) = (self.config.close_timeout, &mut self.saving) else { return false };
         if saving.leaving == Leaving::No {
             saving.leaving = Leaving::Begun;
             ctx.run_later(close_timeout, |actor, ctx| {

@@ -114,6 +114,20 @@ pub async fn a_delete_can_expect_a_revision(harness: &dyn Harness) {
     assert_eq!(space.state().await, []);
 }
 
+/// `Is` compares the lease, too: a key of another owner is not deleted, whatever its revision.
+pub async fn a_delete_can_expect_a_lease(harness: &dyn Harness) {
+    let space = Space::new(harness);
+    let ttl = std::time::Duration::from_secs(60);
+    let lease = space.backend.grant(LeaseId::NONE, ttl).await.expect("the lease is possible").lease;
+    let at = space.put("a", "1").await;
+    let remove = |revision, lease| vec![expecting(Expect::Is { revision, lease }, delete(space.path("a")))];
+    refused(space.backend.write(remove(at, lease)).await);
+    assert_eq!(space.state().await.len(), 1);
+    space.commit(remove(at, LeaseId::NONE)).await;
+    assert_eq!(space.state().await, []);
+    assert_eq!(refused(space.backend.write(remove(at, LeaseId::NONE)).await), [None]);
+}
+
 /// Of several creators at the same time exactly one wins, and the others learn who.
 pub async fn one_of_many_concurrent_creators_wins(harness: &dyn Harness) {
     let space = Space::new(harness);

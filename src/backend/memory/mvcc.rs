@@ -181,6 +181,9 @@ impl Mvcc {
             Expect::Any => true,
             Expect::Absent => last() == Revision::ZERO,
             Expect::Revision(revision) => last() == revision,
+            Expect::Is { revision, lease } => {
+                self.keys.get(&write.path).is_some_and(|kv| kv.mod_revision == revision && kv.lease == lease)
+            }
         }
     }
 

@@ -128,7 +128,7 @@ fn a_key_deleted_in_a_gap_is_not_deleted_again_and_one_damaged_is() {
     world.down = false;
     back(&mut world);
     assert_eq!((world.value("a"), world.value("b")), (None, None));
-    let done = |event: &&PublishEvent| matches!(event, PublishEvent::Keys(SyncEvent::Done { result: Ok(_), .. }));
+    let done = |event: &&PublishEvent| matches!(event, PublishEvent::Keys(OwnEvent::Done { result: Ok(_), .. }));
     assert_eq!(world.events.iter().filter(done).count(), 2);
 }
 

@@ -24,7 +24,7 @@ fn a_cache_that_is_right_differs_in_nothing() {
     let keys = [kv("a", "1", 2), kv("b", "2", 3)];
     let mut bench = Bench::listed(&keys, 5);
     assert_eq!(asked(&mut bench, &keys, 5), (vec![], false));
-    let stats = bench.store.status(&SyncStats::default()).audits;
+    let stats = bench.store.status(&OwnStats::default()).audits;
     assert_eq!(stats, AuditStats { rounds: 1, keys: 2, differences: 0 });
 }
 
@@ -48,7 +48,7 @@ fn what_was_lost_is_named_counted_and_asks_for_a_relist() {
             let refused = bench.store.deliver(bench.now, Delivery::Audited(part(kind, &truth, 5)));
             assert_eq!((refused, bench.store.poll_audit()), (Err(Refused::Inconsistent), None));
         }
-        let found = bench.store.status(&SyncStats::default()).audits.differences;
+        let found = bench.store.status(&OwnStats::default()).audits.differences;
         assert_eq!(found, if kind == Kind::Asked { 4 } else { 3 }, "a rolling round has no values");
         bench.foreign_list(&truth, 6);
         assert_eq!(bench.shown(), ["a=9", "c=4", "d=4", "e=5"], "the relist mends it, and what it did not ask for");

@@ -156,23 +156,23 @@ impl Bench {
         self.store.timeout(self.now);
     }
 
-    pub(super) fn sync(&mut self, event: &SyncEvent) {
+    pub(super) fn sync(&mut self, event: &OwnEvent) {
         self.store.sync_event(self.now, event);
     }
 
     pub(super) fn deleted(&mut self, of: &str, revision: u64) {
-        self.sync(&SyncEvent::Deleted { name: name(of), revision: Revision(revision), late: false });
+        self.sync(&OwnEvent::Deleted { name: name(of), revision: Revision(revision), late: false });
     }
 
-    pub(super) fn done(&mut self, ticket: u64, result: Result<u64, crate::sync::WriteError>) {
-        self.sync(&SyncEvent::Done { ticket: Ticket(ticket), result: result.map(Revision) });
+    pub(super) fn done(&mut self, ticket: u64, result: Result<u64, crate::own::WriteError>) {
+        self.sync(&OwnEvent::Done { ticket: Ticket(ticket), result: result.map(Revision) });
     }
 
     /// Owns a key that is in the kvstore.
     pub(super) fn own(&mut self, of: &str, value: u32, revision: u64) {
         self.store.put_local(&note(of, value)).unwrap();
         self.events([put(of, &value.to_string(), revision)]);
-        self.sync(&SyncEvent::Stored { name: name(of), revision: Revision(revision) });
+        self.sync(&OwnEvent::Stored { name: name(of), revision: Revision(revision) });
     }
 
     pub(super) fn observer(&mut self) -> ObserverId {

@@ -45,7 +45,7 @@ fn a_list_without_most_keys_is_believed_only_the_second_time() {
     assert_eq!(state.cause().unwrap().to_string(), "a list says that 3 of 4 keys are gone: asking again");
     list(&mut bench, &[kv("a", "1", 2)], 9).unwrap();
     assert_eq!(bench.told(id), ["-b @9", "-c @9", "-d @9"]);
-    assert_eq!(bench.store.status(&SyncStats::default()).relists.doubts, 1);
+    assert_eq!(bench.store.status(&OwnStats::default()).relists.doubts, 1);
 }
 
 #[test]

@@ -85,7 +85,7 @@ fn nobody_is_told_after_leaving() {
     assert_eq!(bench.told(stays), ["+a=1 @2", "synced 1 @5", "a:1->2 @6"]);
     bench.store.delivered(gone);
     assert!(bench.store.poll_parcel().is_none());
-    assert_eq!(bench.store.status(&SyncStats::default()).observers.len(), 1);
+    assert_eq!(bench.store.status(&OwnStats::default()).observers.len(), 1);
     let early = Bench::new();
     let mut bench = early;
     let id = bench.observer();
@@ -105,7 +105,7 @@ fn an_observer_that_handles_nothing_delays_nobody_and_ends_with_the_truth() {
         bench.events([put("a", &revision.to_string(), revision)]);
         assert_eq!(bench.told(awake).len(), if revision == 7 { 2 } else { 1 });
     }
-    let lags = bench.store.status(&SyncStats::default()).observers;
+    let lags = bench.store.status(&OwnStats::default()).observers;
     assert!(lags.iter().all(|(_, lag)| lag.pending <= 3), "{lags:?}");
     assert_eq!(bench.told(asleep), ["+gone=1 @2", "synced 1 @5", "-gone @6", "+a=1999 @1999"]);
 }
@@ -119,7 +119,7 @@ fn a_long_batch_of_one_key_does_not_wait_whole_behind_the_first_parcel() {
     bench.told(every);
     let steps: Vec<_> = (6..1006).map(|revision| put("a", &revision.to_string(), revision)).collect();
     bench.events(steps);
-    for (_, lag) in bench.store.status(&SyncStats::default()).observers {
+    for (_, lag) in bench.store.status(&OwnStats::default()).observers {
         assert!(lag.pending <= 256 + 1 + 10, "{}", lag.pending);
     }
     let told = bench.told(latest);
@@ -172,7 +172,7 @@ fn a_conflict_is_told_to_those_who_hear_of_the_name() {
     bench.told(all);
     bench.told(others);
     let (name, lease, policy) = (name("a"), LeaseId(7), ConflictPolicy::Overwrite);
-    bench.sync(&SyncEvent::Conflict { name, revision: Revision(6), lease, policy });
+    bench.sync(&OwnEvent::Conflict { name, revision: Revision(6), lease, policy });
     assert_eq!((bench.told(all), bench.told(others)), (vec!["conflict a @6".to_owned()], vec![]));
 }
 
@@ -187,7 +187,7 @@ fn a_panic_in_a_filter_is_in_the_status_and_goes_no_further() {
     bench.events([put("a", "1", 6), put("a", "3", 7), put("b", "2", 8)]);
     assert_eq!(bench.told(panics), ["+a=1 @6", "-a @7", "+b=2 @8"]);
     assert_eq!(bench.told(calm), ["+a=1 @6", "a:1->3 @7", "+b=2 @8"]);
-    let status = bench.store.status(&SyncStats::default());
+    let status = bench.store.status(&OwnStats::default());
     assert_eq!(status.observers[0].1.panics, 1);
     assert_eq!(status.observers[0].1.last_panic.as_deref(), Some(bench::PANIC));
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::sync::WriteError;
+use crate::own::WriteError;
 
 fn origins(bench: &mut Bench) -> [ObserverId; 2] {
     [Origin::Local, Origin::Remote].map(|origin| bench.observe(Filter::new().origin(origin), Mode::LatestPerKey))
@@ -46,7 +46,7 @@ fn an_own_key_lost_to_another_while_it_is_gone_is_told_deleted() {
     let id = bench.observer();
     bench.told(id);
     bench.events([delete("a", 7)]);
-    bench.sync(&SyncEvent::Lost { name: name("a") });
+    bench.sync(&OwnEvent::Lost { name: name("a") });
     assert_eq!((bench.told(id), bench.shown()), (vec!["-a @7 own".to_owned()], vec![]));
 }
 
@@ -80,7 +80,7 @@ fn a_write_begun_before_the_name_was_given_up_does_not_decide_about_it() {
     bench.done(1, Err(WriteError::Superseded));
     bench.events([put("a", "2", 6)]);
     bench.done(2, Ok(6));
-    assert_eq!(bench.store.status(&SyncStats::default()).own, 1);
+    assert_eq!(bench.store.status(&OwnStats::default()).own, 1);
     bench.events([delete("a", 7)]);
     assert_eq!(bench.shown(), ["a=2"]);
 }
@@ -88,7 +88,7 @@ fn a_write_begun_before_the_name_was_given_up_does_not_decide_about_it() {
 #[test]
 fn a_synchronous_write_makes_the_name_ours_only_when_it_succeeds() {
     let mut bench = Bench::listed(&[kv("a", "1", 3)], 5);
-    let own = |bench: &Bench| bench.store.status(&SyncStats::default()).own;
+    let own = |bench: &Bench| bench.store.status(&OwnStats::default()).own;
     bench.store.put_local_sync(Ticket(1), &note("a", 1)).unwrap();
     bench.store.put_local_sync(Ticket(2), &note("a", 2)).unwrap();
     bench.done(1, Err(WriteError::Superseded));
@@ -180,7 +180,7 @@ fn a_key_lost_to_another_owner_is_theirs_without_another_change() {
     bench.told(theirs);
     bench.events([put("a", "2", 7)]);
     bench.told(ours);
-    bench.sync(&SyncEvent::Lost { name: name("a") });
+    bench.sync(&OwnEvent::Lost { name: name("a") });
     assert_eq!((bench.told(ours), bench.told(theirs)), (vec!["-a @7".to_owned()], vec!["+a=2 @7".to_owned()]));
 }
 
@@ -205,7 +205,7 @@ fn an_own_key_overwritten_with_nonsense_is_not_deleted_for_observers() {
     assert_eq!(bench.told(id), ["undecodable a @8: no digits", "undecodable b @8: no digits"]);
     bench.events([put("a", "1", 9)]);
     assert_eq!((bench.told(id), bench.shown()), (vec![], vec!["a=1".to_owned(), "b=2".into()]));
-    bench.sync(&SyncEvent::Lost { name: name("b") });
+    bench.sync(&OwnEvent::Lost { name: name("b") });
     assert_eq!((bench.told(id), bench.shown()), (vec!["-b @9 own".to_owned()], vec!["a=1".to_owned()]));
 }
 
@@ -256,24 +256,24 @@ fn a_key_without_an_encoding_changes_nothing() {
     let mut bench = Bench::listed(&[], 5);
     assert!(matches!(bench.store.put_local(&note("", 1)), Err(KeyError::Name(_))));
     assert_eq!(bench.store.put_local(&note("a", 666)), Err(KeyError::Panicked(bench::PANIC.into())));
-    assert_eq!((bench.inputs(), bench.store.status(&SyncStats::default()).own), (vec![], 0));
-    assert_eq!(bench.store.status(&SyncStats::default()).panics, 1);
+    assert_eq!((bench.inputs(), bench.store.status(&OwnStats::default()).own), (vec![], 0));
+    assert_eq!(bench.store.status(&OwnStats::default()).panics, 1);
 }
 
 #[test]
 fn a_name_asked_for_again_just_as_it_was_lost_is_ours_when_it_is_stored() {
-    let own = |bench: &Bench| bench.store.status(&SyncStats::default()).own;
+    let own = |bench: &Bench| bench.store.status(&OwnStats::default()).own;
     let mut bench = Bench::listed(&[], 5);
     bench.own("a", 1, 6);
     bench.store.put_local(&note("a", 2)).unwrap();
-    bench.sync(&SyncEvent::Lost { name: name("a") });
+    bench.sync(&OwnEvent::Lost { name: name("a") });
     assert_eq!(own(&bench), 0);
     bench.events([put("a", "2", 7), put("a", "9", 8)]);
     bench.inputs();
-    bench.sync(&SyncEvent::Stored { name: name("a"), revision: Revision(7) });
+    bench.sync(&OwnEvent::Stored { name: name("a"), revision: Revision(7) });
     assert_eq!((own(&bench), bench.inputs()), (1, vec!["a is of 8 at 8".to_owned()]));
     bench.store.put_local_sync(Ticket(1), &note("a", 3)).unwrap();
-    bench.sync(&SyncEvent::Lost { name: name("a") });
+    bench.sync(&OwnEvent::Lost { name: name("a") });
     bench.events([put("a", "3", 9), delete("a", 10)]);
     bench.inputs();
     bench.done(1, Ok(9));
@@ -288,7 +288,7 @@ fn answers_to_older_wishes_do_not_make_a_name_ours_that_was_given_up_since() {
     bench.store.put_local(&note("a", 2)).unwrap();
     bench.store.delete_local(None, &name("a"));
     bench.deleted("a", 7);
-    bench.sync(&SyncEvent::Stored { name: name("a"), revision: Revision(8) });
+    bench.sync(&OwnEvent::Stored { name: name("a"), revision: Revision(8) });
     bench.deleted("a", 9);
     bench.events([delete("a", 7), put("a", "2", 8), delete("a", 9), put("a", "3", 10)]);
     assert!(!bench.store.local.contains("a"));
@@ -303,7 +303,7 @@ fn a_name_given_up_while_it_was_lost_stays_given_up() {
     bench.store.put_local_sync(Ticket(1), &note("a", 2)).unwrap();
     bench.store.delete_local(None, &name("a"));
     bench.store.put_once(Ticket(2), &note("a", 2)).unwrap();
-    bench.sync(&SyncEvent::Lost { name: name("a") });
+    bench.sync(&OwnEvent::Lost { name: name("a") });
     bench.done(1, Ok(7));
     bench.done(2, Ok(7));
     assert!(!bench.store.local.contains("a"));

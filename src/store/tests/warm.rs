@@ -78,7 +78,7 @@ fn everything_told_before_synced_is_of_the_first_state() {
     let (mut bench, _) = warm(&file(&[kv("a", "1", 2)], 5));
     bench.observe(Filter::new().origin(Origin::Local), Mode::LatestPerKey);
     bench.store.put_local(&note("a", 1)).unwrap();
-    bench.sync(&SyncEvent::Stored { name: name("a"), revision: Revision(6) });
+    bench.sync(&OwnEvent::Stored { name: name("a"), revision: Revision(6) });
     bench.resumed_list(&[kv("b", "9", 7)], &[kv("a", "", 2), kv("b", "", 7)], 8).unwrap();
     bench.events([put("a", "3", 9)]);
     let mut told = Vec::new();

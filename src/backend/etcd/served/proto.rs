@@ -112,10 +112,11 @@ pub(super) fn transaction(request: PbTxnRequest) -> Result<(Vec<Write>, Vec<usiz
         let (Some(expect), Some(index)) = (expectation(&compare), written(&writes, &compare.key)) else {
             return Err(not_served("this comparison"));
         };
-        if writes[index].expect != Expect::Any {
-            return Err(not_served("two comparisons of one key"));
-        }
-        writes[index].expect = expect;
+        writes[index].expect = match (writes[index].expect, expect) {
+            (Expect::Any, expect) => expect,
+            (Expect::Revision(revision), Expect::Is { lease, .. }) => Expect::Is { revision, lease },
+            _ => return Err(not_served("these comparisons of one key")),
+        };
     }
     Ok((writes, reads))
 }
@@ -127,6 +128,10 @@ fn expectation(compare: &PbCompare) -> Option<Expect> {
             Some(Expect::Absent)
         }
         Some(PbTargetUnion::ModRevision(number)) if equal && number > 0 => Some(Expect::Revision(revision(number))),
+        // Only after a comparison of the revision.
+        Some(PbTargetUnion::Lease(lease)) if equal => {
+            Some(Expect::Is { revision: Revision::ZERO, lease: LeaseId(lease) })
+        }
         _ => None,
     }
 }

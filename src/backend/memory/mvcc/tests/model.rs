@@ -45,6 +45,9 @@ impl Model {
             Expect::Any => true,
             Expect::Absent => kv.is_none(),
             Expect::Revision(Revision(0)) => kv.is_none(),
+            Expect::Is { revision, lease } => {
+                kv.as_ref().is_some_and(|kv| kv.mod_revision == revision && kv.lease == lease)
+            }
             Expect::Revision(revision) => kv.as_ref().is_some_and(|kv| kv.mod_revision == revision),
         };
         if !writes.iter().zip(&current).all(holds) {

@@ -1,4 +1,4 @@
-//! What goes into a [`Sync`](super::Sync) and what comes out.
+//! What goes into [`OwnKeys`](super::OwnKeys) and what comes out.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +30,7 @@ pub enum Command {
     },
     /// Own the key once it is in the kvstore. If that fails, all is as before.
     PutSync {
-        /// Comes back in [`SyncEvent::Done`].
+        /// Comes back in [`OwnEvent::Done`].
         ticket: Ticket,
         /// The key's name.
         name: KeyName,
@@ -39,7 +39,7 @@ pub enum Command {
     },
     /// Put the key once, under a lease of ours, without owning it.
     PutOnce {
-        /// Comes back in [`SyncEvent::Done`].
+        /// Comes back in [`OwnEvent::Done`].
         ticket: Ticket,
         /// The key's name.
         name: KeyName,
@@ -50,17 +50,17 @@ pub enum Command {
     Delete {
         /// The key's name.
         name: KeyName,
-        /// Comes back in [`SyncEvent::Done`].
+        /// Comes back in [`OwnEvent::Done`].
         ticket: Option<Ticket>,
     },
     /// Delete all own keys and stop, by revoking the leases.
     Close {
-        /// Comes back in [`SyncEvent::Closed`].
+        /// Comes back in [`OwnEvent::Closed`].
         ticket: Ticket,
     },
     /// Finish what is pending and stop; the keys stay until their leases end.
     Release {
-        /// Comes back in [`SyncEvent::Closed`].
+        /// Comes back in [`OwnEvent::Closed`].
         ticket: Ticket,
     },
 }
@@ -92,6 +92,8 @@ pub struct Seen {
 pub enum Request {
     /// [`Backend::grant`](crate::Backend::grant).
     Grant {
+        /// The id it is to have.
+        lease: LeaseId,
         /// How long the lease lives without a keep-alive.
         ttl: Duration,
     },
@@ -118,7 +120,7 @@ pub enum Answer {
 
 /// What has happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SyncEvent {
+pub enum OwnEvent {
     /// A command with a ticket has ended.
     Done {
         /// The command's ticket.
@@ -134,14 +136,11 @@ pub enum SyncEvent {
         revision: Revision,
     },
     /// A key we gave up is not in the kvstore, or is another owner's.
-    Deleted {
+    Released {
         /// The key's name.
         name: KeyName,
         /// The revision at which that was so.
         revision: Revision,
-        /// Whether a put of ours whose answer was lost may still create it. Then what is seen of it is to be observed
-        /// until this is told again.
-        late: bool,
     },
     /// Another live owner writes one of our names.
     Conflict {
@@ -159,7 +158,7 @@ pub enum SyncEvent {
         /// The key's name.
         name: KeyName,
     },
-    /// The kvstore refuses this key for good: it is left out until it has a new value.
+    /// The kvstore refuses this key: it is left out until it has a new value, and tried again at every sync interval.
     SetAside {
         /// The key's name.
         name: KeyName,
@@ -211,6 +210,12 @@ pub enum WriteError {
         /// The other's lease.
         lease: LeaseId,
     },
+    /// The key is not ours: it was not deleted.
+    #[error("key is not owned by this store but under lease {lease}")]
+    NotOwned {
+        /// The lease it is under.
+        lease: LeaseId,
+    },
     /// A newer command for the name came first.
     #[error("a newer command for this name came first")]
     Superseded,
@@ -219,14 +224,16 @@ pub enum WriteError {
     Closed,
 }
 
-/// How a [`Sync`](super::Sync) stands.
+/// Numbers of [`OwnKeys`](super::OwnKeys).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct SyncStats {
+pub struct OwnStats {
     /// Names it takes care of.
     pub names: usize,
-    /// Names that are not in the kvstore as they should be, yet.
+    /// Names that are not yet in the kvstore as they should be.
     pub pending: usize,
-    /// Keys the kvstore refuses for good, and why.
+    /// Why the last request failed, while names are pending.
+    pub pending_cause: Option<Arc<str>>,
+    /// Keys the kvstore refuses, and why.
     pub set_aside: Vec<(KeyName, Arc<str>)>,
     /// Leases it holds.
     pub leases: usize,

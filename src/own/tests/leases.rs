@@ -3,8 +3,8 @@
 use super::*;
 
 fn lost(world: &World) -> Vec<String> {
-    let cause = |event: &SyncEvent| {
-        let SyncEvent::LeaseLost { cause, .. } = event else { return None };
+    let cause = |event: &OwnEvent| {
+        let OwnEvent::LeaseLost { cause, .. } = event else { return None };
         Some(cause.to_string())
     };
     world.events.iter().filter_map(cause).collect()
@@ -65,7 +65,7 @@ fn silence_beyond_the_ttl_is_a_lost_lease() {
     world.pass(secs(31));
     assert_eq!(lost(&world), ["not confirmed for its TTL of 30 s"]);
     world.down = false;
-    world.sync.backend_up(world.now);
+    world.sync.backend_up();
     world.pass(secs(6));
     assert_eq!((world.value("a").as_deref(), world.sync.stats().leases), (Some("1"), 1));
 }

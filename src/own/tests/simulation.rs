@@ -12,7 +12,7 @@ const SEEDS: u64 = 1000;
 
 /// One owner and what must be true of it.
 struct Owner {
-    sync: Sync,
+    sync: OwnKeys,
     policy: ConflictPolicy,
     seen: Revision,
     flights: Vec<(RequestId, Request)>,
@@ -55,7 +55,7 @@ impl Sim {
                 .max_inflight(1 + n)
                 .close_timeout(secs(30));
             Owner {
-                sync: Sync::new(&config, 3),
+                sync: OwnKeys::new(&config, 3),
                 policy,
                 seen: kv.header().revision,
                 flights: Vec::new(),
@@ -109,7 +109,7 @@ impl Sim {
                 }
             }
             18 if self.rng.u8(..20) == 0 => self.wipe(),
-            18 => self.owners[who].sync.backend_up(self.now),
+            18 => self.owners[who].sync.backend_up(),
             19 if self.rng.u8(..10) == 0 => self.time(secs(60)),
             _ => {
                 let time = Duration::from_millis(self.rng.u64(..3000));
@@ -230,8 +230,8 @@ impl Sim {
                 Answer::Written(outcome)
             }
             (Request::Grant { .. }, 0) => Answer::Granted(Err(error(Applied::No))),
-            (Request::Grant { ttl }, _) => {
-                let granted = kv.grant(LeaseId::NONE, ttl, now);
+            (Request::Grant { lease, ttl }, _) => {
+                let granted = kv.grant(lease, ttl, now);
                 self.owners[who].leases.extend(granted.iter().map(|grant| grant.lease));
                 Answer::Granted(granted)
             }
@@ -306,24 +306,24 @@ impl Sim {
         let owner = &mut self.owners[who];
         while let Some(event) = owner.sync.poll_event() {
             match event {
-                SyncEvent::Done { ticket, result } => {
+                OwnEvent::Done { ticket, result } => {
                     let write = owner.tickets.remove(&ticket).expect("each ticket ends once");
                     if let (Some((name, value, true)), Ok(_)) = (write, &result) {
                         owner.wants.insert(name, Some(value));
                     }
                 }
-                SyncEvent::Lost { name } => {
+                OwnEvent::Lost { name } => {
                     assert_eq!(owner.policy, ConflictPolicy::Fail);
                     owner.wants.remove(&name);
                 }
-                SyncEvent::Stored { .. }
-                | SyncEvent::Deleted { .. }
-                | SyncEvent::Conflict { .. }
-                | SyncEvent::SetAside { .. }
-                | SyncEvent::LeaseLost { .. }
-                | SyncEvent::BackendFailed(_)
-                | SyncEvent::HistoryWentBack
-                | SyncEvent::Closed { .. } => {}
+                OwnEvent::Stored { .. }
+                | OwnEvent::Released { .. }
+                | OwnEvent::Conflict { .. }
+                | OwnEvent::SetAside { .. }
+                | OwnEvent::LeaseLost { .. }
+                | OwnEvent::BackendFailed(_)
+                | OwnEvent::HistoryWentBack
+                | OwnEvent::Closed { .. } => {}
             }
         }
     }

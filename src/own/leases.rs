@@ -1,24 +1,34 @@
 //! The leases own keys are attached to.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::RequestId;
 use crate::backend::LeaseGrant;
+use crate::clock::bounded;
+use crate::config::Config;
+use crate::hash::value_hash;
 use crate::kv::LeaseId;
 
 /// A put's cost in etcd grows with the keys on its lease (etcd#15993); Cilium's number.
 const KEYS_PER_LEASE: usize = 1000;
 
+/// The bits of a lease's id that differ between the leases of one owner.
+const NUMBER_BITS: u32 = 20;
+
 /// The leases own keys are attached to.
+///
+/// The owner chooses their ids: the upper 43 bits say whose they are, so a key of one's own past is known by its lease,
+/// without a list of the leases that were ever granted.
 #[derive(Debug)]
 pub(super) struct Leases {
+    owner: i64,
     ttl: Duration,
     rng: fastrand::Rng,
     alive: BTreeMap<LeaseId, Lease>,
-    /// Leases that were ours and are lost, or are believed to be.
-    former: BTreeSet<LeaseId>,
+    /// Leases that were not confirmed for their TTL and may exist in the kvstore, until this time.
+    lost: BTreeMap<LeaseId, Instant>,
     /// The grant under way and when it was asked for.
     pub(super) granting: Option<(RequestId, Instant)>,
 }
@@ -27,20 +37,32 @@ pub(super) struct Leases {
 struct Lease {
     ttl: Duration,
     keys: usize,
-    /// It lives at least until `ttl` after this: when the last request that kept it alive was sent.
+    /// When the last request that kept it alive was sent: it lives at least until its TTL after that.
     renewed: Instant,
     next_keep_alive: Instant,
     under_way: Option<(RequestId, Instant)>,
 }
 
 impl Leases {
-    pub(super) fn new(ttl: Duration, seed: u64) -> Self {
-        let rng = fastrand::Rng::with_seed(seed);
-        Self { ttl, rng, alive: BTreeMap::new(), former: BTreeSet::new(), granting: None }
+    pub(super) fn new(config: &Config) -> Self {
+        let rng = fastrand::Rng::with_seed(config.seed);
+        let owner = match &config.owner {
+            Some(owner) => u64::try_from(value_hash(owner.as_bytes()) >> 64).expect("64 bits are left"),
+            None => fastrand::u64(..),
+        };
+        // The lease's id is positive: etcd takes 0 for no id.
+        let owner = ((owner >> (NUMBER_BITS + 1)).max(1) << NUMBER_BITS).cast_signed();
+        let ttl = bounded(config.lease_ttl);
+        Self { owner, ttl, rng, alive: BTreeMap::new(), lost: BTreeMap::new(), granting: None }
     }
 
     pub(super) fn ttl(&self) -> Duration {
         self.ttl
+    }
+
+    /// An id for the next lease.
+    pub(super) fn new_id(&mut self) -> LeaseId {
+        LeaseId(self.owner | self.rng.i64(0..1 << NUMBER_BITS))
     }
 
     pub(super) fn len(&self) -> usize {
@@ -51,13 +73,19 @@ impl Leases {
         self.alive.contains_key(&lease)
     }
 
-    pub(super) fn ever_ours(&self, lease: LeaseId) -> bool {
-        self.is_alive(lease) || self.former.contains(&lease)
+    /// Whether this owner granted the lease, now or in an earlier process.
+    pub(super) fn is_ours(&self, lease: LeaseId) -> bool {
+        lease.0 >> NUMBER_BITS == self.owner >> NUMBER_BITS
     }
 
-    /// All leases that may still hold keys of ours.
+    /// Whether the lease may hold keys that this store has put.
+    pub(super) fn may_exist(&self, lease: LeaseId) -> bool {
+        self.is_alive(lease) || self.lost.contains_key(&lease)
+    }
+
+    /// All leases that may hold keys that this store has put.
     pub(super) fn all(&self) -> Vec<LeaseId> {
-        self.alive.keys().chain(&self.former).copied().collect()
+        self.alive.keys().chain(self.lost.keys()).copied().collect()
     }
 
     /// Reserves a place for one key, if a lease has room.
@@ -76,12 +104,13 @@ impl Leases {
 
     /// A grant was answered; whether the lease is alive. What took longer than its TTL is not.
     pub(super) fn granted(&mut self, now: Instant, asked: Instant, grant: LeaseGrant) -> bool {
-        if now >= asked + grant.ttl {
-            self.former.insert(grant.lease);
+        let ttl = bounded(grant.ttl);
+        if now >= asked + ttl {
+            self.lost.insert(grant.lease, now + ttl);
             return false;
         }
-        let next_keep_alive = self.next_keep_alive(asked, grant.ttl);
-        let lease = Lease { ttl: grant.ttl, keys: 0, renewed: asked, next_keep_alive, under_way: None };
+        let next_keep_alive = self.next_keep_alive(asked, ttl);
+        let lease = Lease { ttl, keys: 0, renewed: asked, next_keep_alive, under_way: None };
         self.alive.insert(grant.lease, lease);
         true
     }
@@ -106,7 +135,13 @@ impl Leases {
         })
     }
 
+    /// The keep-alives under way.
+    pub(super) fn under_way(&self) -> impl Iterator<Item = RequestId> {
+        self.alive.values().filter_map(|lease| lease.under_way.map(|(id, _)| id))
+    }
+
     pub(super) fn kept_alive(&mut self, sent: Instant, lease: LeaseId, ttl: Duration) {
+        let ttl = bounded(ttl);
         let next_keep_alive = self.next_keep_alive(sent, ttl);
         if let Some(lease) = self.alive.get_mut(&lease) {
             (lease.ttl, lease.renewed, lease.next_keep_alive) = (ttl, sent, next_keep_alive);
@@ -123,34 +158,37 @@ impl Leases {
     }
 
     /// The leases that nobody has confirmed for their whole TTL.
-    pub(super) fn expire(&mut self, now: Instant) -> Vec<(LeaseId, Arc<str>)> {
+    pub(super) fn expired(&mut self, now: Instant) -> Vec<(LeaseId, Arc<str>)> {
+        self.lost.retain(|_, until| *until > now);
         let silent = self.alive.iter().filter(|(_, lease)| lease.renewed + lease.ttl <= now);
+        let silent: Vec<_> = silent.map(|(id, lease)| (*id, lease.ttl)).collect();
+        let cause = |ttl: Duration| Arc::from(format!("not confirmed for its TTL of {} s", ttl.as_secs_f64()));
         silent
-            .map(|(id, lease)| {
-                let cause = format!("not confirmed for its TTL of {} s", lease.ttl.as_secs_f64());
-                (*id, Arc::from(cause))
+            .into_iter()
+            .map(|(id, ttl)| {
+                // A new leader of the kvstore gives it its full TTL once more.
+                self.lost.insert(id, now + ttl);
+                (id, cause(ttl))
             })
             .collect()
     }
 
+    /// The lease is not ours to use any more.
     pub(super) fn lose(&mut self, lease: LeaseId) {
         self.alive.remove(&lease);
-        self.former.insert(lease);
     }
 
     /// A lease was revoked: nothing is on it any more.
     pub(super) fn revoked(&mut self, lease: LeaseId) {
         self.alive.remove(&lease);
-        self.former.remove(&lease);
+        self.lost.remove(&lease);
     }
 
-    /// Forgets all of them, and answers with those that were alive.
+    /// Forgets all of them, which mean nothing in another history, and answers with those that were alive.
     pub(super) fn forget(&mut self) -> Vec<LeaseId> {
         self.granting = None;
-        // They mean nothing in another history, but may still exist in this one.
-        let alive: Vec<_> = std::mem::take(&mut self.alive).into_keys().collect();
-        self.former.extend(&alive);
-        alive
+        self.lost.clear();
+        std::mem::take(&mut self.alive).into_keys().collect()
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {

@@ -3,8 +3,8 @@
 use super::*;
 
 fn closed(world: &World) -> Vec<(u64, usize)> {
-    let closed = |event: &SyncEvent| {
-        let SyncEvent::Closed { ticket, left } = event else { return None };
+    let closed = |event: &OwnEvent| {
+        let OwnEvent::Closed { ticket, left } = event else { return None };
         Some((ticket.0, left.len()))
     };
     world.events.iter().filter_map(closed).collect()
@@ -42,7 +42,7 @@ fn close_says_what_it_could_not_delete_when_its_time_is_over() {
     world.give(Command::Close { ticket: Ticket(2) });
     world.pass(secs(1));
     assert_eq!(closed(&world), [(1, 2), (2, 2)]);
-    let SyncEvent::Closed { left, .. } = world.events.last().unwrap() else { panic!() };
+    let OwnEvent::Closed { left, .. } = world.events.last().unwrap() else { panic!() };
     assert_eq!(left[0], (name("a"), "down".into()));
     assert_eq!(world.sync.deadline(), None);
 }

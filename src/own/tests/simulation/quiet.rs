@@ -53,7 +53,7 @@ impl Sim {
                 let is = is.unwrap_or_else(|| panic!("{name} of {who} is not there"));
                 let theirs = is.lease != LeaseId::NONE && !ours;
                 if theirs && is.value != want {
-                    assert_eq!(owner.policy, ConflictPolicy::Yield, "{name} of {who} was left to another");
+                    assert_ne!(owner.policy, ConflictPolicy::Overwrite, "{name} of {who} was left to another");
                 } else {
                     assert_eq!(is.value, want, "{name} of {who} has the wrong value");
                     assert_ne!(is.lease, LeaseId::NONE, "{name} of {who} would outlive its owner");

@@ -1,4 +1,4 @@
-//! What `Sync` does, told with a kvstore that answers at once unless a test says otherwise.
+//! What `OwnKeys` does, told with a kvstore that answers at once unless a test says otherwise.
 
 mod close;
 mod leases;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::{Answer, Command, Observation, Request, RequestId, Seen, Sync, SyncEvent, Ticket, WriteError};
+use super::{Answer, Command, Observation, Request, RequestId, Seen, OwnKeys, OwnEvent, Ticket, WriteError};
 use crate::backend::memory::Mvcc;
 use crate::backend::{BackendError, Expect, Write, WriteAction, WriteOutcome};
 use crate::config::{Config, ConflictPolicy};
@@ -22,13 +22,13 @@ use crate::prefix::Prefix;
 /// A kvstore, an owner, and the clock.
 struct World {
     kv: Mvcc,
-    sync: Sync,
+    sync: OwnKeys,
     now: Instant,
     /// What the watch has shown so far.
     seen: Revision,
     /// Every request, in order.
     sent: Vec<Request>,
-    events: Vec<SyncEvent>,
+    events: Vec<OwnEvent>,
     /// The kvstore cannot be reached.
     down: bool,
 }
@@ -52,7 +52,7 @@ fn secs(seconds: u64) -> Duration {
 impl World {
     fn new(config: &Config) -> Self {
         let (kv, now) = (Mvcc::new(), Instant::now());
-        let (sync, seen) = (Sync::new(config, 128), kv.header().revision);
+        let (sync, seen) = (OwnKeys::new(config, 128), kv.header().revision);
         Self { kv, sync, now, seen, sent: Vec::new(), events: Vec::new(), down: false }
     }
 
@@ -123,7 +123,7 @@ impl World {
             };
         }
         match request {
-            Request::Grant { ttl } => Answer::Granted(self.kv.grant(LeaseId::NONE, ttl, self.now)),
+            Request::Grant { lease, ttl } => Answer::Granted(self.kv.grant(lease, ttl, self.now)),
             Request::KeepAlive(lease) => Answer::KeptAlive(self.kv.keep_alive(lease, self.now)),
             Request::Revoke(lease) => {
                 self.kv.revoke(lease);
@@ -140,6 +140,7 @@ impl World {
         for event in &events {
             self.sync.observe(self.now, observation(event));
         }
+        self.sync.reached(self.seen);
         !events.is_empty()
     }
 
@@ -188,10 +189,10 @@ impl World {
 
     /// How a ticket ended, which it does once.
     fn done(&self, ticket: u64) -> Option<&Result<Revision, WriteError>> {
-        let done = |event: &'_ SyncEvent| matches!(event, SyncEvent::Done { ticket: t, .. } if *t == Ticket(ticket));
+        let done = |event: &'_ OwnEvent| matches!(event, OwnEvent::Done { ticket: t, .. } if *t == Ticket(ticket));
         assert!(self.events.iter().filter(|event| done(event)).count() <= 1, "ticket {ticket} ended twice");
         self.events.iter().find_map(|event| {
-            let SyncEvent::Done { ticket: t, result } = event else { return None };
+            let OwnEvent::Done { ticket: t, result } = event else { return None };
             (*t == Ticket(ticket)).then_some(result)
         })
     }

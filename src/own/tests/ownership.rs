@@ -3,7 +3,7 @@
 use super::*;
 
 fn conflicts(world: &World) -> usize {
-    world.events.iter().filter(|event| matches!(event, SyncEvent::Conflict { .. })).count()
+    world.events.iter().filter(|event| matches!(event, OwnEvent::Conflict { .. })).count()
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn with_fail_the_name_is_lost() {
     let lease = world.foreign_lease();
     world.stranger("a", "theirs", lease);
     world.run();
-    assert!(world.events.contains(&SyncEvent::Lost { name: name("a") }));
+    assert!(world.events.contains(&OwnEvent::Lost { name: name("a") }));
     world.kv.revoke(lease);
     world.pass(secs(3600));
     assert_eq!((world.value("a"), world.sync.stats().names), (None, 0));
@@ -140,7 +140,7 @@ fn the_key_of_another_owner_is_not_deleted() {
     world.stranger("a", "theirs", lease);
     world.run();
     world.delete("a", 1);
-    assert!(matches!(world.done(1), Some(Ok(_))));
+    assert!(matches!(world.done(1), Some(Err(WriteError::NotOwned { .. }))));
     assert_eq!((world.value("a").as_deref(), world.sync.stats().names), (Some("theirs"), 0));
     world.delete("never ours", 2);
     assert!(matches!(world.done(2), Some(Ok(_))));

@@ -1,0 +1,142 @@
+//! Observers of a store: who they are, and what is on its way to them.
+
+use actix::prelude::*;
+use shared_store::{Key, ObserverId, Parcel};
+use tokio::sync::oneshot;
+
+use super::StoreActor;
+use crate::error::StoreError;
+use crate::messages::{StateChanged, Subscribe, SubscribeState, Unsubscribe};
+use crate::observer::{Observer, Sinks};
+use crate::sync::now;
+
+/// One subscription.
+#[derive(Debug)]
+pub(super) struct Subscribed<K: Key> {
+    sinks: Sinks<K>,
+    /// The parcel under way: it is cancelled when this is dropped. What the observer has begun to handle is not.
+    under_way: Option<oneshot::Sender<()>>,
+    /// Counts the parcels.
+    parcels: u64,
+}
+
+impl<K: Key> Subscribed<K> {
+    pub(super) fn is_idle(&self) -> bool {
+        self.under_way.is_none()
+    }
+
+    /// The parcel under way is not waited for any more. It is cancelled when the answer is dropped.
+    pub(super) fn take_parcel(&mut self) -> Option<oneshot::Sender<()>> {
+        self.parcels += 1;
+        self.under_way.take()
+    }
+}
+
+impl<K: Key> StoreActor<K> {
+    pub(super) fn subscribe(&mut self, observer: Observer<K>) -> ObserverId {
+        let Observer { filter, mode, sinks } = observer;
+        let id = self.store.subscribe(now(), filter, mode);
+        self.observers.insert(id, Subscribed { sinks, under_way: None, parcels: 0 });
+        id
+    }
+
+    pub(super) fn send(&mut self, id: ObserverId, parcel: Parcel<K>, ctx: &mut Context<Self>) {
+        let Some(observer) = self.observers.get_mut(&id) else { return };
+        observer.parcels += 1;
+        let (number, delivery) = (observer.parcels, observer.sinks.send(parcel));
+        let (sender, cancelled) = oneshot::channel();
+        // While the store leaves, the parcels before the last one are not waited for: an observer that closes the store in
+        // its own handler handles them only after it was answered, or not at all.
+        if let Some(before) = observer.under_way.replace(sender)
+            && let Some(closing) = &mut self.closing
+        {
+            closing.cancel_later(before);
+        }
+        let delivery = async move {
+            tokio::select! {
+                delivered = delivery => Some(delivered.is_ok()),
+                _ = cancelled => None,
+            }
+        };
+        ctx.spawn(delivery.into_actor(self).map(move |delivered, actor, ctx| {
+            if let Some(alive) = delivered {
+                actor.delivered(id, number, alive, ctx);
+            }
+        }));
+        if self.closing.as_ref().is_some_and(super::Closing::is_flushing) {
+            self.store.delivered(id);
+        }
+    }
+
+    fn delivered(&mut self, id: ObserverId, number: u64, alive: bool, ctx: &mut Context<Self>) {
+        if let Some(observer) = self.observers.get_mut(&id).filter(|observer| observer.parcels == number) {
+            observer.under_way = None;
+            if alive {
+                self.store.delivered(id);
+            } else {
+                tracing::info!(observer = ?id, "observer is gone");
+                self.forget(id);
+            }
+        }
+        self.pump(ctx);
+    }
+
+    /// Drops an observer. What is on its way to it is cancelled.
+    pub(super) fn forget(&mut self, id: ObserverId) {
+        self.store.unsubscribe(id);
+        self.unsynced.remove(&id);
+        self.observers.remove(&id);
+    }
+
+    /// Drops observers whose actors are gone, which otherwise would stay until the next change.
+    pub(super) fn prune(&mut self) {
+        let gone: Vec<_> =
+            self.observers.iter().filter(|(_, observer)| !observer.sinks.connected()).map(|(id, _)| *id).collect();
+        gone.into_iter().for_each(|id| self.forget(id));
+        self.pruned = self.observers.len();
+    }
+
+    /// Cancels all that is on its way to observers.
+    pub(super) fn cancel_deliveries(&mut self) {
+        for observer in self.observers.values_mut() {
+            observer.under_way = None;
+        }
+    }
+}
+
+impl<K: Key> Handler<Subscribe<K>> for StoreActor<K> {
+    type Result = Result<ObserverId, StoreError>;
+
+    fn handle(&mut self, Subscribe(observer): Subscribe<K>, ctx: &mut Self::Context) -> Self::Result {
+        self.is_open()?;
+        // Pruned at every doubling: the cost is spread over the subscriptions.
+        if self.observers.len() > 2 * self.pruned + 8 {
+            self.prune();
+        }
+        let id = self.subscribe(observer);
+        self.pump(ctx);
+        Ok(id)
+    }
+}
+
+impl<K: Key> Handler<Unsubscribe> for StoreActor<K> {
+    type Result = ();
+
+    /// What the observer has not begun to handle is cancelled, so nobody has to wait: an observer can unsubscribe itself
+    /// while it is told something.
+    fn handle(&mut self, Unsubscribe(id): Unsubscribe, ctx: &mut Self::Context) {
+        self.forget(id);
+        self.pump(ctx);
+    }
+}
+
+impl<K: Key> Handler<SubscribeState> for StoreActor<K> {
+    type Result = ();
+
+    fn handle(&mut self, SubscribeState(recipient): SubscribeState, _: &mut Self::Context) {
+        let connected = |observer: Option<Recipient<StateChanged>>| observer.is_some_and(|to| to.connected());
+        self.state_observers.retain(|observer| connected(observer.upgrade()));
+        recipient.do_send(StateChanged(self.store.reader().state()));
+        self.state_observers.push(recipient.downgrade());
+    }
+}

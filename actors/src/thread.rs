@@ -1,0 +1,99 @@
+//! Where the actors of a store run.
+
+use std::io;
+
+use actix::dev::channel;
+use actix::prelude::*;
+use tokio::sync::mpsc;
+use tokio::task::LocalSet;
+
+use crate::error::JoinError;
+
+/// Where the actors of one or many stores run: given to [`Join::on`](crate::Join::on) and
+/// [`Publish::on`](crate::Publish::on).
+///
+/// By default each store has a thread of its own, so that no code of the application delays a keep-alive and no store
+/// occupies the thread of its caller. Many stores can share one: clone this.
+#[derive(Debug, Clone)]
+pub struct StoreThread(Kind);
+
+#[derive(Debug, Clone)]
+enum Kind {
+    /// A thread that ends when the last of these is dropped.
+    ///
+    /// Not an arbiter: those end with the first `System::stop`, which actix-web calls on SIGTERM, just when a store has
+    /// still to delete its keys.
+    Own(mpsc::UnboundedSender<Job>),
+    Current,
+    Arbiter(ArbiterHandle),
+}
+
+/// actix's own default.
+const MAILBOX: usize = 16;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+impl StoreThread {
+    /// A new thread. It ends when this handle, its clones and all stores on it are gone.
+    ///
+    /// # Errors
+    /// If the system cannot start a thread.
+    pub fn new() -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (jobs, mut next) = mpsc::unbounded_channel::<Job>();
+        std::thread::Builder::new().name("shared-store".to_owned()).spawn(move || {
+            LocalSet::new().block_on(&runtime, async {
+                while let Some(job) = next.recv().await {
+                    job();
+                }
+            });
+        })?;
+        Ok(Self(Kind::Own(jobs)))
+    }
+
+    /// The thread that awaits the join, in its actix `System` or tokio `LocalSet`. For tests: there the actors obey the
+    /// clock of the test, which can be paused. An application that blocks this thread delays keep-alives.
+    ///
+    /// # Panics
+    /// Joining panics where no local task can be spawned: outside of an actix `System` and of a `LocalSet`.
+    #[must_use]
+    pub fn current() -> Self {
+        Self(Kind::Current)
+    }
+
+    /// An arbiter. Its stores die with it, as they do when their process dies.
+    #[must_use]
+    pub fn arbiter(arbiter: ArbiterHandle) -> Self {
+        Self(Kind::Arbiter(arbiter))
+    }
+
+    /// The given thread, or else a new one.
+    pub(crate) fn or_new(thread: Option<Self>) -> Result<Self, JoinError> {
+        thread.map_or_else(|| Self::new().map_err(|error| JoinError::Ended(error.to_string().into())), Ok)
+    }
+
+    /// Starts an actor there.
+    pub(crate) fn start<A>(&self, actor: impl FnOnce() -> A + Send + 'static) -> Addr<A>
+    where
+        A: Actor<Context = Context<A>>,
+    {
+        let (sender, receiver) = channel::channel(MAILBOX);
+        let job = move || {
+            let run: std::pin::Pin<Box<dyn Future<Output = ()>>> =
+                Box::pin(Context::with_receiver(receiver).into_future(actor()));
+            actix_rt::spawn(run);
+        };
+        let started = match &self.0 {
+            Kind::Own(jobs) => jobs.send(Box::new(job)).is_ok(),
+            Kind::Arbiter(arbiter) => arbiter.spawn_fn(job),
+            Kind::Current => {
+                job();
+                true
+            }
+        };
+        if !started {
+            tracing::error!("the thread of the store has ended");
+        }
+        Addr::new(sender)
+    }
+}

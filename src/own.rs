@@ -1,0 +1,424 @@
+//! The own keys of one owner: what it wants of each, what is known of each, and what follows.
+
+mod closing;
+mod leases;
+mod limiter;
+mod listed;
+mod name;
+mod requests;
+mod review;
+#[cfg(test)]
+mod tests;
+mod types;
+mod writes;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::clock::bounded;
+use crate::config::{Config, ConflictPolicy};
+use crate::hash::value_hash;
+use crate::key::KeyName;
+use crate::kv::{LeaseId, Revision};
+use crate::prefix::Prefix;
+
+use self::closing::Closing;
+use self::leases::Leases;
+pub use self::listed::NamesPart;
+use self::name::{Once, OwnName, Step, Wish};
+use self::requests::Requests;
+pub use self::types::{
+    Answer, Command, Observation, OwnEvent, OwnStats, Request, RequestId, Seen, Ticket, WriteError,
+};
+use self::writes::Flight;
+
+/// How long after its request a put whose answer was lost may still be applied: TCP gives up a connection after about
+/// a quarter of an hour (`tcp_retries2`).
+const LATEST_PUT: Duration = Duration::from_secs(15 * 60);
+
+/// Keeps own keys in the kvstore. A pure machine: commands, observations and answers go in, requests and events come
+/// out, and time is an argument. It is the only place that knows whose key a name is: the [`Store`](crate::Store) and
+/// the [`Publisher`](crate::publisher::Publisher) each hold one and ask it.
+///
+/// The shell performs every request of [`poll_request`](Self::poll_request), several at once, passes each answer to
+/// [`answer`](Self::answer), and asks again then, after every input, and at the [`deadline`](Self::deadline).
+///
+/// # Invariants
+/// 1. Of a name only the newest wish counts, and at most one write is under way.
+/// 2. Every write is compared with the newest known state of its name, so a write that is applied late or twice changes
+///    nothing that it should not.
+/// 3. A damaged own key is put again at once, and after that at most once per back-off step. A deletion does not wait for
+///    the back-off of a conflict.
+/// 4. A key of another live owner is never deleted, and overwritten only with [`ConflictPolicy::Overwrite`].
+/// 5. A write or deletion is acknowledged only after an answer of the kvstore that is newer than the command. A
+///    synchronous write that fails neither owns nor deletes anything. Every ticket is answered once.
+/// 6. A dead lease is never kept: its keys are put again under a new one at once. No lease has more than 1000 keys.
+/// 7. A bad key holds up no other key.
+/// 8. When all is well, nothing is sent but keep-alives, which nothing holds back.
+/// 9. A name is known until the cache has passed the last answer about it, and as long as its key is under a live lease
+///    of ours. So a key under a live lease of ours whose name is not known was created by a late put: it is deleted.
+#[derive(Debug)]
+pub struct OwnKeys {
+    prefix: Prefix,
+    policy: ConflictPolicy,
+    write_timeout: Duration,
+    close_timeout: Duration,
+    sync_interval: Duration,
+    max_writes: usize,
+    names: HashMap<KeyName, OwnName>,
+    /// Names to be written now.
+    dirty: VecDeque<KeyName>,
+    /// Names to be written later.
+    delayed: BTreeSet<(Instant, KeyName)>,
+    /// Parts of a batch that was refused for good, to find the bad key.
+    suspects: VecDeque<Vec<KeyName>>,
+    /// When synchronous writes fail.
+    timeouts: BTreeSet<(Instant, KeyName)>,
+    /// Names that are dropped once the cache has reached a revision.
+    behind: BTreeSet<(Revision, KeyName)>,
+    /// Names that are dropped once a put whose answer was lost can no longer be applied.
+    lingering: BTreeSet<(Instant, KeyName)>,
+    /// The revision that the cache shows.
+    reached: Revision,
+    flights: HashMap<RequestId, Flight>,
+    /// Counts the histories: an answer to a request of an earlier one says nothing.
+    epoch: u64,
+    /// `HistoryWentBack` was emitted.
+    distrusted: bool,
+    leases: Leases,
+    requests: Requests,
+    next_tick: Option<Instant>,
+    rng: fastrand::Rng,
+    closing: Option<Closing>,
+    events: VecDeque<OwnEvent>,
+    unsettled: usize,
+    aside: BTreeMap<KeyName, Arc<str>>,
+    writes: u64,
+}
+
+impl OwnKeys {
+    /// A machine that owns nothing. `max_writes` is how many writes one transaction of the backend can hold.
+    #[must_use]
+    pub fn new(config: &Config, max_writes: usize) -> Self {
+        Self {
+            prefix: config.prefix.clone(),
+            policy: config.conflict,
+            write_timeout: bounded(config.write_timeout),
+            close_timeout: bounded(config.close_timeout),
+            sync_interval: bounded(config.sync_interval),
+            max_writes: max_writes.max(1),
+            names: HashMap::new(),
+            dirty: VecDeque::new(),
+            delayed: BTreeSet::new(),
+            suspects: VecDeque::new(),
+            timeouts: BTreeSet::new(),
+            behind: BTreeSet::new(),
+            lingering: BTreeSet::new(),
+            reached: Revision::ZERO,
+            flights: HashMap::new(),
+            epoch: 0,
+            distrusted: false,
+            leases: Leases::new(config),
+            requests: Requests::new(config),
+            next_tick: None,
+            rng: fastrand::Rng::with_seed(config.seed),
+            closing: None,
+            events: VecDeque::new(),
+            unsettled: 0,
+            aside: BTreeMap::new(),
+            writes: 0,
+        }
+    }
+
+    // Inputs.
+
+    /// Takes a wish of the owner.
+    pub fn command(&mut self, now: Instant, command: Command) {
+        let deadline = now + self.write_timeout;
+        let once = |ticket, value: Bytes, adopt| Once {
+            ticket,
+            hash: value_hash(&value),
+            value,
+            adopt,
+            deadline,
+            verified: false,
+        };
+        match command {
+            Command::Close { ticket } => self.leave(now, ticket, true),
+            Command::Release { ticket } => self.leave(now, ticket, false),
+            Command::PutSync { ticket, .. }
+            | Command::PutOnce { ticket, .. }
+            | Command::Delete { ticket: Some(ticket), .. }
+                if self.closing.is_some() =>
+            {
+                self.done(ticket, Err(WriteError::Closed));
+            }
+            Command::Put { .. } | Command::Delete { .. } if self.closing.is_some() => (),
+            Command::Put { name, value } => {
+                let own = self.names.entry(name.clone()).or_default();
+                let superseded = own.supersede();
+                own.wish = Wish::Keep { hash: value_hash(&value), value };
+                self.settle_tickets(superseded, &WriteError::Superseded);
+                self.wished(now, &name);
+            }
+            Command::PutSync { ticket, name, value } => self.put_once(now, &name, once(ticket, value, true)),
+            Command::PutOnce { ticket, name, value } => self.put_once(now, &name, once(ticket, value, false)),
+            Command::Delete { name, ticket } => {
+                let own = self.names.entry(name.clone()).or_default();
+                let superseded = if own.wish.is_gone() { own.once_ticket() } else { own.supersede() };
+                own.give_up();
+                own.deletes.extend(ticket);
+                self.settle_tickets(superseded, &WriteError::Superseded);
+                self.wished(now, &name);
+            }
+        }
+    }
+
+    fn put_once(&mut self, now: Instant, name: &KeyName, once: Once) {
+        let own = self.names.entry(name.clone()).or_default();
+        let superseded = own.supersede();
+        if own.wish.is_gone() {
+            own.wish = Wish::Nothing;
+        }
+        let deadline = once.deadline;
+        own.once = Some(once);
+        self.settle_tickets(superseded, &WriteError::Superseded);
+        self.wished(now, name);
+        self.timeouts.insert((deadline, name.clone()));
+    }
+
+    /// A new wish for a name: what was refused before may be accepted now.
+    fn wished(&mut self, now: Instant, name: &KeyName) {
+        if let Some(own) = self.names.get_mut(name) {
+            own.wished();
+        }
+        self.aside.remove(name);
+        if self.next_tick.is_none() {
+            self.next_tick = Some(self.tick_after(now));
+        }
+        self.review(now, name);
+    }
+
+    /// Takes what the watch saw of a name, unless something newer is known.
+    pub fn observe(&mut self, now: Instant, observation: Observation) {
+        let Observation { name, revision, state } = observation;
+        if let Some(own) = self.names.get_mut(&name) {
+            if own.observe(revision, state) {
+                self.review(now, &name);
+            }
+        } else if state.is_some_and(|seen| self.leases.is_alive(seen.lease)) && self.closing.is_none() {
+            // A put whose answer was lost was applied after its name was given up (invariant 9).
+            let own = self.names.entry(name.clone()).or_default();
+            own.wish = Wish::Gone { owned: true };
+            own.observe(revision, state);
+            self.review(now, &name);
+        }
+    }
+
+    /// The cache shows everything up to this revision.
+    pub fn reached(&mut self, revision: Revision) {
+        self.reached = revision;
+        while let Some((at, _)) = self.behind.first()
+            && *at <= revision
+            && let Some((_, name)) = self.behind.pop_first()
+        {
+            self.retire(&name);
+        }
+    }
+
+    /// The watch is live again: whatever waited because of a failure goes on at once.
+    pub fn backend_up(&mut self) {
+        self.requests.backend_up();
+        self.distrusted = false;
+    }
+
+    /// The kvstore's history went back, or it is another kvstore: all that was known of keys and leases is void.
+    pub fn forget(&mut self, now: Instant) {
+        self.epoch += 1;
+        (self.reached, self.distrusted) = (Revision::ZERO, false);
+        self.behind.clear();
+        for lease in self.leases.forget() {
+            self.events.push_back(OwnEvent::LeaseLost { lease, cause: Arc::from("the kvstore's history went back") });
+        }
+        self.names.values_mut().for_each(OwnName::forget);
+        self.review_all(now);
+    }
+
+    // Questions.
+
+    /// Whether this store wants the name's key to be in the kvstore, so that it is put again when somebody deletes it.
+    #[must_use]
+    pub fn is_kept(&self, name: &str) -> bool {
+        self.names.get(name).is_some_and(OwnName::is_kept)
+    }
+
+    /// Whether what happens to the name may be the doing of this store.
+    #[must_use]
+    pub fn contains(&self, name: &str) -> bool {
+        self.names.contains_key(name)
+    }
+
+    /// Whether this store owns nothing, and writes nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// All names it takes care of, in no order.
+    pub fn names(&self) -> impl Iterator<Item = &KeyName> {
+        self.names.keys()
+    }
+
+    /// How many keys this store owns.
+    #[must_use]
+    pub fn owned(&self) -> usize {
+        self.names.values().filter(|own| matches!(own.wish, Wish::Keep { .. })).count()
+    }
+
+    /// Whether a lease was granted by this owner: by this store, or by an earlier one of the same
+    /// [`Config::owner`](crate::Config::owner).
+    #[must_use]
+    pub fn is_ours(&self, lease: LeaseId) -> bool {
+        self.leases.is_ours(lease)
+    }
+
+    /// Numbers of what it holds.
+    #[must_use]
+    pub fn stats(&self) -> OwnStats {
+        OwnStats {
+            names: self.names.len(),
+            pending: self.unsettled,
+            pending_cause: self.requests.last_error().filter(|_| self.unsettled > 0).cloned(),
+            set_aside: self.aside.iter().map(|(name, cause)| (name.clone(), Arc::clone(cause))).collect(),
+            leases: self.leases.len(),
+            requests: self.requests.sent(),
+            writes: self.writes,
+        }
+    }
+
+    // Outputs.
+
+    /// What has happened, in order.
+    pub fn poll_event(&mut self) -> Option<OwnEvent> {
+        self.events.pop_front()
+    }
+
+    /// The next request, if there is one to be sent now.
+    pub fn poll_request(&mut self, now: Instant) -> Option<(RequestId, Request)> {
+        if self.is_closed() {
+            return None;
+        }
+        self.time_passes(now);
+        let request = self.keep_alive(now).or_else(|| self.revocation(now)).or_else(|| self.write_request(now));
+        self.finish_closing(now);
+        if request.is_none() {
+            self.requests.nothing_to_send(now);
+        }
+        request
+    }
+
+    /// When to ask for requests again, at the latest. Never a time at which `poll_request` had nothing to send.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        if self.is_closed() {
+            return None;
+        }
+        let timers = [
+            self.timeouts.first().map(|(at, _)| *at),
+            self.delayed.first().map(|(at, _)| *at),
+            self.lingering.first().map(|(at, _)| *at),
+            self.next_tick,
+            self.leases.deadline(),
+            self.requests.deadline(),
+            self.closing.as_ref().map(|closing| closing.deadline),
+        ];
+        timers.into_iter().flatten().filter(|at| self.requests.is_news(*at)).min()
+    }
+
+    // Time.
+
+    /// Notices what has become due, and leases that have ended.
+    pub(crate) fn time_passes(&mut self, now: Instant) {
+        while let Some((at, name)) = self.timeouts.first().cloned()
+            && at <= now
+        {
+            self.timeouts.pop_first();
+            if let Some(own) = self.names.get_mut(&name)
+                && let Some(once) = own.once.take_if(|once| once.deadline <= now)
+            {
+                let cause = self.requests.last_error().cloned();
+                self.done(once.ticket, Err(WriteError::TimedOut { after: self.write_timeout, cause }));
+                self.review(now, &name);
+            }
+        }
+        while let Some((at, _)) = self.delayed.first()
+            && *at <= now
+            && let Some((_, name)) = self.delayed.pop_first()
+        {
+            self.step(&name, Step::Idle);
+            self.review(now, &name);
+        }
+        while let Some((at, _)) = self.lingering.first()
+            && *at <= now
+            && let Some((_, name)) = self.lingering.pop_first()
+        {
+            if let Some(own) = self.names.get_mut(&name) {
+                own.lingers = None;
+            }
+            self.retire(&name);
+        }
+        for (lease, cause) in self.leases.expired(now) {
+            self.lease_lost(now, lease, cause);
+        }
+        if self.next_tick.is_some_and(|at| at <= now) {
+            self.next_tick = (!self.names.is_empty()).then(|| self.tick_after(now));
+            self.retry_refused(now);
+        }
+    }
+
+    /// Jittered by a tenth, so that owners do not tick in step.
+    fn tick_after(&mut self, now: Instant) -> Instant {
+        now + self.sync_interval.mul_f64(0.9 + 0.1 * self.rng.f64())
+    }
+
+    /// The periodic synchronization: what the kvstore refused is tried again, since roles and quotas change. All else is
+    /// repaired when it is damaged, so a clean tick sends nothing.
+    fn retry_refused(&mut self, now: Instant) {
+        for name in std::mem::take(&mut self.aside).into_keys() {
+            if let Some(own) = self.names.get_mut(&name) {
+                own.aside = false;
+            }
+            self.review(now, &name);
+        }
+    }
+
+    fn done(&mut self, ticket: Ticket, result: Result<Revision, WriteError>) {
+        self.events.push_back(OwnEvent::Done { ticket, result });
+    }
+
+    fn settle_tickets(&mut self, tickets: Vec<Ticket>, error: &WriteError) {
+        for ticket in tickets {
+            self.done(ticket, Err(error.clone()));
+        }
+    }
+
+    fn lease_lost(&mut self, now: Instant, lease: LeaseId, cause: Arc<str>) {
+        self.leases.lose(lease);
+        self.events.push_back(OwnEvent::LeaseLost { lease, cause });
+        let mut names: Vec<_> =
+            self.names.iter().filter(|(_, own)| own.is_under(lease)).map(|(name, _)| name.clone()).collect();
+        // What is sent does not depend on chance.
+        names.sort_unstable();
+        for name in &names {
+            if let Some(own) = self.names.get_mut(name) {
+                own.lease = own.lease.filter(|kept| *kept != lease);
+                // Nobody else did this: putting it again is no repair.
+                own.stored = false;
+            }
+            self.review(now, name);
+        }
+    }
+}

@@ -1,0 +1,347 @@
+//! One name: what is wanted of it, what is known of it, and what follows.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::leases::Leases;
+use super::{Seen, Ticket};
+use crate::backend::Expect;
+use crate::config::ConflictPolicy;
+use crate::kv::{LeaseId, Revision};
+
+const REPAIR_BASE: Duration = Duration::from_millis(100);
+const REPAIR_CAP: Duration = Duration::from_secs(30);
+
+/// One name.
+#[derive(Debug, Default)]
+pub(super) struct OwnName {
+    pub(super) wish: Wish,
+    /// A synchronous write, which counts before the wish until it is done or has failed.
+    pub(super) once: Option<Once>,
+    /// Who waits for the deletion.
+    pub(super) deletes: Vec<Ticket>,
+    /// Counts the commands: a refusal concerns only the value that was sent.
+    pub(super) version: u64,
+    pub(super) known: Known,
+    pub(super) step: Step,
+    /// The lease on which a place is reserved for the key.
+    pub(super) lease: Option<LeaseId>,
+    /// A write of ours may have been applied that `known` does not show.
+    pub(super) unsure: bool,
+    /// Until when a put whose answer was lost may be applied.
+    pub(super) lingers: Option<Instant>,
+    /// The kvstore refuses the value.
+    pub(super) aside: bool,
+    /// The key was in the kvstore under a lease of ours since the wish was first given.
+    pub(super) held: bool,
+    /// `Stored` was emitted, and nothing has damaged the key since.
+    pub(super) stored: bool,
+    /// The foreign write that was reported last.
+    pub(super) conflict: Option<Revision>,
+    /// The last write was refused because somebody else had changed the key.
+    pub(super) resisted: bool,
+    overwrites: Damage,
+    deletions: Damage,
+}
+
+/// What is wanted of a name until the next command.
+#[derive(Debug, Default)]
+pub(super) enum Wish {
+    /// Nothing: the key is left as it is.
+    #[default]
+    Nothing,
+    /// The key has this value under a lease of ours.
+    Keep {
+        value: Bytes,
+        hash: u128,
+    },
+    /// The key is gone, if it is ours: under a lease of ours, or, if it was owned, under none.
+    Gone {
+        owned: bool,
+    },
+}
+
+impl Wish {
+    pub(super) fn is_gone(&self) -> bool {
+        matches!(self, Self::Gone { .. })
+    }
+}
+
+/// A synchronous write.
+#[derive(Debug)]
+pub(super) struct Once {
+    pub(super) ticket: Ticket,
+    pub(super) value: Bytes,
+    pub(super) hash: u128,
+    /// Whether the key is owned once it is written.
+    pub(super) adopt: bool,
+    pub(super) deadline: Instant,
+    /// The kvstore has answered a request that was sent after the command.
+    pub(super) verified: bool,
+}
+
+/// How far the next write of a name has got.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// There is none.
+    #[default]
+    Idle,
+    /// In the queue.
+    Queued,
+    /// It waits for this time.
+    Delayed(Instant),
+    /// On its way to the kvstore.
+    Sent,
+}
+
+/// The newest known state of a name in the kvstore, whoever told it: the watch, a list, an answer or a refusal.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Known {
+    /// The revision at which it was so; 0 if nothing is known.
+    pub(super) as_of: Revision,
+    pub(super) state: Option<Seen>,
+}
+
+impl Known {
+    /// The revision that wrote the key.
+    pub(super) fn written(&self) -> Revision {
+        self.state.map_or(self.as_of, |seen| seen.mod_revision)
+    }
+
+    /// What a write of the key is compared with; 0 for one that does not exist.
+    pub(super) fn expected(&self) -> Revision {
+        self.state.map_or(Revision::ZERO, |seen| seen.mod_revision)
+    }
+}
+
+/// How often others have damaged the key lately.
+#[derive(Debug, Default)]
+struct Damage {
+    repairs: u32,
+    last: Option<Instant>,
+}
+
+impl Damage {
+    /// When the key may be repaired: at once the first two times, then after longer and longer steps.
+    fn repair_at(&self, now: Instant) -> Instant {
+        let delay = match self.repairs {
+            0 | 1 => Duration::ZERO,
+            repairs => REPAIR_BASE.saturating_mul(1 << (repairs - 2).min(16)).min(REPAIR_CAP),
+        };
+        self.last.map_or(now, |last| (last + delay).max(now))
+    }
+
+    fn repaired(&mut self, now: Instant) {
+        let calm = |last: Instant| now.saturating_duration_since(last) > 2 * REPAIR_CAP;
+        self.repairs = if self.last.is_none_or(calm) { 1 } else { self.repairs.saturating_add(1) };
+        self.last = Some(now);
+    }
+}
+
+/// What a name needs.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Nothing.
+    Settled,
+    /// A write, not before this.
+    Write(Instant),
+    /// That something changes: a new value, or the other owner leaves.
+    Wait,
+    /// That a conflict is reported.
+    Conflict(Seen),
+}
+
+/// The write that a name needs now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Target {
+    Put { value: Bytes, hash: u128 },
+    Delete,
+}
+
+impl OwnName {
+    /// Whether the key is put again when somebody deletes it.
+    pub(super) fn is_kept(&self) -> bool {
+        matches!(self.wish, Wish::Keep { .. }) && !self.aside
+    }
+
+    /// What is to be written, if anything is.
+    pub(super) fn target(&self) -> Option<Target> {
+        if let Some(once) = &self.once {
+            return Some(Target::Put { value: once.value.clone(), hash: once.hash });
+        }
+        match &self.wish {
+            Wish::Nothing => None,
+            Wish::Keep { value, hash } => Some(Target::Put { value: value.clone(), hash: *hash }),
+            Wish::Gone { .. } => Some(Target::Delete),
+        }
+    }
+
+    pub(super) fn verdict(&self, now: Instant, policy: ConflictPolicy, leases: &Leases) -> Verdict {
+        let known = self.known;
+        let wanted = match (&self.once, &self.wish) {
+            (Some(once), _) => once.hash,
+            (None, Wish::Keep { hash, .. }) => *hash,
+            (None, Wish::Nothing) => return Verdict::Settled,
+            (None, Wish::Gone { owned }) => {
+                let ours = |seen: Seen| leases.is_ours(seen.lease) || (*owned && seen.lease == LeaseId::NONE);
+                return match known.state {
+                    _ if self.unsure => self.write(now),
+                    Some(seen) if ours(seen) => self.write(now),
+                    Some(_) => Verdict::Settled,
+                    None if known.as_of > Revision::ZERO => Verdict::Settled,
+                    // Never seen: ask.
+                    None => self.write(now),
+                };
+            }
+        };
+        if self.aside {
+            return Verdict::Wait;
+        }
+        let Some(seen) = known.state else { return self.write(now) };
+        let foreign = seen.lease != LeaseId::NONE && !leases.is_ours(seen.lease);
+        match (seen.hash == wanted, foreign) {
+            (true, false) if leases.is_alive(seen.lease) && !self.unsure => match &self.once {
+                // Known from before the command: ask whether it is still so.
+                Some(once) if !once.verified => self.write(now),
+                Some(_) | None => Verdict::Settled,
+            },
+            // Another owner wants the same and has written it after us.
+            (true, true) if self.stored && self.once.is_none() => Verdict::Settled,
+            (true, _) | (false, false) => self.write(now),
+            (false, true) => {
+                let told = self.conflict == Some(seen.mod_revision);
+                // What was there before us may be of our own past, whose lease ends.
+                let taken = self.held || self.once.is_some();
+                match policy {
+                    ConflictPolicy::Overwrite if told || !self.held => self.write(now),
+                    ConflictPolicy::Yield if told && self.once.is_none() => Verdict::Wait,
+                    ConflictPolicy::Fail if told && !taken => Verdict::Wait,
+                    ConflictPolicy::Overwrite | ConflictPolicy::Yield | ConflictPolicy::Fail => Verdict::Conflict(seen),
+                }
+            }
+        }
+    }
+
+    /// A write now, or at the end of the back-off step if others undo what we do.
+    fn write(&self, now: Instant) -> Verdict {
+        let damage = if self.known.state.is_none() { &self.deletions } else { &self.overwrites };
+        Verdict::Write(damage.repair_at(now))
+    }
+
+    /// A write is sent. One that repairs what others did, or that others refused, waits longer each time.
+    pub(super) fn sent(&mut self, now: Instant) {
+        self.step = Step::Sent;
+        let (stored, resisted) = (std::mem::take(&mut self.stored), std::mem::take(&mut self.resisted));
+        if stored || resisted {
+            let damage = if self.known.state.is_none() { &mut self.deletions } else { &mut self.overwrites };
+            damage.repaired(now);
+        }
+    }
+
+    /// Whether the write is sure to be refused if the key exists, so that the refusal tells its state: a deletion of a key
+    /// whose state is uncertain, or a synchronous write of the value that seems to be there already.
+    pub(super) fn is_probe(&self, target: &Target) -> bool {
+        match target {
+            Target::Delete => self.unsure,
+            Target::Put { hash, .. } => {
+                let there = self.known.state.is_some_and(|seen| seen.hash == *hash && Some(seen.lease) == self.lease);
+                there && self.once.as_ref().is_some_and(|once| !once.verified)
+            }
+        }
+    }
+
+    /// What a write is compared with. Of a name never seen: that it does not exist; a refusal teaches better.
+    ///
+    /// The lease is compared, too, where another owner's key must not be hit that has the same revision in another history.
+    pub(super) fn expect(&self, target: &Target, policy: ConflictPolicy) -> Expect {
+        match self.known.state.filter(|_| !self.is_probe(target)) {
+            None => Expect::Absent,
+            Some(seen) if *target == Target::Delete || policy != ConflictPolicy::Overwrite => {
+                Expect::Is { revision: seen.mod_revision, lease: seen.lease }
+            }
+            Some(seen) => Expect::Revision(seen.mod_revision),
+        }
+    }
+
+    /// Takes what the watch saw; whether it was newer.
+    pub(super) fn observe(&mut self, as_of: Revision, state: Option<Seen>) -> bool {
+        let newer = self.learn(as_of, state);
+        // It is what we wrote without knowing.
+        let wanted =
+            self.target().and_then(|target| if let Target::Put { hash, .. } = target { Some(hash) } else { None });
+        if newer && state.is_some_and(|seen| Some(seen.hash) == wanted && Some(seen.lease) == self.lease) {
+            self.unsure = false;
+        }
+        newer
+    }
+
+    /// Takes what a list without values says: when the key was written, or that it does not exist. Whether that is news.
+    pub(super) fn listed(&mut self, as_of: Revision, written: Option<Revision>) -> bool {
+        let Some(written) = written else { return self.observe(as_of, None) };
+        if as_of <= self.known.as_of {
+            return false;
+        }
+        if self.known.state.is_some_and(|seen| seen.mod_revision == written) {
+            self.known.as_of = as_of;
+            return false;
+        }
+        // The key exists, and its value is not known. A write that expects no key is refused and tells the value.
+        self.known = Known { as_of, state: None };
+        self.unsure = true;
+        true
+    }
+
+    /// Takes a newer state; whether it was newer.
+    pub(super) fn learn(&mut self, as_of: Revision, state: Option<Seen>) -> bool {
+        let newer = as_of > self.known.as_of;
+        if newer {
+            self.known = Known { as_of, state };
+        }
+        newer
+    }
+
+    /// Takes back the synchronous write and the deletion: the tickets that are to be told so.
+    pub(super) fn supersede(&mut self) -> Vec<Ticket> {
+        let mut tickets = self.once_ticket();
+        tickets.append(&mut self.deletes);
+        tickets
+    }
+
+    /// Takes back the synchronous write: the ticket that is to be told so.
+    pub(super) fn once_ticket(&mut self) -> Vec<Ticket> {
+        self.once.take().map(|once| once.ticket).into_iter().collect()
+    }
+
+    /// A wish of the owner does not wait for a back-off.
+    pub(super) fn wished(&mut self) {
+        self.version += 1;
+        // A conflict is reported for each wish.
+        self.conflict = None;
+        (self.aside, self.stored, self.resisted) = (false, false, false);
+        (self.overwrites, self.deletions) = (Damage::default(), Damage::default());
+    }
+
+    /// What was known of the key is void, and nobody resists in another history.
+    pub(super) fn forget(&mut self) {
+        self.known = Known::default();
+        (self.unsure, self.lease, self.conflict, self.lingers) = (false, None, None, None);
+        // Nobody else did this: putting it again is no repair.
+        (self.stored, self.resisted) = (false, false);
+        (self.overwrites, self.deletions) = (Damage::default(), Damage::default());
+    }
+
+    /// Whether the key is, or may be, under this lease.
+    pub(super) fn is_under(&self, lease: LeaseId) -> bool {
+        self.lease == Some(lease) || self.known.state.is_some_and(|seen| seen.lease == lease)
+    }
+
+    pub(super) fn give_up(&mut self) {
+        self.wish = match std::mem::take(&mut self.wish) {
+            Wish::Keep { .. } => Wish::Gone { owned: true },
+            Wish::Nothing => Wish::Gone { owned: false },
+            gone @ Wish::Gone { .. } => gone,
+        };
+        self.held = false;
+    }
+}

@@ -1,0 +1,148 @@
+//! What is decided about one name.
+
+use std::time::Instant;
+
+use super::name::{Step, Verdict, Wish};
+use super::{OwnEvent, OwnKeys, Seen, WriteError};
+use crate::config::ConflictPolicy;
+use crate::key::KeyName;
+use crate::kv::Revision;
+
+impl OwnKeys {
+    pub(super) fn review_all(&mut self, now: Instant) {
+        let mut names: Vec<_> = self.names.keys().cloned().collect();
+        // What is sent does not depend on chance.
+        names.sort_unstable();
+        for name in &names {
+            self.review(now, name);
+        }
+    }
+
+    /// Decides what a name needs, and queues it.
+    pub(super) fn review(&mut self, now: Instant, name: &KeyName) {
+        let Some(own) = self.names.get_mut(name) else { return };
+        if own.step == Step::Sent {
+            return;
+        }
+        match own.verdict(now, self.policy, &self.leases) {
+            Verdict::Settled => {
+                self.step(name, Step::Idle);
+                self.settled(now, name);
+            }
+            Verdict::Wait => self.step(name, Step::Idle),
+            Verdict::Write(at) if at <= now => {
+                if own.step != Step::Queued {
+                    self.dirty.push_back(name.clone());
+                }
+                self.step(name, Step::Queued);
+            }
+            Verdict::Write(at) => self.step(name, Step::Delayed(at)),
+            Verdict::Conflict(theirs) => self.conflict(now, name, theirs),
+        }
+    }
+
+    /// Moves a name to another step, and keeps the number of names that are not as they should be.
+    pub(super) fn step(&mut self, name: &KeyName, step: Step) {
+        let Some(own) = self.names.get_mut(name) else { return };
+        let before = std::mem::replace(&mut own.step, step);
+        if let Step::Delayed(at) = before {
+            self.delayed.remove(&(at, name.clone()));
+        }
+        if let Step::Delayed(at) = step {
+            self.delayed.insert((at, name.clone()));
+        }
+        match (before == Step::Idle, step == Step::Idle) {
+            (true, false) => self.unsettled += 1,
+            (false, true) => self.unsettled -= 1,
+            (true, true) | (false, false) => {}
+        }
+    }
+
+    /// The kvstore is as it should be for this name.
+    fn settled(&mut self, now: Instant, name: &KeyName) {
+        let Some(own) = self.names.get_mut(name) else { return };
+        if own.once.is_some() {
+            let revision = own.known.written();
+            return self.written_once(now, name, revision);
+        }
+        match &own.wish {
+            Wish::Keep { .. } => {
+                let revision = own.known.written();
+                own.held = true;
+                if !std::mem::replace(&mut own.stored, true) {
+                    self.events.push_back(OwnEvent::Stored { name: name.clone(), revision });
+                }
+            }
+            Wish::Gone { .. } => {
+                let result = match own.known.state {
+                    Some(theirs) => Err(WriteError::NotOwned { lease: theirs.lease }),
+                    None => Ok(own.known.as_of),
+                };
+                (own.wish, own.lingers) = (Wish::Nothing, None);
+                let revision = own.known.as_of;
+                for ticket in std::mem::take(&mut own.deletes) {
+                    self.done(ticket, result.clone());
+                }
+                self.events.push_back(OwnEvent::Released { name: name.clone(), revision });
+                self.retire(name);
+            }
+            Wish::Nothing => self.retire(name),
+        }
+    }
+
+    /// The synchronous write of a name is in the kvstore.
+    pub(super) fn written_once(&mut self, now: Instant, name: &KeyName, revision: Revision) {
+        let Some(own) = self.names.get_mut(name) else { return };
+        let Some(once) = own.once.take() else { return };
+        if once.adopt {
+            own.wish = Wish::Keep { value: once.value, hash: once.hash };
+        }
+        self.timeouts.remove(&(once.deadline, name.clone()));
+        self.done(once.ticket, Ok(revision));
+        // Now the wish of the name counts again.
+        self.review(now, name);
+    }
+
+    fn conflict(&mut self, now: Instant, name: &KeyName, theirs: Seen) {
+        let policy = self.policy;
+        self.step(name, Step::Idle);
+        let Some(own) = self.names.get_mut(name) else { return };
+        if own.conflict != Some(theirs.mod_revision) {
+            own.conflict = Some(theirs.mod_revision);
+            let (revision, lease) = (theirs.mod_revision, theirs.lease);
+            self.events.push_back(OwnEvent::Conflict { name: name.clone(), revision, lease, policy });
+        }
+        if policy != ConflictPolicy::Overwrite
+            && let Some(once) = own.once.take()
+        {
+            self.timeouts.remove(&(once.deadline, name.clone()));
+            self.done(once.ticket, Err(WriteError::Conflict { lease: theirs.lease }));
+        } else if policy == ConflictPolicy::Fail && own.held {
+            own.wish = Wish::Nothing;
+            self.events.push_back(OwnEvent::Lost { name: name.clone() });
+        }
+        // It is reported: with `Overwrite` it may be written now.
+        self.review(now, name);
+    }
+
+    /// Drops a name that nothing is wanted of, unless it is still needed (invariant 9).
+    pub(super) fn retire(&mut self, name: &KeyName) {
+        let Some(own) = self.names.get(name) else { return };
+        let wanted = own.once.is_some() || !matches!(own.wish, Wish::Nothing);
+        // A key that was put once stays on its lease.
+        let stays = own.known.state.is_some_and(|seen| self.leases.is_alive(seen.lease));
+        if wanted || own.step != Step::Idle || stays {
+            return;
+        }
+        if let Some(at) = own.lingers {
+            self.lingering.insert((at, name.clone()));
+        } else if own.known.as_of > self.reached {
+            self.behind.insert((own.known.as_of, name.clone()));
+        } else if let Some(own) = self.names.remove(name) {
+            if let Some(lease) = own.lease {
+                self.leases.release(lease);
+            }
+            self.aside.remove(name);
+        }
+    }
+}

@@ -1,0 +1,331 @@
+//! Requests: which names go into a transaction, and what its answer means for each.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::name::{Known, Step, Target, Verdict, Wish};
+use super::{Answer, LATEST_PUT, OwnEvent, OwnKeys, Request, RequestId, Seen, WriteError};
+use crate::backend::{Applied, BackendError, Expect, LeaseGrant, Write, WriteAction, WriteOutcome};
+use crate::hash::value_hash;
+use crate::key::KeyName;
+use crate::kv::{KeyValue, LeaseId, Revision};
+
+/// etcd refuses requests above 1.5 MiB.
+const MAX_BATCH_BYTES: usize = 1 << 20;
+
+/// A transaction under way.
+#[derive(Debug)]
+pub(super) struct Flight {
+    epoch: u64,
+    lease: Option<LeaseId>,
+    writes: Vec<Written>,
+}
+
+/// One name of a transaction.
+#[derive(Debug)]
+struct Written {
+    name: KeyName,
+    /// Of the command that this write is for.
+    version: u64,
+    expect: Expect,
+    /// The revision as of which that was the best we knew; 0 if it was not.
+    as_of: Revision,
+    /// The put value's fingerprint and lease; `None` for a deletion.
+    put: Option<(u128, LeaseId)>,
+}
+
+impl Written {
+    /// The revision the write expected; 0 for no key.
+    fn expected(&self) -> Revision {
+        match self.expect {
+            Expect::Is { revision, .. } | Expect::Revision(revision) => revision,
+            Expect::Absent | Expect::Any => Revision::ZERO,
+        }
+    }
+}
+
+impl OwnKeys {
+    /// A keep-alive that is due. Nothing holds it back.
+    pub(super) fn keep_alive(&mut self, now: Instant) -> Option<(RequestId, Request)> {
+        let lease = self.leases.due(now)?;
+        let id = self.requests.id();
+        self.leases.keep_alive_sent(now, lease, id);
+        Some((id, Request::KeepAlive(lease)))
+    }
+
+    /// A transaction of what is to be written, or the grant it needs first.
+    pub(super) fn write_request(&mut self, now: Instant) -> Option<(RequestId, Request)> {
+        if self.dirty.is_empty() && self.suspects.is_empty() {
+            if self.flights.is_empty() && !self.names.is_empty() {
+                self.requests.limiter.bootstrapped();
+            }
+            return None;
+        }
+        if !self.requests.may_write(now, self.flights.len()) {
+            return None;
+        }
+        let (flight, writes, starved) = match self.suspects.pop_front() {
+            Some(names) => {
+                let mut names = names.into();
+                let batch = self.batch(now, &mut names);
+                self.dirty.append(&mut names);
+                batch
+            }
+            None => {
+                let mut dirty = std::mem::take(&mut self.dirty);
+                let batch = self.batch(now, &mut dirty);
+                // What was queued meanwhile comes last.
+                dirty.append(&mut self.dirty);
+                self.dirty = dirty;
+                batch
+            }
+        };
+        if writes.is_empty() {
+            let grant = starved && self.leases.granting.is_none();
+            return grant.then(|| {
+                let id = self.requests.id();
+                self.leases.granting = Some((id, now));
+                (id, Request::Grant { lease: self.leases.new_id(), ttl: self.leases.ttl() })
+            });
+        }
+        let id = self.requests.id();
+        self.writes += writes.len() as u64;
+        self.requests.limiter.sent(now);
+        self.flights.insert(id, flight);
+        Some((id, Request::Write(writes)))
+    }
+
+    /// As many of the names as fit into one transaction, taken out of the queue. All puts of a transaction are under
+    /// one lease, so a lost lease is known by its transaction. Also whether a put found no lease.
+    fn batch(&mut self, now: Instant, queue: &mut VecDeque<KeyName>) -> (Flight, Vec<Write>, bool) {
+        let mut flight = Flight { epoch: self.epoch, lease: None, writes: Vec::new() };
+        let (mut writes, mut cost, mut bytes, mut starved) = (Vec::new(), 0, 0, false);
+        let mut later = Vec::new();
+        // Names under other leases are passed over, but not without end.
+        while cost < self.max_writes && later.len() < 4 * self.max_writes {
+            let Some(name) = queue.pop_front() else { break };
+            let Some(own) = self.names.get_mut(&name).filter(|own| own.step == Step::Queued) else { continue };
+            let due = matches!(own.verdict(now, self.policy, &self.leases), Verdict::Write(at) if at <= now);
+            let Some(target) = own.target().filter(|_| due) else {
+                self.step(&name, Step::Idle);
+                self.review(now, &name);
+                continue;
+            };
+            let path = self.prefix.path(&name);
+            let (expect, known, version) = (own.expect(&target, self.policy), own.known, own.version);
+            let (action, put) = match target {
+                Target::Delete => (WriteAction::Delete, None),
+                Target::Put { value, hash } => {
+                    let kept = own.lease.filter(|lease| self.leases.is_alive(*lease));
+                    own.lease = kept.or_else(|| self.leases.reserve());
+                    starved |= own.lease.is_none();
+                    match own.lease.filter(|lease| *flight.lease.get_or_insert(*lease) == *lease) {
+                        Some(lease) => {
+                            bytes += value.len();
+                            (WriteAction::Put { value, lease }, Some((hash, lease)))
+                        }
+                        None => {
+                            later.push(name);
+                            continue;
+                        }
+                    }
+                }
+            };
+            bytes += path.len();
+            cost += expect.cost();
+            if (bytes > MAX_BATCH_BYTES || cost > self.max_writes) && !writes.is_empty() {
+                later.push(name);
+                break;
+            }
+            own.sent(now);
+            writes.push(Write { path, expect, action });
+            let written = Written { name, version, expect, as_of: Revision::ZERO, put };
+            let as_of = if written.expected() == known.expected() { known.as_of } else { Revision::ZERO };
+            flight.writes.push(Written { as_of, ..written });
+        }
+        for name in later.into_iter().rev() {
+            queue.push_front(name);
+        }
+        (flight, writes, starved)
+    }
+
+    /// What was under way has no answer, and never will: whether it was applied is not known.
+    pub fn requests_lost(&mut self, now: Instant) {
+        let error = || BackendError::unavailable("the request was lost");
+        let written = self.flights.keys().map(|id| (*id, Answer::Written(Err(error()))));
+        let granted = self.leases.granting.iter().map(|(id, _)| (*id, Answer::Granted(Err(error()))));
+        let kept = self.leases.under_way().map(|id| (id, Answer::KeptAlive(Err(error()))));
+        let revoked = self.revoking().map(|id| (id, Answer::Revoked(Err(error()))));
+        let mut lost: Vec<_> = written.chain(granted).chain(kept).chain(revoked).collect();
+        lost.sort_by_key(|(id, _)| *id);
+        for (id, answer) in lost {
+            self.answer(now, id, answer);
+        }
+    }
+
+    /// Takes what the backend answered to a request.
+    pub fn answer(&mut self, now: Instant, id: RequestId, answer: Answer) {
+        match answer {
+            Answer::Granted(result) => self.granted(now, id, result),
+            Answer::KeptAlive(result) => {
+                let Some((lease, sent)) = self.leases.answered(id) else { return };
+                match result {
+                    Ok(ttl) => self.leases.kept_alive(sent, lease, ttl),
+                    Err(BackendError::LeaseNotFound { .. }) => {
+                        self.lease_lost(now, lease, Arc::from("the kvstore does not know it any more"));
+                    }
+                    Err(error) => {
+                        self.leases.keep_alive_failed(now, lease);
+                        self.events.push_back(OwnEvent::BackendFailed(error));
+                    }
+                }
+            }
+            Answer::Revoked(result) => self.revoked(now, id, result),
+            Answer::Written(result) => self.written(now, id, result),
+        }
+        self.finish_closing(now);
+    }
+
+    fn granted(&mut self, now: Instant, id: RequestId, result: Result<LeaseGrant, BackendError>) {
+        let Some((_, asked)) = self.leases.granting.take_if(|(request, _)| *request == id) else { return };
+        match result {
+            Ok(grant) => {
+                self.requests.answered();
+                self.revoke_too(grant.lease);
+                if !self.leases.granted(now, asked, grant) {
+                    let cause = Arc::from("its grant took longer than its TTL");
+                    self.events.push_back(OwnEvent::LeaseLost { lease: grant.lease, cause });
+                }
+            }
+            // The next grant has another id.
+            Err(BackendError::LeaseExists { .. }) => self.requests.answered(),
+            Err(error) => self.backend_failed(now, error),
+        }
+    }
+
+    pub(super) fn backend_failed(&mut self, now: Instant, error: BackendError) {
+        self.requests.failed(now, &error);
+        self.events.push_back(OwnEvent::BackendFailed(error));
+    }
+
+    fn written(&mut self, now: Instant, id: RequestId, result: Result<WriteOutcome, BackendError>) {
+        let Some(Flight { epoch, lease, writes }) = self.flights.remove(&id) else { return };
+        let current = epoch == self.epoch;
+        for written in &writes {
+            self.step(&written.name, Step::Idle);
+        }
+        match result {
+            Ok(WriteOutcome::Committed { revision }) if current => {
+                self.requests.answered();
+                for written in &writes {
+                    self.committed(now, written, revision);
+                }
+            }
+            Ok(WriteOutcome::Refused { revision, current: states }) if current => {
+                self.requests.answered();
+                let mut went_back = false;
+                for (written, state) in writes.iter().zip(states) {
+                    went_back |= self.refused(written, revision, state);
+                }
+                if went_back && !std::mem::replace(&mut self.distrusted, true) {
+                    self.events.push_back(OwnEvent::HistoryWentBack);
+                }
+            }
+            Ok(_) => {}
+            Err(BackendError::LeaseNotFound { .. }) => {
+                if let Some(lease) = lease.filter(|lease| self.leases.is_alive(*lease)) {
+                    self.lease_lost(now, lease, Arc::from("the kvstore does not know it any more"));
+                }
+            }
+            Err(BackendError::Rejected { cause }) => return self.rejected(now, writes, &cause),
+            Err(error) => {
+                let applied = !matches!(error, BackendError::Unavailable { applied: Applied::No, .. });
+                for Written { name, put, .. } in writes.iter().filter(|_| applied && current) {
+                    if let Some(own) = self.names.get_mut(name) {
+                        own.unsure = true;
+                        own.lingers = put.map(|_| now + LATEST_PUT).or(own.lingers);
+                    }
+                }
+                self.backend_failed(now, error);
+            }
+        }
+        for written in &writes {
+            self.review(now, &written.name);
+        }
+    }
+
+    fn committed(&mut self, now: Instant, written: &Written, revision: Revision) {
+        let Some(own) = self.names.get_mut(&written.name) else { return };
+        (own.unsure, own.lingers) = (false, None);
+        own.learn(revision, written.put.map(|(hash, lease)| Seen { hash, mod_revision: revision, lease }));
+        // It is answered even if somebody has changed the key since.
+        if own.once.is_some() && own.version == written.version {
+            self.written_once(now, &written.name, revision);
+        }
+    }
+
+    /// A write was refused in this state of its path. Whether the kvstore's history went back.
+    fn refused(&mut self, written: &Written, revision: Revision, state: Option<KeyValue>) -> bool {
+        let Some(own) = self.names.get_mut(&written.name) else { return false };
+        let seen = state.map(|kv| Seen {
+            hash: value_hash(&kv.value),
+            mod_revision: kv.mod_revision,
+            lease: kv.lease,
+        });
+        let mismatch = seen.map_or(Revision::ZERO, |seen| seen.mod_revision) != written.expected();
+        // Not knowing better is no resistance, and neither is that a dead lease took the key.
+        let dead = |seen: Seen| self.leases.is_ours(seen.lease) && !self.leases.is_alive(seen.lease);
+        let unaware = written.as_of == Revision::ZERO || own.known.state.is_some_and(dead);
+        // We expected the best we knew, which is newer than the answer that says otherwise.
+        let contradicts = mismatch && revision < written.as_of;
+        own.resisted |= mismatch && (!unaware || contradicts);
+        if own.version == written.version
+            && let Some(once) = &mut own.once
+        {
+            once.verified = true;
+        }
+        // The answer is at least as new as what it was compared with.
+        if revision >= own.known.as_of {
+            own.known = Known { as_of: revision, state: seen };
+            own.unsure = false;
+        }
+        contradicts
+    }
+
+    /// One of the writes is bad: which one is found by halves.
+    fn rejected(&mut self, now: Instant, writes: Vec<Written>, cause: &Arc<str>) {
+        let [written] = &writes[..] else {
+            let mut names: Vec<_> = writes.into_iter().map(|written| written.name).collect();
+            for name in &names {
+                self.step(name, Step::Queued);
+            }
+            let second = names.split_off(names.len() / 2);
+            self.suspects.extend([names, second]);
+            return;
+        };
+        let name = &written.name;
+        let Some(own) = self.names.get_mut(name) else { return };
+        // A newer wish may be accepted.
+        if own.version == written.version {
+            let rejected = || WriteError::Rejected { cause: Arc::clone(cause) };
+            if let Some(once) = own.once.take() {
+                self.timeouts.remove(&(once.deadline, name.clone()));
+                self.done(once.ticket, Err(rejected()));
+            } else if own.wish.is_gone() {
+                // What may not be deleted is not ours to delete: the lease ends it.
+                own.wish = Wish::Nothing;
+                let (tickets, revision) = (std::mem::take(&mut own.deletes), own.known.as_of);
+                self.settle_tickets(tickets, &rejected());
+                self.events.push_back(OwnEvent::Released { name: name.clone(), revision });
+            } else {
+                own.aside = true;
+                let cause = Arc::clone(cause);
+                if self.aside.insert(name.clone(), Arc::clone(&cause)).is_none() {
+                    self.events.push_back(OwnEvent::SetAside { name: name.clone(), cause });
+                }
+            }
+        }
+        self.review(now, name);
+    }
+}
