@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 use shared_store::backend::{Backend, Expect, ListRequest, Write, WriteAction, WriteOutcome};
-use shared_store::{EtcdBackend, EtcdConfig, Json, Key, KeyName, KeyRange, Prefix};
+use shared_store::{EtcdBackend, EtcdConfig, Json, Key, KeyName, KeyRange, LeaseId, Prefix};
 use shared_store_actors::{Config, SharedStore, join};
 use shared_store_support::{EtcdServer, Version};
 
@@ -52,7 +52,7 @@ async fn raw_publish(backend: &EtcdBackend, prefix: &Prefix, nodes: &[Node]) -> 
     let start = Instant::now();
     let mut batches = Vec::new();
     for thousand in nodes.chunks(1000) {
-        let lease = backend.grant(Duration::from_secs(900)).await.unwrap().lease;
+        let lease = backend.grant(LeaseId::NONE, Duration::from_secs(900)).await.unwrap().lease;
         for batch in thousand.chunks(128) {
             let write = |node: &Node| {
                 let path = prefix.path(&KeyName::new(node.name.clone()).unwrap());

@@ -63,11 +63,13 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
         128
     }
 
-    /// Grants a lease. The kvstore may raise a TTL below its minimum.
+    /// Grants a lease with this id, or with one that the kvstore chooses for [`LeaseId::NONE`]. The kvstore may raise a
+    /// TTL below its minimum.
     ///
     /// # Errors
+    /// [`BackendError::LeaseExists`] if the id is taken (nothing changes then), otherwise
     /// [`BackendError::Unavailable`] or [`BackendError::Rejected`].
-    async fn grant(&self, ttl: Duration) -> Result<LeaseGrant, BackendError>;
+    async fn grant(&self, lease: LeaseId, ttl: Duration) -> Result<LeaseGrant, BackendError>;
 
     /// Sends one keep-alive and answers with the time the lease lives from now.
     ///
@@ -241,6 +243,12 @@ pub enum BackendError {
     #[error("lease {lease} does not exist")]
     LeaseNotFound {
         /// The lease, or [`LeaseId::NONE`] if several were named.
+        lease: LeaseId,
+    },
+    /// A lease with this id exists already: an earlier request granted it, or another client did.
+    #[error("lease {lease} already exists")]
+    LeaseExists {
+        /// The lease.
         lease: LeaseId,
     },
     /// The kvstore cannot be reached or cannot answer now: back off and try again.

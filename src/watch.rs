@@ -324,6 +324,7 @@ impl Watch {
             // The pinned revision is gone: begin again at a new one.
             BackendError::Compacted { .. } | BackendError::FutureRevision => self.whole(),
             BackendError::LeaseNotFound { .. }
+            | BackendError::LeaseExists { .. }
             | BackendError::Unavailable { .. }
             | BackendError::Rejected { .. }
             | BackendError::Misconfigured { .. } => listing,

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 const TTL: Duration = Duration::from_secs(30);
 
 async fn leased(space: &Space, names: &[&str]) -> (LeaseId, Revision) {
-    let lease = space.backend.grant(TTL).await.unwrap().lease;
+    let lease = space.backend.grant(LeaseId::NONE, TTL).await.unwrap().lease;
     let write = |name: &&str| {
         let action = WriteAction::Put { value: "v".into(), lease };
         Write { path: space.path(name), expect: Expect::Any, action }

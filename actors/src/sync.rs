@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use actix::WeakRecipient;
 use actix::prelude::*;
+use shared_store::LeaseId;
 use shared_store::backend::Backend;
 use shared_store::store::SyncInput;
 use shared_store::sync::{Answer, Request, RequestId, Sync, SyncEvent, SyncStats};
@@ -109,7 +110,7 @@ pub(crate) fn now() -> Instant {
 /// Performs a request.
 pub(crate) async fn perform(backend: Arc<dyn Backend>, request: Request) -> Answer {
     match request {
-        Request::Grant { ttl } => Answer::Granted(guarded(backend.grant(ttl)).await),
+        Request::Grant { ttl } => Answer::Granted(guarded(backend.grant(LeaseId::NONE, ttl)).await),
         Request::KeepAlive(lease) => Answer::KeptAlive(guarded(backend.keep_alive(lease)).await),
         Request::Revoke(lease) => Answer::Revoked(guarded(backend.revoke(lease)).await),
         Request::Write(writes) => Answer::Written(guarded(backend.write(writes)).await),

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use etcd_client::{Compare, CompareOp, GetOptions, PutOptions, Txn, TxnOp};
+use etcd_client::{Compare, CompareOp, GetOptions, LeaseGrantOptions, PutOptions, Txn, TxnOp};
 
 use self::cluster::Cluster;
 pub use self::config::{EtcdConfig, EtcdConfigError};
@@ -150,11 +150,18 @@ impl Backend for EtcdBackend {
         MAX_WRITES
     }
 
-    async fn grant(&self, ttl: Duration) -> Result<LeaseGrant, BackendError> {
+    async fn grant(&self, lease: LeaseId, ttl: Duration) -> Result<LeaseGrant, BackendError> {
         let seconds = i64::try_from(ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0)).unwrap_or(i64::MAX).max(1);
-        let call = move |link: Link| async move { Ok(link.lease().grant(seconds, None).await?) };
-        let grant = self.live.call(self.call_timeout, call).await?;
-        Ok(LeaseGrant { lease: LeaseId(grant.id()), ttl: convert::seconds(grant.ttl()) })
+        let call = move |link: Link| async move {
+            // etcd takes an id of 0 as a request to choose one.
+            let options = LeaseGrantOptions::new().with_id(lease.0);
+            Ok(link.lease().grant(seconds, Some(options)).await?)
+        };
+        match self.live.call(self.call_timeout, call).await {
+            Ok(grant) => Ok(LeaseGrant { lease: LeaseId(grant.id()), ttl: convert::seconds(grant.ttl()) }),
+            Err(BackendError::LeaseExists { .. }) => Err(BackendError::LeaseExists { lease }),
+            Err(error) => Err(error),
+        }
     }
 
     async fn keep_alive(&self, lease: LeaseId) -> Result<Duration, BackendError> {

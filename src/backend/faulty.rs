@@ -222,8 +222,8 @@ impl Backend for Faulty {
         self.inner.max_writes()
     }
 
-    async fn grant(&self, ttl: Duration) -> Result<LeaseGrant, BackendError> {
-        self.call(Op::Grant, self.inner.grant(ttl)).await
+    async fn grant(&self, lease: LeaseId, ttl: Duration) -> Result<LeaseGrant, BackendError> {
+        self.call(Op::Grant, self.inner.grant(lease, ttl)).await
     }
 
     async fn keep_alive(&self, lease: LeaseId) -> Result<Duration, BackendError> {

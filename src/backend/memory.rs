@@ -141,8 +141,8 @@ impl Backend for MemoryBackend {
         mvcc::MAX_WRITES
     }
 
-    async fn grant(&self, ttl: Duration) -> Result<LeaseGrant, BackendError> {
-        self.shared.with(|mvcc, now| mvcc.grant(ttl, now))
+    async fn grant(&self, lease: LeaseId, ttl: Duration) -> Result<LeaseGrant, BackendError> {
+        self.shared.with(|mvcc, now| mvcc.grant(lease, ttl, now))
     }
 
     async fn keep_alive(&self, lease: LeaseId) -> Result<Duration, BackendError> {

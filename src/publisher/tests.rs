@@ -131,7 +131,7 @@ impl World {
             Request::KeepAlive(_) if self.down => Answer::KeptAlive(Err(down())),
             Request::Revoke(_) if self.down => Answer::Revoked(Err(down())),
             Request::Write(_) if self.down => Answer::Written(Err(down())),
-            Request::Grant { ttl } => Answer::Granted(self.kv.grant(ttl, self.now)),
+            Request::Grant { ttl } => Answer::Granted(self.kv.grant(LeaseId::NONE, ttl, self.now)),
             Request::KeepAlive(lease) => Answer::KeptAlive(self.kv.keep_alive(lease, self.now)),
             Request::Revoke(lease) => {
                 self.kv.revoke(lease);
@@ -235,7 +235,7 @@ impl World {
 
     /// A lease of somebody who is alive.
     fn foreign_lease(&mut self) -> LeaseId {
-        self.kv.grant(secs(1_000_000), self.now).unwrap().lease
+        self.kv.grant(LeaseId::NONE, secs(1_000_000), self.now).unwrap().lease
     }
 
     /// What is in the kvstore below a prefix.

@@ -130,7 +130,7 @@ impl Owner {
 
     fn our_lease(&mut self, mvcc: &mut Mvcc, now: Instant) -> LeaseId {
         let alive = self.lease.filter(|lease| mvcc.keep_alive(*lease, now).is_ok());
-        let lease = alive.unwrap_or_else(|| mvcc.grant(TTL, now).expect("the lease is possible").lease);
+        let lease = alive.unwrap_or_else(|| mvcc.grant(LeaseId::NONE, TTL, now).expect("the lease is possible").lease);
         self.lease = Some(lease);
         lease
     }

@@ -64,7 +64,7 @@ impl World {
     fn lease(&mut self, dice: &mut Dice, now: Instant) -> LeaseId {
         if dice.one_in(3) {
             let ttl = Duration::from_secs(dice.0.u64(1..90));
-            self.mvcc.grant(ttl, now).expect("the lease is possible").lease
+            self.mvcc.grant(LeaseId::NONE, ttl, now).expect("the lease is possible").lease
         } else {
             LeaseId::NONE
         }

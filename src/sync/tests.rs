@@ -123,7 +123,7 @@ impl World {
             };
         }
         match request {
-            Request::Grant { ttl } => Answer::Granted(self.kv.grant(ttl, self.now)),
+            Request::Grant { ttl } => Answer::Granted(self.kv.grant(LeaseId::NONE, ttl, self.now)),
             Request::KeepAlive(lease) => Answer::KeptAlive(self.kv.keep_alive(lease, self.now)),
             Request::Revoke(lease) => {
                 self.kv.revoke(lease);
@@ -162,7 +162,7 @@ impl World {
 
     /// A lease of somebody who is alive.
     fn foreign_lease(&mut self) -> LeaseId {
-        self.kv.grant(secs(1_000_000), self.now).unwrap().lease
+        self.kv.grant(LeaseId::NONE, secs(1_000_000), self.now).unwrap().lease
     }
 
     fn get(&self, key: &str) -> Option<KeyValue> {

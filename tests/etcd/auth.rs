@@ -109,7 +109,7 @@ async fn a_user_where_there_are_none_is_told_in_words(version: Version) {
 async fn every_call_logs_in_again(guarded: &Guarded, run_out: impl AsyncFn()) {
     let backend = guarded.backend("app");
     backend.write(put(b"1")).await.unwrap();
-    let lease = backend.grant(Duration::from_secs(60)).await.unwrap().lease;
+    let lease = backend.grant(LeaseId::NONE, Duration::from_secs(60)).await.unwrap().lease;
     let mut open = backend.watch(from_the_start()).await.unwrap();
     sees_a_change(&mut *open).await;
     run_out().await;
@@ -119,7 +119,7 @@ async fn every_call_logs_in_again(guarded: &Guarded, run_out: impl AsyncFn()) {
     backend.write(put(b"2")).await.unwrap();
     sees_a_change(&mut *backend.watch(from_the_start()).await.unwrap()).await;
     run_out().await;
-    backend.grant(Duration::from_secs(60)).await.unwrap();
+    backend.grant(LeaseId::NONE, Duration::from_secs(60)).await.unwrap();
     run_out().await;
     backend.revoke(lease).await.unwrap();
     // etcd asks who is watching when a watch is opened, and never again.
@@ -180,7 +180,7 @@ async fn a_permission_that_is_revoked_is_told_and_one_that_is_granted_again_work
 async fn a_password_that_is_changed_is_told_by_every_call(version: Version) {
     let guarded = Guarded::start(version, Tokens::Simple);
     let backend = guarded.backend("app");
-    let lease = backend.grant(Duration::from_secs(60)).await.unwrap().lease;
+    let lease = backend.grant(LeaseId::NONE, Duration::from_secs(60)).await.unwrap().lease;
     backend.write(put(b"1")).await.unwrap();
     let mut open = backend.watch(from_the_start()).await.unwrap();
     sees_a_change(&mut *open).await;

@@ -127,7 +127,7 @@ async fn all_calls(backend: &EtcdBackend) -> Vec<Result<(), BackendError>> {
         backend.list(everything()).await.map(drop),
         backend.write(put(b"1")).await.map(drop),
         backend.watch(from_the_start()).await.map(drop),
-        backend.grant(Duration::from_secs(60)).await.map(drop),
+        backend.grant(LeaseId::NONE, Duration::from_secs(60)).await.map(drop),
         backend.keep_alive(LeaseId(1)).await.map(drop),
         backend.revoke(LeaseId(1)).await,
     ]

@@ -10,7 +10,7 @@ use super::*;
 async fn what_needs_no_space_works_when_it_is_used_up_and_writes_work_again_once_there_is_some(version: Version) {
     let server = EtcdServer::start_with(version, &["--quota-backend-bytes=2097152"]);
     let backend = server.backend();
-    let lease = backend.grant(Duration::from_secs(60)).await.unwrap().lease;
+    let lease = backend.grant(LeaseId::NONE, Duration::from_secs(60)).await.unwrap().lease;
     let value = vec![b'x'; 100_000];
     let error = loop {
         if let Err(error) = backend.write(put(&value)).await {
@@ -22,7 +22,7 @@ async fn what_needs_no_space_works_when_it_is_used_up_and_writes_work_again_once
         server.endpoint()
     );
     assert_eq!(error, BackendError::Unavailable { cause: cause.clone().into(), applied: Applied::No });
-    assert_eq!(backend.grant(Duration::from_secs(60)).await, Err(BackendError::unreachable(&cause)));
+    assert_eq!(backend.grant(LeaseId::NONE, Duration::from_secs(60)).await, Err(BackendError::unreachable(&cause)));
     // What is there can be read, kept and deleted.
     assert_eq!(backend.keep_alive(lease).await, Ok(Duration::from_secs(60)));
     let revision = backend.list(everything()).await.unwrap().header.revision;

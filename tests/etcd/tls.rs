@@ -92,7 +92,7 @@ async fn all_calls_work_with_the_right_authority_and_certificate(version: Versio
     let server = files.server(version, Quality::Good, Clients::Signed, &[]);
     let client = files.issue("client", Quality::Good);
     let backend = EtcdBackend::new(files.config(&server).tls_identity(&client.certificate, &client.key)).unwrap();
-    let lease = backend.grant(Duration::from_secs(60)).await.unwrap().lease;
+    let lease = backend.grant(LeaseId::NONE, Duration::from_secs(60)).await.unwrap().lease;
     backend.write(put(b"1")).await.unwrap();
     assert_eq!(backend.list(everything()).await.unwrap().kvs.len(), 1);
     sees_a_change(&mut *backend.watch(from_the_start()).await.unwrap()).await;
@@ -271,7 +271,7 @@ async fn certificates_nobody_trusts_do_not_end_a_connection_that_works(version: 
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(3) {
         backend.write(put(b"2")).await.unwrap();
-        backend.grant(Duration::from_secs(60)).await.unwrap();
+        backend.grant(LeaseId::NONE, Duration::from_secs(60)).await.unwrap();
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     sees_a_change(&mut *open).await;

@@ -27,7 +27,7 @@ impl Traffic {
     pub(super) async fn step(&mut self) {
         match self.random.u8(..12) {
             0 => {
-                if let Ok(grant) = self.backend.grant(Duration::from_secs(self.random.u64(1..6))).await {
+                if let Ok(grant) = self.backend.grant(LeaseId::NONE, Duration::from_secs(self.random.u64(1..6))).await {
                     self.leases.push(grant.lease);
                 }
             }

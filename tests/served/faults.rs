@@ -68,11 +68,11 @@ async fn a_quota_that_is_used_up_may_be_mended_and_nothing_was_applied() {
     served.refuse(Op::Write, 1, RESOURCE_EXHAUSTED, "etcdserver: mvcc: database space exceeded");
     served.refuse(Op::Grant, 1, RESOURCE_EXHAUSTED, "etcdserver: mvcc: database space exceeded");
     let put = backend.write(vec![put(space.path("a"), "1")]).await.unwrap_err();
-    let grant = backend.grant(Duration::from_secs(5)).await.unwrap_err();
+    let grant = backend.grant(LeaseId::NONE, Duration::from_secs(5)).await.unwrap_err();
     for error in [put, grant] {
         assert!(words(&error, Applied::No).contains("space exceeded"), "{error}");
     }
-    assert!(backend.grant(Duration::from_secs(5)).await.is_ok());
+    assert!(backend.grant(LeaseId::NONE, Duration::from_secs(5)).await.is_ok());
 }
 
 #[tokio::test]
@@ -90,7 +90,7 @@ async fn a_token_that_has_run_out_is_renewed_once_and_then_told() {
 #[tokio::test]
 async fn a_put_on_a_lease_that_is_gone_says_so_in_a_transaction_that_applies_nothing() {
     let (served, space) = served();
-    let lease = served.memory().grant(Duration::from_secs(5)).await.unwrap().lease;
+    let lease = served.memory().grant(LeaseId::NONE, Duration::from_secs(5)).await.unwrap().lease;
     served.memory().revoke(lease).await.unwrap();
     let action = WriteAction::Put { value: "1".into(), lease };
     let leased = Write { path: space.path("a"), expect: Expect::Any, action };
@@ -260,7 +260,7 @@ async fn a_quiet_watch_is_told_to_be_alive() {
 async fn a_keep_alive_tells_an_outage_from_a_lease_that_is_gone() {
     let (served, _) = served();
     let backend = impatient(&served);
-    let lease = backend.grant(Duration::from_secs(60)).await.unwrap().lease;
+    let lease = backend.grant(LeaseId::NONE, Duration::from_secs(60)).await.unwrap().lease;
     served.refuse(Op::KeepAlive, 1, UNAVAILABLE, "etcdserver: leader changed");
     words(&backend.keep_alive(lease).await.unwrap_err(), Applied::Maybe);
     assert_eq!(backend.keep_alive(lease).await, Ok(Duration::from_secs(60)));

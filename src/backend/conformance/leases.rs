@@ -15,7 +15,7 @@ const TTL: Duration = Duration::from_secs(60);
 const UNKNOWN: LeaseId = LeaseId(0x0123_4567_89ab_cdef);
 
 async fn grant(space: &Space) -> LeaseId {
-    let grant = space.backend.grant(TTL).await.expect("the lease is granted");
+    let grant = space.backend.grant(LeaseId::NONE, TTL).await.expect("the lease is granted");
     assert!(grant.ttl >= TTL && grant.lease != LeaseId::NONE, "{grant:?}");
     grant.lease
 }
@@ -42,6 +42,72 @@ pub async fn a_key_under_a_lease_says_so(harness: &dyn Harness) {
     assert_eq!(kv.lease, lease);
     assert_eq!(space.follow(at).await.until(at).await, [Event::Put(kv)]);
     revoke(&space, lease).await;
+}
+
+/// An id that belongs to this case alone, whatever other cases use the same kvstore.
+fn chosen() -> LeaseId {
+    LeaseId(fastrand::i64(1 << 62..i64::MAX))
+}
+
+/// The caller chooses the id, so that it can look for the lease after a lost answer.
+pub async fn a_lease_has_the_id_the_caller_chose(harness: &dyn Harness) {
+    let space = Space::new(harness);
+    for lease in [chosen(), LeaseId(-chosen().0)] {
+        let grant = space.backend.grant(lease, TTL).await.expect("the lease is granted");
+        assert!(grant.lease == lease && grant.ttl >= TTL, "{grant:?}");
+        space.commit(vec![leased(&space, "a", lease)]).await;
+        assert_eq!(space.page(space.all()).await.kvs[0].lease, lease);
+        assert_eq!(space.backend.keep_alive(lease).await, Ok(grant.ttl));
+        revoke(&space, lease).await;
+        assert_eq!(names(&space).await, [""; 0]);
+    }
+}
+
+/// The lease that has the id keeps its TTL and its keys.
+pub async fn an_id_that_is_taken_is_refused_and_nothing_changes(harness: &dyn Harness) {
+    let space = Space::new(harness);
+    let lease = chosen();
+    let grant = space.backend.grant(lease, TTL).await.expect("the lease is granted");
+    let at = space.commit(vec![leased(&space, "a", lease)]).await;
+    for ttl in [TTL, TTL * 2] {
+        assert_eq!(space.backend.grant(lease, ttl).await, Err(BackendError::LeaseExists { lease }));
+    }
+    assert_eq!(space.backend.keep_alive(lease).await, Ok(grant.ttl));
+    let kv = space.page(space.all()).await.kvs.remove(0);
+    assert_eq!((kv.mod_revision, kv.lease), (at, lease));
+    revoke(&space, lease).await;
+}
+
+/// An id is taken only while its lease lives; the keys of the first lease stay gone.
+pub async fn an_id_can_be_chosen_again_after_its_lease_has_ended(harness: &dyn Harness) {
+    let space = Space::new(harness);
+    let lease = chosen();
+    for name in ["a", "b"] {
+        space.backend.grant(lease, TTL).await.expect("the lease is granted");
+        space.commit(vec![leased(&space, name, lease)]).await;
+        assert_eq!(names(&space).await, [name]);
+        revoke(&space, lease).await;
+    }
+}
+
+/// [`LeaseId::NONE`] lets the kvstore choose, and it chooses no id that is taken.
+pub async fn without_a_chosen_id_every_lease_gets_a_fresh_one(harness: &dyn Harness) {
+    let space = Space::new(harness);
+    let mut leases = vec![grant(&space).await];
+    // What a kvstore that counts would choose next. Another case may have this lease already.
+    if let Ok(taken) = space.backend.grant(LeaseId(leases[0].0.wrapping_add(1).max(1)), TTL).await {
+        leases.push(taken.lease);
+    }
+    for _ in 0..3 {
+        leases.push(grant(&space).await);
+    }
+    let count = leases.len();
+    leases.sort_unstable();
+    leases.dedup();
+    assert_eq!(leases.len(), count, "{leases:?}");
+    for lease in leases {
+        revoke(&space, lease).await;
+    }
 }
 
 /// All keys of a lease vanish at one revision; other keys stay.
@@ -96,7 +162,7 @@ pub async fn a_put_on_an_unknown_lease_fails_and_applies_nothing(harness: &dyn H
 /// A keep-alive answers the time the lease lives from now.
 pub async fn a_keep_alive_answers_the_ttl(harness: &dyn Harness) {
     let space = Space::new(harness);
-    let grant = space.backend.grant(TTL).await.expect("the lease is granted");
+    let grant = space.backend.grant(LeaseId::NONE, TTL).await.expect("the lease is granted");
     for _ in 0..3 {
         assert_eq!(space.backend.keep_alive(grant.lease).await, Ok(grant.ttl));
     }

@@ -83,6 +83,9 @@ impl Failure {
             (NOT_FOUND, "etcdserver: requested lease not found") => {
                 Self::answered(BackendError::LeaseNotFound { lease: LeaseId::NONE })
             }
+            (FAILED_PRECONDITION, "etcdserver: lease already exists") => {
+                Self::answered(BackendError::LeaseExists { lease: LeaseId::NONE })
+            }
             (UNAUTHENTICATED, _)
             | (_, "etcdserver: revision of auth store is old" | "auth: revision in header is old") => {
                 Self { kind: Kind::Token, ..Self::misconfigured(message) }
@@ -179,6 +182,7 @@ impl Failure {
             error @ (BackendError::Compacted { .. }
             | BackendError::FutureRevision
             | BackendError::LeaseNotFound { .. }
+            | BackendError::LeaseExists { .. }
             | BackendError::Rejected { .. }) => error,
         }
     }

@@ -186,6 +186,7 @@ fn status(error: BackendError) -> Status {
             Status::out_of_range("etcdserver: mvcc: required revision is a future revision")
         }
         BackendError::LeaseNotFound { .. } => Status::not_found("etcdserver: requested lease not found"),
+        BackendError::LeaseExists { .. } => Status::failed_precondition("etcdserver: lease already exists"),
         BackendError::Unavailable { cause, .. } => Status::unavailable(&*cause),
         BackendError::Rejected { cause } => Status::invalid_argument(format!("etcdserver: {cause}")),
         BackendError::Misconfigured { cause } => Status::permission_denied(&*cause),

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use crate::backend::BackendError;
 use crate::kv::LeaseId;
 
 /// The shortest time a lease lives.
@@ -28,15 +29,32 @@ pub(super) struct Leases {
 }
 
 impl Leases {
-    /// A new lease and its TTL, or `None` if the TTL is beyond what the clock can tell.
-    pub(super) fn grant(&mut self, ttl: Duration, now: Instant) -> Option<(LeaseId, Duration)> {
+    /// A new lease, with a fresh id for [`LeaseId::NONE`], and its TTL.
+    pub(super) fn grant(
+        &mut self,
+        lease: LeaseId,
+        ttl: Duration,
+        now: Instant,
+    ) -> Result<(LeaseId, Duration), BackendError> {
         let ttl = ttl.max(MIN_TTL);
-        let deadline = now.checked_add(ttl)?;
-        let lease = LeaseId(self.last.0.checked_add(1)?);
-        self.last = lease;
+        let deadline = now.checked_add(ttl).ok_or_else(|| BackendError::rejected("too large lease TTL"))?;
+        let lease = if lease == LeaseId::NONE { self.fresh() } else { lease };
+        if self.live.contains_key(&lease) {
+            return Err(BackendError::LeaseExists { lease });
+        }
         self.live.insert(lease, Lease { ttl, deadline, keys: BTreeSet::new() });
         self.deadlines.insert((deadline, lease));
-        Some((lease, ttl))
+        Ok((lease, ttl))
+    }
+
+    /// The next id that no client has chosen for a live lease.
+    fn fresh(&mut self) -> LeaseId {
+        loop {
+            self.last = LeaseId(self.last.0.checked_add(1).unwrap_or(1));
+            if !self.live.contains_key(&self.last) {
+                return self.last;
+            }
+        }
     }
 
     /// The TTL the lease has again from `now` on, or `None` if it is gone or due.

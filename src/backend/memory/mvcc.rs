@@ -213,12 +213,13 @@ impl Mvcc {
         }
     }
 
-    /// Grants a lease that lives at least one second.
+    /// Grants a lease that lives at least one second, with a fresh id for [`LeaseId::NONE`].
     ///
     /// # Errors
-    /// [`BackendError::Rejected`] if the TTL is longer than the clock can tell.
-    pub fn grant(&mut self, ttl: Duration, now: Instant) -> Result<LeaseGrant, BackendError> {
-        let (lease, ttl) = self.leases.grant(ttl, now).ok_or_else(|| BackendError::rejected("too large lease TTL"))?;
+    /// [`BackendError::LeaseExists`] if the id is taken, [`BackendError::Rejected`] if the TTL is longer than the clock
+    /// can tell.
+    pub fn grant(&mut self, lease: LeaseId, ttl: Duration, now: Instant) -> Result<LeaseGrant, BackendError> {
+        let (lease, ttl) = self.leases.grant(lease, ttl, now)?;
         Ok(LeaseGrant { lease, ttl })
     }
 

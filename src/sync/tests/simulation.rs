@@ -41,7 +41,7 @@ impl Sim {
     fn new(seed: u64) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
         let (mut kv, now) = (Mvcc::new(), Instant::now());
-        let foreign = kv.grant(secs(1_000_000), now).unwrap().lease;
+        let foreign = kv.grant(LeaseId::NONE, secs(1_000_000), now).unwrap().lease;
         // Two owners that overwrite each other never come to rest: sharing is for the other policies.
         let policies = [ConflictPolicy::Overwrite, ConflictPolicy::Yield, ConflictPolicy::Fail];
         let policy = policies[rng.usize(..3)];
@@ -231,7 +231,7 @@ impl Sim {
             }
             (Request::Grant { .. }, 0) => Answer::Granted(Err(error(Applied::No))),
             (Request::Grant { ttl }, _) => {
-                let granted = kv.grant(ttl, now);
+                let granted = kv.grant(LeaseId::NONE, ttl, now);
                 self.owners[who].leases.extend(granted.iter().map(|grant| grant.lease));
                 Answer::Granted(granted)
             }
@@ -277,7 +277,7 @@ impl Sim {
         self.note(|| "wipe".to_owned());
         let now = self.now;
         self.kv.restore(&Mvcc::new(), now);
-        self.foreign = self.kv.grant(secs(1_000_000), now).unwrap().lease;
+        self.foreign = self.kv.grant(LeaseId::NONE, secs(1_000_000), now).unwrap().lease;
         self.late.clear();
         for who in 0..self.owners.len() {
             self.owners[who].seen = self.kv.header().revision;

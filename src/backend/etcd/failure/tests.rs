@@ -43,6 +43,12 @@ fn what_etcd_answers_is_told_by_what_to_do_about_it() {
             Kind::Answered,
             BackendError::LeaseNotFound { lease: LeaseId::NONE },
         ),
+        (
+            FAILED_PRECONDITION,
+            "etcdserver: lease already exists",
+            Kind::Answered,
+            BackendError::LeaseExists { lease: LeaseId::NONE },
+        ),
         (INVALID_ARGUMENT, "etcdserver: request is too large", Kind::Answered, {
             rejected("etcdserver: request is too large")
         }),

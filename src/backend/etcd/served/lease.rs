@@ -41,10 +41,7 @@ impl PbLeaseService for Service {
     ) -> Result<Response<PbLeaseGrantResponse>, Status> {
         self.wire.pass(Op::Grant)?;
         let PbLeaseGrantRequest { ttl, id } = request.into_inner();
-        if id != 0 {
-            return Err(proto::not_served("a lease with an id of the client's"));
-        }
-        let grant = self.faulty.grant(convert::seconds(ttl)).await.map_err(status)?;
+        let grant = self.faulty.grant(LeaseId(id), convert::seconds(ttl)).await.map_err(status)?;
         let header = Some(proto::header(self.memory.header()));
         let (id, ttl) = (grant.lease.0, seconds(grant.ttl));
         Ok(Response::new(PbLeaseGrantResponse { header, id, ttl, error: String::new() }))

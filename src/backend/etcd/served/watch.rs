@@ -116,6 +116,7 @@ impl Watch {
             }
             error @ (BackendError::FutureRevision
             | BackendError::LeaseNotFound { .. }
+            | BackendError::LeaseExists { .. }
             | BackendError::Rejected { .. }
             | BackendError::Misconfigured { .. }) => self.cancel(header, 0, status(error).message()).await,
         }

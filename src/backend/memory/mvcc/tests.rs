@@ -64,7 +64,7 @@ fn a_refusal_comes_before_a_missing_lease() {
 fn an_empty_transaction_and_an_empty_lease_take_no_revision() {
     let (mut mvcc, now) = (Mvcc::new(), Instant::now());
     assert_eq!(mvcc.write(vec![]), Ok(WriteOutcome::Committed { revision: Revision(1) }));
-    let lease = mvcc.grant(TTL, now).unwrap().lease;
+    let lease = mvcc.grant(LeaseId::NONE, TTL, now).unwrap().lease;
     mvcc.revoke(lease);
     assert_eq!(mvcc.header().revision, Revision(1));
 }
@@ -77,8 +77,8 @@ fn an_empty_path_is_rejected() {
 #[test]
 fn leases_end_in_the_order_of_their_deadlines_each_at_one_revision() {
     let (mut mvcc, now) = (Mvcc::new(), Instant::now());
-    let late = mvcc.grant(TTL * 2, now).unwrap().lease;
-    let soon = mvcc.grant(TTL, now).unwrap().lease;
+    let late = mvcc.grant(LeaseId::NONE, TTL * 2, now).unwrap().lease;
+    let soon = mvcc.grant(LeaseId::NONE, TTL, now).unwrap().lease;
     mvcc.write(vec![put("a", "", late), put("b", "", soon), put("c", "", late)]).unwrap();
     assert_eq!(mvcc.next_expiry(), Some(now + TTL));
     mvcc.expire(now + TTL - Duration::from_nanos(1));
@@ -93,7 +93,7 @@ fn leases_end_in_the_order_of_their_deadlines_each_at_one_revision() {
 #[test]
 fn a_lease_that_is_due_cannot_be_kept_alive_though_nobody_has_ended_it_yet() {
     let (mut mvcc, now) = (Mvcc::new(), Instant::now());
-    let lease = mvcc.grant(TTL, now).unwrap().lease;
+    let lease = mvcc.grant(LeaseId::NONE, TTL, now).unwrap().lease;
     assert_eq!(mvcc.keep_alive(lease, now + TTL / 2), Ok(TTL));
     assert_eq!(mvcc.next_expiry(), Some(now + TTL + TTL / 2));
     assert_eq!(mvcc.keep_alive(lease, now + TTL + TTL / 2), Err(BackendError::LeaseNotFound { lease }));
@@ -102,8 +102,8 @@ fn a_lease_that_is_due_cannot_be_kept_alive_though_nobody_has_ended_it_yet() {
 #[test]
 fn a_ttl_is_at_least_a_second_and_one_beyond_the_clock_is_rejected() {
     let (mut mvcc, now) = (Mvcc::new(), Instant::now());
-    assert_eq!(mvcc.grant(Duration::ZERO, now).unwrap().ttl, Duration::from_secs(1));
-    assert!(matches!(mvcc.grant(Duration::MAX, now), Err(BackendError::Rejected { .. })));
+    assert_eq!(mvcc.grant(LeaseId::NONE, Duration::ZERO, now).unwrap().ttl, Duration::from_secs(1));
+    assert!(matches!(mvcc.grant(LeaseId::NONE, Duration::MAX, now), Err(BackendError::Rejected { .. })));
 }
 
 #[test]
@@ -152,10 +152,10 @@ fn compaction_takes_only_a_revision_that_is_there() {
 #[test]
 fn a_restored_backup_goes_back_in_revisions_but_not_in_lease_ids() {
     let (mut mvcc, now) = (Mvcc::new(), Instant::now());
-    let old = mvcc.grant(TTL, now).unwrap().lease;
+    let old = mvcc.grant(LeaseId::NONE, TTL, now).unwrap().lease;
     mvcc.write(vec![put("a", "old", old)]).unwrap();
     let backup = mvcc.clone();
-    let lost = mvcc.grant(TTL, now).unwrap().lease;
+    let lost = mvcc.grant(LeaseId::NONE, TTL, now).unwrap().lease;
     mvcc.write(vec![put("a", "new", lost)]).unwrap();
     let later = now + TTL * 5;
     mvcc.restore(&backup, later);
@@ -163,6 +163,6 @@ fn a_restored_backup_goes_back_in_revisions_but_not_in_lease_ids() {
     assert_eq!(mvcc.list(&ListRequest::new(all())).unwrap().kvs[0].value, "old");
     assert_eq!(mvcc.next_expiry(), Some(later + TTL), "a lease has its whole time again");
     assert_eq!(mvcc.keep_alive(lost, later), Err(BackendError::LeaseNotFound { lease: lost }));
-    let new = mvcc.grant(TTL, later).unwrap().lease;
+    let new = mvcc.grant(LeaseId::NONE, TTL, later).unwrap().lease;
     assert!(![old, lost].contains(&new), "{new}");
 }

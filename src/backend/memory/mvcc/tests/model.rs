@@ -185,7 +185,7 @@ fn compare(seed: u64, operations: usize) {
         let (lease, ttl) = (dice.lease(), Duration::from_secs(dice.0.u64(1..20)));
         match dice.0.u8(..20) {
             0 => {
-                let granted = mvcc.grant(ttl, now).unwrap();
+                let granted = mvcc.grant(LeaseId::NONE, ttl, now).unwrap();
                 assert_eq!(granted.ttl, ttl, "{at}");
                 assert_eq!(model.leases.insert(granted.lease, now + ttl), None, "{at}");
             }
