@@ -178,6 +178,7 @@ impl Failure {
                 BackendError::unreachable(format_args!("cannot reach etcd at {endpoint}: {cause}"))
             }
             BackendError::Unavailable { cause, applied } => BackendError::Unavailable { cause: told(&cause), applied },
+            BackendError::Forbidden { cause } => BackendError::Forbidden { cause: told(&cause) },
             BackendError::Misconfigured { cause } => BackendError::Misconfigured { cause: told(&cause) },
             error @ (BackendError::Compacted { .. }
             | BackendError::FutureRevision
