@@ -69,7 +69,7 @@ impl Guarded {
 
     fn denied(&self) -> BackendError {
         let endpoint = self.server.endpoint();
-        BackendError::misconfigured(format_args!(
+        BackendError::forbidden(format_args!(
             "etcd at {endpoint}: etcdserver: permission denied: the user needs a role that allows this"
         ))
     }
@@ -177,6 +177,25 @@ async fn a_permission_that_is_revoked_is_told_and_one_that_is_granted_again_work
     }
 }
 
+/// The caller can go on with its other keys.
+async fn one_forbidden_key_is_told_apart_from_keys_that_are_permitted(version: Version) {
+    let guarded = Guarded::start(version, Tokens::Simple);
+    let backend = guarded.backend("app");
+    let outside = |expect| {
+        let action = WriteAction::Put { value: "1".into(), lease: LeaseId::NONE };
+        Write { path: "outside/a".into(), expect, action }
+    };
+    for expect in [Expect::Any, Expect::Absent] {
+        let together = [put(b"1"), vec![outside(expect)]].concat();
+        assert_eq!(backend.write(together).await, Err(guarded.denied()), "the whole transaction");
+        assert_eq!(backend.write(vec![outside(expect)]).await, Err(guarded.denied()));
+    }
+    assert_eq!(backend.list(everything()).await.unwrap().kvs, [], "nothing was applied");
+    backend.write(put(b"1")).await.unwrap();
+    guarded.etcdctl("role grant-permission app readwrite --prefix=true outside/");
+    backend.write(vec![outside(Expect::Absent)]).await.unwrap();
+}
+
 async fn a_password_that_is_changed_is_told_by_every_call(version: Version) {
     let guarded = Guarded::start(version, Tokens::Simple);
     let backend = guarded.backend("app");
@@ -203,5 +222,6 @@ on_both! {
     every_call_logs_in_again_when_the_signed_token_has_expired
     every_call_logs_in_again_when_users_have_changed
     a_permission_that_is_revoked_is_told_and_one_that_is_granted_again_works
+    one_forbidden_key_is_told_apart_from_keys_that_are_permitted
     a_password_that_is_changed_is_told_by_every_call
 }

@@ -90,7 +90,12 @@ impl Failure {
             | (_, "etcdserver: revision of auth store is old" | "auth: revision in header is old") => {
                 Self { kind: Kind::Token, ..Self::misconfigured(message) }
             }
-            (PERMISSION_DENIED, _) => hint("the user needs a role that allows this"),
+            (PERMISSION_DENIED, _) => Self::answered(BackendError::forbidden(format_args!(
+                "{message}: the user needs a role that allows this"
+            ))),
+            (OUT_OF_RANGE, "etcdserver: too large lease TTL") => {
+                Self::answered(BackendError::rejected(format_args!("{message}: at most 9,000,000,000 s are allowed")))
+            }
             (INVALID_ARGUMENT, "etcdserver: user name is empty") => {
                 Self::misconfigured("it asks for a user and a password")
             }
@@ -99,9 +104,11 @@ impl Failure {
             }
             (FAILED_PRECONDITION, "etcdserver: authentication is not enabled") => hint("leave out user and password"),
             (UNIMPLEMENTED, _) => hint("is it etcd 3.4 or newer?"),
-            (RESOURCE_EXHAUSTED, "etcdserver: mvcc: database space exceeded") => Self::answered(
-                BackendError::unreachable(format_args!("{message}: compact and defragment it, then disarm its alarm")),
-            ),
+            (RESOURCE_EXHAUSTED, "etcdserver: mvcc: database space exceeded") => {
+                Self::answered(BackendError::unreachable(format_args!(
+                    "{message}: compact and defragment etcd, then disarm its NOSPACE alarm"
+                )))
+            }
             (RESOURCE_EXHAUSTED, "etcdserver: too many requests") => Self::answered(BackendError::unreachable(message)),
             (INVALID_ARGUMENT | RESOURCE_EXHAUSTED | OUT_OF_RANGE, _) => {
                 Self::answered(BackendError::rejected(message))
