@@ -6,6 +6,7 @@ mod config;
 mod connection;
 mod convert;
 mod diagnosis;
+mod endpoint;
 mod endpoints;
 mod failure;
 #[cfg(feature = "test-kit")]
@@ -23,6 +24,7 @@ use etcd_client::{Compare, CompareOp, GetOptions, LeaseGrantOptions, PutOptions,
 use self::cluster::Cluster;
 pub use self::config::{EtcdConfig, EtcdConfigError};
 use self::connection::{Connection, Link, Role};
+pub use self::endpoint::EndpointProblem;
 use self::watch::EtcdWatch;
 use self::worker::Worker;
 use super::{
