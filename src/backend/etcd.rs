@@ -48,6 +48,8 @@ const LIST_PATIENCE: u32 = 3;
 /// # What it looks after
 /// - A request that was never sent is made again at once on the next endpoint, until each has been tried.
 /// - A login that has run out is renewed, for watches too. A watch that is open stays open: etcd checks it once.
+/// - While etcd has authentication off, calls go on without a login, which is logged once. When etcd asks for a login
+///   again, they log in.
 /// - Certificates are taken into use when their files have changed, over a new connection. Watches that are open go on
 ///   over the one they have, which etcd has let in. Files that cannot be used, and certificates with which no
 ///   connection comes about, do not end a connection that works.

@@ -13,7 +13,7 @@ pub struct EtcdConfig {
     /// URLs of the members, `http://host:port` or `https://host:port`; `host:port` means the former. One is used at a
     /// time.
     pub endpoints: Vec<String>,
-    /// User and password, if etcd has authentication on.
+    /// User and password. While etcd has authentication off, they are kept for when it is switched on.
     pub user: Option<(String, String)>,
     /// File with the certificates of the authorities that may have signed etcd's. Default: the system's. A change of
     /// this file or of those below is noticed within a second of the next call, and used from then on.

@@ -37,6 +37,10 @@ pub(super) enum Kind {
     Answered,
     /// The login has run out, or was made before permissions changed.
     Token,
+    /// etcd asks for a login, and the request had none: authentication may have been switched on.
+    NoLogin,
+    /// etcd has authentication switched off, so nobody can log in.
+    AuthOff,
     /// This member cannot serve now, and did nothing: another may.
     Elsewhere,
     /// The request never left: any endpoint may be tried at once.
@@ -97,12 +101,14 @@ impl Failure {
                 Self::answered(BackendError::rejected(format_args!("{message}: at most 9,000,000,000 s are allowed")))
             }
             (INVALID_ARGUMENT, "etcdserver: user name is empty") => {
-                Self::misconfigured("it asks for a user and a password")
+                Self { kind: Kind::NoLogin, ..Self::misconfigured("it asks for a user and a password") }
             }
             (INVALID_ARGUMENT, "etcdserver: authentication failed, invalid user ID or password") => {
                 Self::misconfigured(message)
             }
-            (FAILED_PRECONDITION, "etcdserver: authentication is not enabled") => hint("leave out user and password"),
+            (FAILED_PRECONDITION, "etcdserver: authentication is not enabled") => {
+                Self { kind: Kind::AuthOff, ..hint("leave out user and password") }
+            }
             (UNIMPLEMENTED, _) => hint("is it etcd 3.4 or newer?"),
             (RESOURCE_EXHAUSTED, "etcdserver: mvcc: database space exceeded") => {
                 Self::answered(BackendError::unreachable(format_args!(

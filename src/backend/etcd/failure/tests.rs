@@ -103,7 +103,7 @@ fn what_etcd_answers_is_told_by_what_to_do_about_it() {
         (PERMISSION_DENIED, "etcdserver: permission denied", Kind::Answered, {
             forbidden("etcdserver: permission denied: the user needs a role that allows this")
         }),
-        (INVALID_ARGUMENT, "etcdserver: user name is empty", Kind::Answered, {
+        (INVALID_ARGUMENT, "etcdserver: user name is empty", Kind::NoLogin, {
             misconfigured("it asks for a user and a password")
         }),
         (
@@ -112,7 +112,7 @@ fn what_etcd_answers_is_told_by_what_to_do_about_it() {
             Kind::Answered,
             misconfigured("etcdserver: authentication failed, invalid user ID or password"),
         ),
-        (FAILED_PRECONDITION, "etcdserver: authentication is not enabled", Kind::Answered, {
+        (FAILED_PRECONDITION, "etcdserver: authentication is not enabled", Kind::AuthOff, {
             misconfigured("etcdserver: authentication is not enabled: leave out user and password")
         }),
         (UNIMPLEMENTED, "unknown service etcdserverpb.KV", Kind::Answered, {
@@ -160,7 +160,7 @@ fn why_a_watch_is_canceled_is_told_by_what_to_do_about_it() {
             misconfigured("etcdserver: invalid auth token")
         }),
         ("auth: revision in header is old", Kind::Token, misconfigured("auth: revision in header is old")),
-        ("etcdserver: user name is empty", Kind::Answered, misconfigured("it asks for a user and a password")),
+        ("etcdserver: user name is empty", Kind::NoLogin, misconfigured("it asks for a user and a password")),
         ("etcdserver: no leader", Kind::Elsewhere, no("etcdserver: no leader")),
         ("who knows", Kind::Broken, maybe("it ended the watch: who knows")),
     ];
