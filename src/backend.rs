@@ -281,7 +281,14 @@ pub enum BackendError {
         /// What it said.
         cause: Arc<str>,
     },
-    /// Credentials, certificates or permissions are wrong: nothing here can mend it, somebody must.
+    /// This request is not permitted. Another user, role or key may be, and the same request may be permitted later when
+    /// roles change: report it, back off and try again.
+    #[error("{cause}")]
+    Forbidden {
+        /// What the kvstore said.
+        cause: Arc<str>,
+    },
+    /// Credentials or certificates are wrong: nothing here can mend it, somebody must.
     #[error("{cause}")]
     Misconfigured {
         /// What is wrong, in words.
@@ -314,7 +321,12 @@ impl BackendError {
         Self::Rejected { cause: cause.to_string().into() }
     }
 
-    /// Wrong credentials, certificates or permissions.
+    /// A request that is not permitted now.
+    pub fn forbidden(cause: impl fmt::Display) -> Self {
+        Self::Forbidden { cause: cause.to_string().into() }
+    }
+
+    /// Wrong credentials or certificates.
     pub fn misconfigured(cause: impl fmt::Display) -> Self {
         Self::Misconfigured { cause: cause.to_string().into() }
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::error::Category;
 
 use crate::filter::{Panicked, contained};
 
@@ -56,6 +57,9 @@ pub trait Codec<K>: 'static {
 }
 
 /// JSON through serde: Cilium's format, and the default choice.
+///
+/// Its errors name the kind of error, the line and the column. They never show any part of the value: values can hold
+/// secrets, and errors end up in logs.
 #[derive(Debug, Clone, Copy)]
 pub enum Json {}
 
@@ -63,11 +67,11 @@ impl<K: Serialize + DeserializeOwned> Codec<K> for Json {
     const TAG: &'static str = "json";
 
     fn encode(key: &K) -> Result<Bytes, CodecError> {
-        serde_json::to_vec(key).map(Bytes::from).map_err(CodecError::new)
+        serde_json::to_vec(key).map(Bytes::from).map_err(|error| CodecError::written(&error))
     }
 
     fn decode(_name: &KeyName, value: &Bytes) -> Result<K, CodecError> {
-        serde_json::from_slice(value).map_err(CodecError::new)
+        serde_json::from_slice(value).map_err(|error| CodecError::read(&error))
     }
 }
 
@@ -77,9 +81,32 @@ impl<K: Serialize + DeserializeOwned> Codec<K> for Json {
 pub struct CodecError(Arc<str>);
 
 impl CodecError {
-    /// An error with the text of `cause`.
+    /// An error with the text of `cause`. The text ends up in logs: it must not show any part of the value.
     pub fn new(cause: impl fmt::Display) -> Self {
         Self(cause.to_string().into())
+    }
+
+    /// Why a value cannot be written as JSON. serde's own text can quote the value.
+    fn written(error: &serde_json::Error) -> Self {
+        Self::new(match error.classify() {
+            Category::Syntax => "JSON allows only strings, numbers and booleans as keys of a map",
+            Category::Data => "the type refuses to be written",
+            Category::Eof | Category::Io => "JSON cannot be written",
+        })
+    }
+
+    /// Kind and place of what is wrong with JSON. serde's own text quotes the value.
+    fn read(error: &serde_json::Error) -> Self {
+        let kind = match error.classify() {
+            Category::Syntax => "syntax error in JSON",
+            Category::Data => "JSON does not fit the type",
+            Category::Eof => "JSON ends too early",
+            Category::Io => "JSON cannot be read",
+        };
+        match error.line() {
+            0 => Self::new(kind),
+            line => Self::new(format_args!("{kind}, line {line} column {}", error.column())),
+        }
     }
 }
 
@@ -183,11 +210,63 @@ mod tests {
         assert_eq!(KeyName::new(""), Err(KeyNameError::Empty));
     }
 
+    #[derive(Debug, Clone, PartialEq, serde::Deserialize, Serialize)]
+    #[serde(deny_unknown_fields)]
+    struct Login {
+        port: u16,
+        kind: Kind,
+        inner: Option<Box<Login>>,
+    }
+
+    #[derive(Debug, Clone, PartialEq, serde::Deserialize, Serialize)]
+    enum Kind {
+        Plain,
+    }
+
     #[test]
-    fn json_says_why_a_value_is_not_one() {
+    fn json_names_kind_and_place_of_an_error_and_never_the_value() {
         let name = KeyName::new("a").unwrap();
-        let error = <Json as Codec<u32>>::decode(&name, &Bytes::from_static(b"\"secret\"")).unwrap_err();
-        assert!(error.to_string().contains("invalid type"), "{error}");
-        assert_eq!(<Json as Codec<u32>>::decode(&name, &Bytes::from_static(b"7")), Ok(7));
+        let decode = |value: &[u8]| <Json as Codec<Login>>::decode(&name, &Bytes::copy_from_slice(value));
+        let nested = format!("{}\"s3cr3t\"", r#"{"port":1,"kind":"Plain","inner":"#.repeat(40));
+        let table: [(&[u8], &str); 12] = [
+            (br#""s3cr3t""#, "JSON does not fit the type, line 1 column 8"),
+            (br#"{"port":"s3cr3t"}"#, "JSON does not fit the type, line 1 column 16"),
+            (br#"{"port":53423713}"#, "JSON does not fit the type, line 1 column 16"),
+            (br#"{"port":1,"kind":"s3cr3t"}"#, "JSON does not fit the type, line 1 column 25"),
+            (br#"{"port":1,"s3cr3t":1}"#, "JSON does not fit the type, line 1 column 18"),
+            (br#"{"kind":"Plain"}"#, "JSON does not fit the type, line 1 column 16"),
+            (b"{\n\"port\": s3cr3t}", "syntax error in JSON, line 2 column 9"),
+            (br#"{"port":1 "s3cr3t"}"#, "syntax error in JSON, line 1 column 11"),
+            (br#"{"port":1,"kind":"s3cr3t"#, "JSON ends too early, line 1 column 24"),
+            (b"", "JSON ends too early, line 1 column 0"),
+            (b"\"s3cr3t\xff\xfe\"", "syntax error in JSON, line 1 column 8"),
+            (nested.as_bytes(), "JSON does not fit the type, line 1 column 1328"),
+        ];
+        for (value, words) in table {
+            let error = decode(value).unwrap_err();
+            for text in [error.to_string(), format!("{error:?}")] {
+                assert!(!text.contains("s3cr3t") && !text.contains("53423713"), "{text}");
+            }
+            assert_eq!(error.to_string(), words, "{}", String::from_utf8_lossy(value));
+        }
+        let good = br#"{"port":1,"kind":"Plain","inner":null}"#;
+        assert_eq!(decode(good), Ok(Login { port: 1, kind: Kind::Plain, inner: None }));
+    }
+
+    /// serde refuses maps whose keys are no strings, and whatever a type's own code refuses.
+    #[test]
+    fn a_value_without_a_json_encoding_is_not_shown_in_the_error() {
+        #[derive(serde::Deserialize)]
+        struct Refused(String);
+        impl Serialize for Refused {
+            fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+                Err(serde::ser::Error::custom(&self.0))
+            }
+        }
+        let error = <Json as Codec<Refused>>::encode(&Refused("s3cr3t".to_owned())).unwrap_err();
+        assert_eq!(error.to_string(), "the type refuses to be written");
+        let error =
+            <Json as Codec<std::collections::BTreeMap<Vec<u8>, u8>>>::encode(&[(vec![1], 1)].into()).unwrap_err();
+        assert_eq!(error.to_string(), "JSON allows only strings, numbers and booleans as keys of a map");
     }
 }

@@ -23,7 +23,7 @@ pub mod warm;
 pub mod watch;
 
 #[cfg(feature = "etcd")]
-pub use backend::etcd::{EtcdBackend, EtcdConfig, EtcdConfigError};
+pub use backend::etcd::{EndpointProblem, EtcdBackend, EtcdConfig, EtcdConfigError};
 pub use backend::memory::MemoryBackend;
 pub use backend::{Backend, BackendError};
 pub use backoff::Backoff;

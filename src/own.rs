@@ -28,7 +28,7 @@ use crate::prefix::Prefix;
 use self::closing::Closing;
 use self::leases::Leases;
 pub use self::listed::NamesPart;
-use self::name::{Once, OwnName, Step, Wish};
+use self::name::{Once, OwnName, Refusal, Step, Wish};
 use self::requests::Requests;
 pub use self::types::{
     Answer, Command, Observation, OwnEvent, OwnStats, Request, RequestId, Seen, Ticket, WriteError,
@@ -384,14 +384,16 @@ impl OwnKeys {
         now + self.sync_interval.mul_f64(0.9 + 0.1 * self.rng.f64())
     }
 
-    /// The periodic synchronization: what the kvstore refused is tried again, since roles and quotas change. All else is
-    /// repaired when it is damaged, so a clean tick sends nothing.
+    /// The periodic synchronization: what was forbidden is tried again, since roles change. All else is repaired when it is
+    /// damaged, so a clean tick sends nothing.
     fn retry_refused(&mut self, now: Instant) {
-        for name in std::mem::take(&mut self.aside).into_keys() {
-            if let Some(own) = self.names.get_mut(&name) {
-                own.aside = false;
+        let names: Vec<_> = self.aside.keys().cloned().collect();
+        for name in names {
+            if let Some(own) = self.names.get_mut(&name)
+                && own.aside.take_if(|refusal| *refusal == Refusal::ForNow).is_some()
+            {
+                self.review(now, &name);
             }
-            self.review(now, &name);
         }
     }
 

@@ -327,6 +327,7 @@ impl Watch {
             | BackendError::LeaseExists { .. }
             | BackendError::Unavailable { .. }
             | BackendError::Rejected { .. }
+            | BackendError::Forbidden { .. }
             | BackendError::Misconfigured { .. } => listing,
         };
         self.wait(Then::List(then), error)

@@ -102,6 +102,7 @@ macro_rules! conformance {
             watches: a_dropped_next_loses_nothing,
             watches: a_dropped_watch_can_be_resumed_by_another,
             leases: a_key_under_a_lease_says_so,
+            leases: a_ttl_that_is_too_large_is_rejected,
             leases: a_lease_has_the_id_the_caller_chose,
             leases: an_id_that_is_taken_is_refused_and_nothing_changes,
             leases: an_id_can_be_chosen_again_after_its_lease_has_ended,

@@ -6,6 +6,7 @@ mod config;
 mod connection;
 mod convert;
 mod diagnosis;
+mod endpoint;
 mod endpoints;
 mod failure;
 #[cfg(feature = "test-kit")]
@@ -23,6 +24,7 @@ use etcd_client::{Compare, CompareOp, GetOptions, LeaseGrantOptions, PutOptions,
 use self::cluster::Cluster;
 pub use self::config::{EtcdConfig, EtcdConfigError};
 use self::connection::{Connection, Link, Role};
+pub use self::endpoint::EndpointProblem;
 use self::watch::EtcdWatch;
 use self::worker::Worker;
 use super::{
@@ -46,10 +48,13 @@ const LIST_PATIENCE: u32 = 3;
 /// # What it looks after
 /// - A request that was never sent is made again at once on the next endpoint, until each has been tried.
 /// - A login that has run out is renewed, for watches too. A watch that is open stays open: etcd checks it once.
+/// - While etcd has authentication off, calls go on without a login, which is logged once. When etcd asks for a login
+///   again, they log in.
 /// - Certificates are taken into use when their files have changed, over a new connection. Watches that are open go on
 ///   over the one they have, which etcd has let in. Files that cannot be used, and certificates with which no
 ///   connection comes about, do not end a connection that works.
-/// - What somebody has to mend is [`BackendError::Misconfigured`], in words. Once it is mended, calls work again.
+/// - A request that etcd does not permit is [`BackendError::Forbidden`]. What somebody has to mend for all requests is
+///   [`BackendError::Misconfigured`]. Both say in words what is wrong. Once it is mended, calls work again.
 #[derive(Debug, Clone)]
 pub struct EtcdBackend {
     cluster: Arc<Cluster>,
@@ -151,7 +156,8 @@ impl Backend for EtcdBackend {
     }
 
     async fn grant(&self, lease: LeaseId, ttl: Duration) -> Result<LeaseGrant, BackendError> {
-        let seconds = i64::try_from(ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0)).unwrap_or(i64::MAX).max(1);
+        let seconds = ttl.as_secs().saturating_add(u64::from(ttl.subsec_nanos() > 0));
+        let seconds = i64::try_from(seconds).unwrap_or(i64::MAX).max(1);
         let call = move |link: Link| async move {
             // etcd takes an id of 0 as a request to choose one.
             let options = LeaseGrantOptions::new().with_id(lease.0);

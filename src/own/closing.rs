@@ -61,7 +61,7 @@ impl OwnKeys {
             let tickets = own.supersede();
             let done = tickets.into_iter().map(|ticket| OwnEvent::Done { ticket, result: Err(WriteError::Closed) });
             self.events.extend(done);
-            let owned = matches!(own.wish, Wish::Keep { .. } | Wish::Gone { owned: true });
+            let owned = own.held && matches!(own.wish, Wish::Keep { .. }) || matches!(own.wish, Wish::Gone { owned: true });
             own.wish = Wish::Nothing;
             if owned && own.known.state.is_some_and(|seen| seen.lease == LeaseId::NONE) {
                 own.wish = Wish::Gone { owned };
@@ -164,7 +164,7 @@ impl OwnKeys {
                     let there = own.known.state.is_some_and(|seen| held(seen.lease)) || own.lease.is_some_and(held);
                     there || own.wish.is_gone()
                 } else {
-                    own.step != Step::Idle || own.aside
+                    own.step != Step::Idle || own.aside.is_some()
                 }
             })
             .map(|(name, _)| (name.clone(), self.aside.get(name).unwrap_or(&cause).clone()))

@@ -32,7 +32,7 @@ pub(super) struct OwnName {
     /// Until when a put whose answer was lost may be applied.
     pub(super) lingers: Option<Instant>,
     /// The kvstore refuses the value.
-    pub(super) aside: bool,
+    pub(super) aside: Option<Refusal>,
     /// The key was in the kvstore under a lease of ours since the wish was first given.
     pub(super) held: bool,
     /// `Stored` was emitted, and nothing has damaged the key since.
@@ -79,6 +79,15 @@ pub(super) struct Once {
     pub(super) deadline: Instant,
     /// The kvstore has answered a request that was sent after the command.
     pub(super) verified: bool,
+}
+
+/// Whether a refused write can be accepted later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// Not as it is: it is too large, for example.
+    ForGood,
+    /// When somebody changes the roles of the user.
+    ForNow,
 }
 
 /// How far the next write of a name has got.
@@ -162,7 +171,7 @@ pub(super) enum Target {
 impl OwnName {
     /// Whether the key is put again when somebody deletes it.
     pub(super) fn is_kept(&self) -> bool {
-        matches!(self.wish, Wish::Keep { .. }) && !self.aside
+        matches!(self.wish, Wish::Keep { .. }) && self.aside.is_none()
     }
 
     /// What is to be written, if anything is.
@@ -195,7 +204,7 @@ impl OwnName {
                 };
             }
         };
-        if self.aside {
+        if self.aside.is_some() {
             return Verdict::Wait;
         }
         let Some(seen) = known.state else { return self.write(now) };
@@ -318,7 +327,7 @@ impl OwnName {
         self.version += 1;
         // A conflict is reported for each wish.
         self.conflict = None;
-        (self.aside, self.stored, self.resisted) = (false, false, false);
+        (self.aside, self.stored, self.resisted) = (None, false, false);
         (self.overwrites, self.deletions) = (Damage::default(), Damage::default());
     }
 
@@ -338,7 +347,7 @@ impl OwnName {
 
     pub(super) fn give_up(&mut self) {
         self.wish = match std::mem::take(&mut self.wish) {
-            Wish::Keep { .. } => Wish::Gone { owned: true },
+            Wish::Keep { .. } => Wish::Gone { owned: self.held },
             Wish::Nothing => Wish::Gone { owned: false },
             gone @ Wish::Gone { .. } => gone,
         };

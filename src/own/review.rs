@@ -69,6 +69,7 @@ impl OwnKeys {
             Wish::Keep { .. } => {
                 let revision = own.known.written();
                 own.held = true;
+                self.aside.remove(name);
                 if !std::mem::replace(&mut own.stored, true) {
                     self.events.push_back(OwnEvent::Stored { name: name.clone(), revision });
                 }

@@ -3,6 +3,7 @@
 mod close;
 mod leases;
 mod ownership;
+mod proven;
 mod simulation;
 mod writes;
 

@@ -158,7 +158,8 @@ pub enum OwnEvent {
         /// The key's name.
         name: KeyName,
     },
-    /// The kvstore refuses this key: it is left out until it has a new value, and tried again at every sync interval.
+    /// The kvstore refuses this key: it is left out until it has a new value. What is only forbidden now is tried again at
+    /// every sync interval.
     SetAside {
         /// The key's name.
         name: KeyName,

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::name::{Known, Step, Target, Verdict, Wish};
+use super::name::{Known, Refusal, Step, Target, Verdict, Wish};
 use super::{Answer, LATEST_PUT, OwnEvent, OwnKeys, Request, RequestId, Seen, WriteError};
 use crate::backend::{Applied, BackendError, Expect, LeaseGrant, Write, WriteAction, WriteOutcome};
 use crate::hash::value_hash;
@@ -238,7 +238,8 @@ impl OwnKeys {
                     self.lease_lost(now, lease, Arc::from("the kvstore does not know it any more"));
                 }
             }
-            Err(BackendError::Rejected { cause }) => return self.rejected(now, writes, &cause),
+            Err(BackendError::Rejected { cause }) => return self.not_accepted(now, writes, &cause, Refusal::ForGood),
+            Err(BackendError::Forbidden { cause }) => return self.not_accepted(now, writes, &cause, Refusal::ForNow),
             Err(error) => {
                 let applied = !matches!(error, BackendError::Unavailable { applied: Applied::No, .. });
                 for Written { name, put, .. } in writes.iter().filter(|_| applied && current) {
@@ -294,7 +295,8 @@ impl OwnKeys {
     }
 
     /// One of the writes is bad: which one is found by halves.
-    fn rejected(&mut self, now: Instant, writes: Vec<Written>, cause: &Arc<str>) {
+    fn not_accepted(&mut self, now: Instant, writes: Vec<Written>, cause: &Arc<str>, refusal: Refusal) {
+        self.requests.answered();
         let [written] = &writes[..] else {
             let mut names: Vec<_> = writes.into_iter().map(|written| written.name).collect();
             for name in &names {
@@ -319,9 +321,10 @@ impl OwnKeys {
                 self.settle_tickets(tickets, &rejected());
                 self.events.push_back(OwnEvent::Released { name: name.clone(), revision });
             } else {
-                own.aside = true;
+                own.aside = Some(refusal);
                 let cause = Arc::clone(cause);
-                if self.aside.insert(name.clone(), Arc::clone(&cause)).is_none() {
+                let known = self.aside.insert(name.clone(), Arc::clone(&cause));
+                if known.as_ref() != Some(&cause) {
                     self.events.push_back(OwnEvent::SetAside { name: name.clone(), cause });
                 }
             }

@@ -3,7 +3,7 @@
 use std::io::{Seek, Write as _};
 
 use shared_store::BackendError;
-use shared_store::backend::{WatchResponse, WatchStream};
+use shared_store::backend::{WatchRequest, WatchResponse, WatchStream};
 
 use super::backend::{everything, from_the_start, put};
 use super::*;
@@ -26,6 +26,13 @@ pub(super) struct Guarded {
 
 impl Guarded {
     pub(super) fn start(version: Version, tokens: Tokens) -> Self {
+        let guarded = Self::start_unguarded(version, tokens);
+        guarded.enable();
+        guarded
+    }
+
+    /// With these users, but with authentication off.
+    pub(super) fn start_unguarded(version: Version, tokens: Tokens) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let key = directory.path().join("key");
         std::fs::write(&key, "0123456789abcdef0123456789abcdef").unwrap();
@@ -41,11 +48,24 @@ impl Guarded {
             "role add app",
             "role grant-permission app readwrite --prefix=true tests/",
             "user grant-role app app",
-            "auth enable",
         ] {
             server.etcdctl(&command.split(' ').collect::<Vec<_>>());
         }
         Self { server, _key: directory }
+    }
+
+    pub(super) fn enable(&self) {
+        self.server.etcdctl(&["auth", "enable"]);
+    }
+
+    pub(super) fn disable(&self) {
+        self.etcdctl("auth disable");
+    }
+
+    /// As a power failure would.
+    pub(super) fn restart(&mut self) {
+        self.server.kill();
+        self.server.restart();
     }
 
     /// Runs etcd's command line as root.
@@ -69,7 +89,7 @@ impl Guarded {
 
     fn denied(&self) -> BackendError {
         let endpoint = self.server.endpoint();
-        BackendError::misconfigured(format_args!(
+        BackendError::forbidden(format_args!(
             "etcd at {endpoint}: etcdserver: permission denied: the user needs a role that allows this"
         ))
     }
@@ -97,13 +117,68 @@ async fn a_password_that_is_missing_or_wrong_is_told_in_words_and_the_right_one_
     sees_a_change(&mut *backend.watch(from_the_start()).await.unwrap()).await;
 }
 
-async fn a_user_where_there_are_none_is_told_in_words(version: Version) {
-    let server = EtcdServer::start(version);
-    let config = EtcdConfig::new([server.endpoint()]).user("app", "secret");
-    let error = EtcdBackend::new(config).unwrap().write(put(b"1")).await.unwrap_err();
-    let words = "etcdserver: authentication is not enabled: leave out user and password";
-    assert_eq!(error, BackendError::misconfigured(format_args!("etcd at {}: {words}", server.endpoint())));
+/// Every kind of call works, and an open watch is told a change.
+async fn all_works(backend: &EtcdBackend, watch: &mut dyn WatchStream) {
+    let lease = backend.grant(LeaseId::NONE, Duration::from_secs(60)).await.unwrap().lease;
+    backend.write(put(b"1")).await.unwrap();
+    backend.list(everything()).await.unwrap();
+    backend.keep_alive(lease).await.unwrap();
+    backend.revoke(lease).await.unwrap();
+    sees_a_change(&mut *backend.watch(from_the_start()).await.unwrap()).await;
+    sees_a_change(watch).await;
 }
+
+async fn a_login_is_used_from_when_authentication_is_switched_on_until_it_is_off_again(version: Version) {
+    for tokens in [Tokens::Simple, Tokens::Signed] {
+        let mut guarded = Guarded::start_unguarded(version, tokens);
+        let backend = guarded.backend("app");
+        let mut open = backend.watch(from_the_start()).await.unwrap();
+        all_works(&backend, &mut *open).await;
+        for _ in 0..2 {
+            guarded.enable();
+            let stranger = EtcdBackend::new(EtcdConfig::new([guarded.server.endpoint()])).unwrap();
+            assert!(stranger.write(put(b"2")).await.is_err(), "it asks for a login now");
+            all_works(&backend, &mut *open).await;
+            guarded.disable();
+            all_works(&backend, &mut *open).await;
+        }
+        guarded.restart();
+        all_works(&backend, &mut *resumed(&backend).await).await;
+        guarded.enable();
+        guarded.restart();
+        all_works(&backend, &mut *resumed(&backend).await).await;
+    }
+}
+
+/// A watch on what comes from now on.
+async fn resumed(backend: &EtcdBackend) -> Box<dyn WatchStream> {
+    let start = backend.list(everything()).await.unwrap().header.revision.next();
+    backend.watch(WatchRequest { start, ..from_the_start() }).await.unwrap()
+}
+
+/// Each kind of call is the first one after authentication was switched on.
+async fn each_call_logs_in_when_authentication_is_switched_on(version: Version) {
+    let guarded = Guarded::start_unguarded(version, Tokens::Simple);
+    let each: [fn(EtcdBackend, LeaseId) -> Answer; 6] = [
+        |backend, _| Box::pin(async move { backend.write(put(b"1")).await.map(drop) }),
+        |backend, _| Box::pin(async move { backend.list(everything()).await.map(drop) }),
+        |backend, _| Box::pin(async move { backend.watch(from_the_start()).await.map(drop) }),
+        |backend, _| Box::pin(async move { backend.grant(LeaseId::NONE, PATIENCE).await.map(drop) }),
+        |backend, lease| Box::pin(async move { backend.keep_alive(lease).await.map(drop) }),
+        |backend, lease| Box::pin(async move { backend.revoke(lease).await }),
+    ];
+    for (number, call) in each.into_iter().enumerate() {
+        let backend = guarded.backend("app");
+        // Both connections are made, without a login.
+        let lease = backend.grant(LeaseId::NONE, PATIENCE).await.unwrap().lease;
+        backend.write(put(b"0")).await.unwrap();
+        guarded.enable();
+        assert_eq!(call(backend, lease).await, Ok(()), "call {number}");
+        guarded.disable();
+    }
+}
+
+type Answer = std::pin::Pin<Box<dyn Future<Output = Result<(), BackendError>>>>;
 
 /// Each call is the first one after the login has run out.
 async fn every_call_logs_in_again(guarded: &Guarded, run_out: impl AsyncFn()) {
@@ -177,6 +252,25 @@ async fn a_permission_that_is_revoked_is_told_and_one_that_is_granted_again_work
     }
 }
 
+/// The caller can go on with its other keys.
+async fn one_forbidden_key_is_told_apart_from_keys_that_are_permitted(version: Version) {
+    let guarded = Guarded::start(version, Tokens::Simple);
+    let backend = guarded.backend("app");
+    let outside = |expect| {
+        let action = WriteAction::Put { value: "1".into(), lease: LeaseId::NONE };
+        Write { path: "outside/a".into(), expect, action }
+    };
+    for expect in [Expect::Any, Expect::Absent] {
+        let together = [put(b"1"), vec![outside(expect)]].concat();
+        assert_eq!(backend.write(together).await, Err(guarded.denied()), "the whole transaction");
+        assert_eq!(backend.write(vec![outside(expect)]).await, Err(guarded.denied()));
+    }
+    assert_eq!(backend.list(everything()).await.unwrap().kvs, [], "nothing was applied");
+    backend.write(put(b"1")).await.unwrap();
+    guarded.etcdctl("role grant-permission app readwrite --prefix=true outside/");
+    backend.write(vec![outside(Expect::Absent)]).await.unwrap();
+}
+
 async fn a_password_that_is_changed_is_told_by_every_call(version: Version) {
     let guarded = Guarded::start(version, Tokens::Simple);
     let backend = guarded.backend("app");
@@ -198,10 +292,12 @@ async fn a_password_that_is_changed_is_told_by_every_call(version: Version) {
 
 on_both! {
     a_password_that_is_missing_or_wrong_is_told_in_words_and_the_right_one_works
-    a_user_where_there_are_none_is_told_in_words
+    a_login_is_used_from_when_authentication_is_switched_on_until_it_is_off_again
+    each_call_logs_in_when_authentication_is_switched_on
     every_call_logs_in_again_when_the_token_has_expired
     every_call_logs_in_again_when_the_signed_token_has_expired
     every_call_logs_in_again_when_users_have_changed
     a_permission_that_is_revoked_is_told_and_one_that_is_granted_again_works
+    one_forbidden_key_is_told_apart_from_keys_that_are_permitted
     a_password_that_is_changed_is_told_by_every_call
 }

@@ -95,6 +95,29 @@ async fn a_value_too_large_is_rejected_for_good() {
     }
 }
 
+/// Up to etcd's limit, about 285 years.
+#[tokio::test]
+async fn a_lease_ttl_above_etcds_limit_is_rejected_with_the_limit() {
+    for version in [Version::V34, Version::V35] {
+        let server = EtcdServer::start(version);
+        let backend = backend(&[server.endpoint()]);
+        let most = Duration::from_secs(9_000_000_000);
+        assert_eq!(backend.grant(LeaseId::NONE, most).await.unwrap().ttl, most);
+        let error = backend.grant(LeaseId::NONE, most + Duration::from_nanos(1)).await.unwrap_err();
+        let words = "etcdserver: too large lease TTL: at most 9,000,000,000 s are allowed";
+        assert_eq!(error, BackendError::rejected(words));
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_cannot_be_is_rejected_for_good() {
+    let server = EtcdServer::start(Version::V35);
+    let mut writes = put(b"1");
+    writes[0].path = "".into();
+    let error = server.backend().write(writes).await.unwrap_err();
+    assert_eq!(error, BackendError::rejected("etcdserver: key is not provided"));
+}
+
 #[test]
 fn a_backend_outlives_the_runtime_that_used_it_first_and_may_be_dropped_inside_one() {
     let server = EtcdServer::start(Version::V35);

@@ -85,7 +85,7 @@ async fn endpoints_that_cannot_work_change_nothing(version: Version) {
     let backend = backend(&[server.endpoint()]);
     let mut watch = backend.watch(from_the_start()).await.unwrap();
     let error = backend.set_endpoints([dead_endpoint(), "http://nowhere".to_owned()]).unwrap_err();
-    assert!(matches!(error, EtcdConfigError::Endpoint(url) if url == "http://nowhere"));
+    assert!(matches!(error, EtcdConfigError::Endpoint { endpoint, .. } if endpoint == "http://nowhere"));
     assert!(matches!(backend.set_endpoints([] as [&str; 0]), Err(EtcdConfigError::NoEndpoints)));
     backend.write(put(b"1")).await.unwrap();
     watch.next().await.unwrap();

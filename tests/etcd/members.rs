@@ -1,9 +1,12 @@
 //! A cluster of three, some of whose members fail.
 
+use shared_store::BackendError;
+
+use super::backend::put;
 use super::three::Three;
 use super::*;
 use crate::actors::node;
-use crate::support::Mode;
+use crate::support::{Cluster, Mode};
 
 /// Everybody writes while this happens to the leader, until the cluster is whole again.
 async fn leader(version: Version, what: &str, fail: fn(&mut EtcdServer), mend: fn(&mut EtcdServer)) {
@@ -49,6 +52,75 @@ fn only_those_connected_to_a_follower_notice_that_it_is_killed() {
         three.etcd.members[follower].restart();
         three.end().await;
     });
+}
+
+/// SIGTERM: etcd says goodbye on each connection before it ends.
+async fn ended(version: Version, leads: bool) {
+    let mut three = Three::start_on_three_members(version).await;
+    let member = if leads { three.etcd.leader() } else { (three.etcd.leader() + 1) % 3 };
+    three.fault(if leads { "leader ended (SIGTERM)" } else { "follower ended (SIGTERM)" });
+    three.all_write(2).await;
+    three.etcd.members[member].terminate();
+    until_ended(&mut three.etcd.members[member]).await;
+    three.mended();
+    let noticed: Vec<_> = (0..3).filter(|who| three.has_noticed(*who)).collect();
+    three.converged().await;
+    three.nothing_else_was_gone();
+    three.all_write(3).await;
+    three.converged().await;
+    three.nothing_else_was_gone();
+    // Each began at the member of its own number.
+    assert!(noticed.iter().all(|who| *who == member), "{noticed:?} noticed the end of {member}");
+    three.etcd.members[member].restart();
+    three.end().await;
+}
+
+async fn until_ended(member: &mut EtcdServer) {
+    let ended = async {
+        while !member.has_ended() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, ended).await.expect("it ends");
+}
+
+async fn only_those_connected_to_a_follower_notice_that_it_is_ended(version: Version) {
+    ended(version, false).await;
+}
+
+async fn only_those_connected_to_a_leader_notice_that_it_is_ended(version: Version) {
+    ended(version, true).await;
+}
+
+/// One write after the other, over a connection to the member that ends.
+async fn writes_go_on_while_their_member_ends(version: Version) {
+    for leads in [false, true] {
+        let mut cluster = Cluster::start(version, 3);
+        let member = if leads { cluster.leader() } else { (cluster.leader() + 1) % 3 };
+        cluster.members.swap(0, member);
+        let endpoints: Vec<_> = cluster.members.iter().map(EtcdServer::endpoint).collect();
+        let backend = EtcdBackend::new(EtcdConfig::new(endpoints)).unwrap();
+        backend.write(put(b"0")).await.unwrap();
+        cluster.members[0].terminate();
+        // Nobody can tell whether the one under way was applied. While another member is elected more of them fail.
+        let allowed = if leads { 5 } else { 1 };
+        let (mut ended, mut written_after, mut failed) = (false, 0, Vec::new());
+        while !ended || written_after < 100 {
+            ended = ended || cluster.members[0].has_ended();
+            match backend.write(put(b"1")).await {
+                Ok(_) => written_after += usize::from(ended),
+                Err(error) => failed.push(error),
+            }
+            let retry = |error: &BackendError| matches!(error, BackendError::Unavailable { .. });
+            assert!(failed.len() <= allowed && failed.iter().all(retry), "{failed:?}");
+        }
+    }
+}
+
+on_both! {
+    only_those_connected_to_a_follower_notice_that_it_is_ended
+    only_those_connected_to_a_leader_notice_that_it_is_ended
+    writes_go_on_while_their_member_ends
 }
 
 #[test]

@@ -18,7 +18,8 @@ async fn what_needs_no_space_works_when_it_is_used_up_and_writes_work_again_once
         }
     };
     let cause = format!(
-        "etcd at {}: etcdserver: mvcc: database space exceeded: compact and defragment it, then disarm its alarm",
+        "etcd at {}: etcdserver: mvcc: database space exceeded: compact and defragment etcd, then disarm its NOSPACE \
+         alarm",
         server.endpoint()
     );
     assert_eq!(error, BackendError::Unavailable { cause: cause.clone().into(), applied: Applied::No });

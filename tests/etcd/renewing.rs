@@ -81,6 +81,25 @@ async fn logins_that_run_out_are_renewed(version: Version) {
     three.end().await;
 }
 
+/// Members are given a login before etcd asks for one, and keep it when etcd no longer does.
+async fn authentication_switched_on_and_off_disturbs_nobody(version: Version) {
+    let mut guarded = Guarded::start_unguarded(version, Tokens::Simple);
+    let three = Three::start(Duration::from_secs(3), || guarded.backend("app")).await;
+    three.all_write("1").await;
+    guarded.enable();
+    three.all_write("2").await;
+    // Each lease is kept alive with a login.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    three.all_write("3").await;
+    guarded.disable();
+    three.all_write("4").await;
+    guarded.restart();
+    three.all_write("5").await;
+    guarded.enable();
+    three.all_write("6").await;
+    three.end().await;
+}
+
 async fn certificates_are_renewed_with_their_authority(version: Version) {
     let mut files = Files::new();
     let mut server = files.server(version, Quality::Good, Clients::Signed, &[]);
@@ -105,6 +124,7 @@ async fn certificates_are_renewed_with_their_authority(version: Version) {
 }
 
 on_both! {
+    authentication_switched_on_and_off_disturbs_nobody
     logins_that_run_out_are_renewed
     certificates_are_renewed_with_their_authority
 }

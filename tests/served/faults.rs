@@ -162,12 +162,9 @@ async fn a_watch_is_cancelled_for_compaction_and_its_open_silent_stream_holds_no
 async fn a_watch_that_loses_its_permission_says_what_somebody_must_mend() {
     let (served, space) = served();
     let mut open = watch(&served, &space, Revision(2)).await;
-    served.faults().break_watches(BackendError::misconfigured("etcdserver: permission denied"));
+    served.faults().break_watches(BackendError::forbidden("denied"));
     let error = next(&mut open).await.unwrap_err();
-    assert!(
-        matches!(&error, BackendError::Misconfigured { cause } if cause.contains("permission denied")),
-        "{error:?}"
-    );
+    assert!(matches!(&error, BackendError::Forbidden { cause } if cause.contains("permission denied")), "{error:?}");
 }
 
 #[tokio::test]

@@ -92,6 +92,21 @@ impl EtcdServer {
         format!("{}://127.0.0.1:{}", if tls { "https" } else { "http" }, self.client_port)
     }
 
+    /// Asks it to end, as an operator does.
+    pub fn terminate(&self) {
+        self.signal("TERM");
+    }
+
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        let running = |process: &mut Child| process.try_wait().expect("the process is ours").is_none();
+        if self.process.as_mut().is_some_and(running) {
+            return false;
+        }
+        self.process = None;
+        true
+    }
+
     /// Ends it as a power failure would.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {

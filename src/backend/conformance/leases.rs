@@ -44,6 +44,16 @@ pub async fn a_key_under_a_lease_says_so(harness: &dyn Harness) {
     revoke(&space, lease).await;
 }
 
+/// No kvstore promises anything for centuries.
+pub async fn a_ttl_that_is_too_large_is_rejected(harness: &dyn Harness) {
+    let space = Space::new(harness);
+    for ttl in [Duration::from_secs(9_000_000_001), Duration::MAX] {
+        let error = space.backend.grant(LeaseId::NONE, ttl).await.expect_err("it cannot live that long");
+        let BackendError::Rejected { cause } = &error else { panic!("{ttl:?}: {error:?}") };
+        assert!(cause.contains("too large lease TTL: at most"), "{cause}");
+    }
+}
+
 /// An id that belongs to this case alone, whatever other cases use the same kvstore.
 fn chosen() -> LeaseId {
     LeaseId(fastrand::i64(1 << 62..i64::MAX))

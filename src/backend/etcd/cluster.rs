@@ -1,5 +1,6 @@
 //! The cluster as it is configured now, and a connection to one of its members.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use etcd_client::{Client, ConnectOptions};
@@ -16,6 +17,8 @@ pub(super) struct Cluster {
     config: EtcdConfig,
     pub(super) endpoints: Endpoints,
     pub(super) certificates: Certificates,
+    /// Whether the last login failed because etcd has authentication switched off.
+    auth_off: AtomicBool,
 }
 
 impl Cluster {
@@ -24,7 +27,7 @@ impl Cluster {
         // Endpoints first: what is said about them needs no file.
         let endpoints = Endpoints::new(urls, config.tls_ca.is_some() || config.tls_identity.is_some())?;
         let certificates = Certificates::new(&config, Instant::now())?;
-        Ok(Self { config, endpoints, certificates })
+        Ok(Self { config, endpoints, certificates, auth_off: AtomicBool::new(false) })
     }
 
     /// A client that has logged in and had an answer. A request goes to nobody who has not shown to be there: what
@@ -39,20 +42,54 @@ impl Cluster {
         };
         let reason = match failure.kind {
             Kind::Broken => diagnosis(endpoint, &self.certificates),
-            Kind::Answered | Kind::Token | Kind::Elsewhere | Kind::Unreached => return Err(failure),
+            Kind::Answered | Kind::Token | Kind::NoLogin | Kind::AuthOff | Kind::Elsewhere | Kind::Unreached => {
+                return Err(failure);
+            }
         };
         let reason = tokio::time::timeout_at(begun + patience, reason).await.unwrap_or(None);
         Err(reason.unwrap_or(failure).never_sent())
     }
 
     async fn answering(&self, endpoint: &str) -> Result<Client, Failure> {
-        let client = Client::connect([endpoint], Some(self.options(endpoint))).await?;
+        let client = self.logged_in(endpoint).await?;
         match client.maintenance_client().status().await.map_err(Failure::from) {
             Ok(_) => Ok(client),
-            // It may not be for us to ask, but it was etcd that said so.
-            Err(failure) if matches!(failure.kind, Kind::Answered | Kind::Token) => Ok(client),
+            Err(failure) => match failure.kind {
+                // It may not be for us to ask, but it was etcd that said so.
+                Kind::Answered | Kind::Token | Kind::NoLogin | Kind::AuthOff => Ok(client),
+                Kind::Elsewhere | Kind::Unreached | Kind::Broken => Err(failure),
+            },
+        }
+    }
+
+    /// A client with a token, or without one while etcd has authentication switched off.
+    async fn logged_in(&self, endpoint: &str) -> Result<Client, Failure> {
+        let options = self.options(endpoint);
+        let Some((user, password)) = &self.config.user else {
+            return Ok(Client::connect([endpoint], Some(options)).await?);
+        };
+        // A token that has run out: one login for all calls that find out at once.
+        let with_user = options.clone().with_user(user, password).with_auto_token_refresh(true);
+        match Client::connect([endpoint], Some(with_user)).await.map_err(Failure::from) {
+            Ok(client) => {
+                if self.auth_off.swap(false, Ordering::Relaxed) {
+                    tracing::info!(endpoint, user, "etcd has authentication on again: logged in");
+                }
+                Ok(client)
+            }
+            Err(failure) if failure.kind == Kind::AuthOff => {
+                if !self.auth_off.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(endpoint, user, "etcd has authentication off: going on without logging in");
+                }
+                Ok(Client::connect([endpoint], Some(options)).await?)
+            }
             Err(failure) => Err(failure),
         }
+    }
+
+    /// Whether there is a user to log in with.
+    pub(super) fn logs_in(&self) -> bool {
+        self.config.user.is_some()
     }
 
     fn options(&self, endpoint: &str) -> ConnectOptions {
@@ -63,10 +100,6 @@ impl Cluster {
             .with_keep_alive_while_idle(true)
             .with_tcp_keepalive(interval)
             .with_require_leader(true);
-        if let Some((name, password)) = &self.config.user {
-            // A token that has run out: one login for all calls that find out at once.
-            options = options.with_user(name, password).with_auto_token_refresh(true);
-        }
         if endpoint.starts_with("https://") {
             options = options.with_tls(self.certificates.options());
         }

@@ -4,13 +4,16 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::endpoint::EndpointProblem;
+
 /// Where etcd is and how to be let in.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct EtcdConfig {
-    /// URLs of the members, `http://host:port` or `https://host:port`. One is used at a time.
+    /// URLs of the members, `http://host:port` or `https://host:port`; `host:port` means the former. One is used at a
+    /// time.
     pub endpoints: Vec<String>,
-    /// User and password, if etcd has authentication on.
+    /// User and password. While etcd has authentication off, they are kept for when it is switched on.
     pub user: Option<(String, String)>,
     /// File with the certificates of the authorities that may have signed etcd's. Default: the system's. A change of
     /// this file or of those below is noticed within a second of the next call, and used from then on.
@@ -33,11 +36,16 @@ pub enum EtcdConfigError {
     /// There is no endpoint.
     #[error("no etcd endpoint given")]
     NoEndpoints,
-    /// An endpoint is not a URL of the form `http://host:port`.
-    #[error("etcd endpoint {0:?} is not of the form http://host:port or https://host:port")]
-    Endpoint(String),
+    /// An endpoint is not a URL of the form `http://host:port` or `https://host:port`.
+    #[error("etcd endpoint {endpoint:?}: {problem}")]
+    Endpoint {
+        /// The endpoint, without a password.
+        endpoint: String,
+        /// What is wrong with it, and how to write it.
+        problem: EndpointProblem,
+    },
     /// TLS files are given, but an endpoint does not use TLS.
-    #[error("etcd endpoint {0:?} does not use TLS, but TLS files are given: write https://")]
+    #[error("etcd endpoint {0:?} does not use TLS, but TLS files are given: write {https}", https = .0.replacen("http:", "https:", 1))]
     TlsUnused(String),
     /// A file cannot be read.
     #[error("cannot read {}", .path.display())]

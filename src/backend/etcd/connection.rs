@@ -138,7 +138,8 @@ impl Connection {
             let endpoints = self.cluster.endpoints.list().len();
             let never_sent = matches!(failure.kind, Kind::Unreached | Kind::Elsewhere);
             let again = match failure.kind {
-                Kind::Token => !std::mem::replace(&mut renewed, true),
+                Kind::Token | Kind::AuthOff => !std::mem::replace(&mut renewed, true),
+                Kind::NoLogin => self.cluster.logs_in() && !std::mem::replace(&mut renewed, true),
                 // Once more than there are endpoints: the first may have been a connection that had died unnoticed.
                 Kind::Unreached | Kind::Elsewhere => unconnected < endpoints && attempts <= endpoints,
                 Kind::Answered | Kind::Broken => false,
@@ -173,8 +174,9 @@ impl Connection {
         };
         match failure.kind {
             Kind::Answered => {}
-            // A new connection logs in.
-            Kind::Token => self.give_up(link.turn, Arc::clone(&link.endpoint)),
+            Kind::NoLogin if !self.cluster.logs_in() => {}
+            // A new connection logs in, if etcd lets it.
+            Kind::Token | Kind::NoLogin | Kind::AuthOff => self.give_up(link.turn, Arc::clone(&link.endpoint)),
             Kind::Unreached | Kind::Elsewhere | Kind::Broken => {
                 self.give_up(link.turn, self.cluster.endpoints.after(&link.endpoint));
             }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::config::EtcdConfigError;
+use super::endpoint;
 
 /// The URLs, checked, in the order in which they are tried.
 pub(super) type List = Arc<[Arc<str>]>;
@@ -48,24 +49,15 @@ impl Endpoints {
 }
 
 fn checked(urls: impl IntoIterator<Item = String>, tls: bool) -> Result<List, EtcdConfigError> {
-    let list = urls.into_iter().map(|url| checked_one(url, tls)).collect::<Result<List, _>>()?;
-    if list.is_empty() { Err(EtcdConfigError::NoEndpoints) } else { Ok(list) }
-}
-
-/// Scheme, host and port and nothing else.
-fn checked_one(url: String, tls: bool) -> Result<Arc<str>, EtcdConfigError> {
-    let whole = if url.contains("://") { url.clone() } else { format!("http://{url}") };
-    let whole = whole.strip_suffix('/').unwrap_or(&whole);
-    let authority = ["http://", "https://"].iter().find_map(|scheme| whole.strip_prefix(scheme));
-    let valid = authority.and_then(|authority| authority.rsplit_once(':')).is_some_and(|(host, port)| {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-._[]:%".contains(c);
-        !host.is_empty() && host.chars().all(plain) && port.parse::<u16>().is_ok_and(|port| port > 0)
-    });
-    match valid {
-        false => Err(EtcdConfigError::Endpoint(url)),
-        true if tls && !whole.starts_with("https://") => Err(EtcdConfigError::TlsUnused(whole.to_owned())),
-        true => Ok(whole.into()),
+    let mut list: Vec<Arc<str>> = Vec::new();
+    for url in urls {
+        let url = endpoint::checked(&url, tls)?;
+        // What comes after one that is listed twice would always be the second of the two.
+        if !list.contains(&url) {
+            list.push(url);
+        }
     }
+    if list.is_empty() { Err(EtcdConfigError::NoEndpoints) } else { Ok(list.into()) }
 }
 
 #[cfg(test)]
@@ -77,16 +69,16 @@ mod tests {
     }
 
     #[test]
-    fn endpoints_that_cannot_work_are_named() {
-        for bad in ["", "http://", "http://host", "ftp://host:1", "http://host:0", "http://host:99999", "http://h/x:1"]
-        {
-            let error = endpoints(&[bad]).unwrap_err();
-            assert!(matches!(&error, EtcdConfigError::Endpoint(named) if named == bad), "{bad}: {error}");
-        }
-        for good in ["127.0.0.1:2379", "http://[::1]:2379", "https://etcd-0.etcd:2379/"] {
-            endpoints(&[good]).unwrap();
-        }
+    fn an_endpoint_that_cannot_work_is_named() {
+        let error = endpoints(&["a:1", ""]).unwrap_err();
+        assert!(matches!(&error, EtcdConfigError::Endpoint { endpoint, .. } if endpoint.is_empty()), "{error}");
         assert!(matches!(endpoints(&[]), Err(EtcdConfigError::NoEndpoints)));
+    }
+
+    #[test]
+    fn an_endpoint_that_is_listed_twice_does_not_hide_the_next_one() {
+        let endpoints = endpoints(&["a:1", "http://a:1/", "b:2"]).unwrap();
+        assert_eq!(*endpoints.after("http://a:1"), *"http://b:2");
     }
 
     #[test]

@@ -37,6 +37,10 @@ pub(super) enum Kind {
     Answered,
     /// The login has run out, or was made before permissions changed.
     Token,
+    /// etcd asks for a login, and the request had none: authentication may have been switched on.
+    NoLogin,
+    /// etcd has authentication switched off, so nobody can log in.
+    AuthOff,
     /// This member cannot serve now, and did nothing: another may.
     Elsewhere,
     /// The request never left: any endpoint may be tried at once.
@@ -90,18 +94,27 @@ impl Failure {
             | (_, "etcdserver: revision of auth store is old" | "auth: revision in header is old") => {
                 Self { kind: Kind::Token, ..Self::misconfigured(message) }
             }
-            (PERMISSION_DENIED, _) => hint("the user needs a role that allows this"),
+            (PERMISSION_DENIED, _) => Self::answered(BackendError::forbidden(format_args!(
+                "{message}: the user needs a role that allows this"
+            ))),
+            (OUT_OF_RANGE, "etcdserver: too large lease TTL") => {
+                Self::answered(BackendError::rejected(format_args!("{message}: at most 9,000,000,000 s are allowed")))
+            }
             (INVALID_ARGUMENT, "etcdserver: user name is empty") => {
-                Self::misconfigured("it asks for a user and a password")
+                Self { kind: Kind::NoLogin, ..Self::misconfigured("it asks for a user and a password") }
             }
             (INVALID_ARGUMENT, "etcdserver: authentication failed, invalid user ID or password") => {
                 Self::misconfigured(message)
             }
-            (FAILED_PRECONDITION, "etcdserver: authentication is not enabled") => hint("leave out user and password"),
+            (FAILED_PRECONDITION, "etcdserver: authentication is not enabled") => {
+                Self { kind: Kind::AuthOff, ..hint("leave out user and password") }
+            }
             (UNIMPLEMENTED, _) => hint("is it etcd 3.4 or newer?"),
-            (RESOURCE_EXHAUSTED, "etcdserver: mvcc: database space exceeded") => Self::answered(
-                BackendError::unreachable(format_args!("{message}: compact and defragment it, then disarm its alarm")),
-            ),
+            (RESOURCE_EXHAUSTED, "etcdserver: mvcc: database space exceeded") => {
+                Self::answered(BackendError::unreachable(format_args!(
+                    "{message}: compact and defragment etcd, then disarm its NOSPACE alarm"
+                )))
+            }
             (RESOURCE_EXHAUSTED, "etcdserver: too many requests") => Self::answered(BackendError::unreachable(message)),
             (INVALID_ARGUMENT | RESOURCE_EXHAUSTED | OUT_OF_RANGE, _) => {
                 Self::answered(BackendError::rejected(message))
@@ -178,6 +191,7 @@ impl Failure {
                 BackendError::unreachable(format_args!("cannot reach etcd at {endpoint}: {cause}"))
             }
             BackendError::Unavailable { cause, applied } => BackendError::Unavailable { cause: told(&cause), applied },
+            BackendError::Forbidden { cause } => BackendError::Forbidden { cause: told(&cause) },
             BackendError::Misconfigured { cause } => BackendError::Misconfigured { cause: told(&cause) },
             error @ (BackendError::Compacted { .. }
             | BackendError::FutureRevision

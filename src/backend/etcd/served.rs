@@ -189,6 +189,7 @@ fn status(error: BackendError) -> Status {
         BackendError::LeaseExists { .. } => Status::failed_precondition("etcdserver: lease already exists"),
         BackendError::Unavailable { cause, .. } => Status::unavailable(&*cause),
         BackendError::Rejected { cause } => Status::invalid_argument(format!("etcdserver: {cause}")),
-        BackendError::Misconfigured { cause } => Status::permission_denied(&*cause),
+        BackendError::Forbidden { .. } => Status::permission_denied("etcdserver: permission denied"),
+        BackendError::Misconfigured { cause } => Status::unauthenticated(&*cause),
     }
 }

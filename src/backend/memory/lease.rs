@@ -10,6 +10,8 @@ use crate::kv::LeaseId;
 
 /// The shortest time a lease lives.
 const MIN_TTL: Duration = Duration::from_secs(1);
+/// As etcd's.
+const MAX_TTL: Duration = Duration::from_secs(9_000_000_000);
 
 #[derive(Debug, Clone)]
 struct Lease {
@@ -37,7 +39,9 @@ impl Leases {
         now: Instant,
     ) -> Result<(LeaseId, Duration), BackendError> {
         let ttl = ttl.max(MIN_TTL);
-        let deadline = now.checked_add(ttl).ok_or_else(|| BackendError::rejected("too large lease TTL"))?;
+        let deadline = now.checked_add(ttl).filter(|_| ttl <= MAX_TTL);
+        let deadline = deadline
+            .ok_or_else(|| BackendError::rejected("too large lease TTL: at most 9,000,000,000 s are allowed"))?;
         let lease = if lease == LeaseId::NONE { self.fresh() } else { lease };
         if self.live.contains_key(&lease) {
             return Err(BackendError::LeaseExists { lease });

@@ -219,8 +219,8 @@ impl Mvcc {
     /// Grants a lease that lives at least one second, with a fresh id for [`LeaseId::NONE`].
     ///
     /// # Errors
-    /// [`BackendError::LeaseExists`] if the id is taken, [`BackendError::Rejected`] if the TTL is longer than the clock
-    /// can tell.
+    /// [`BackendError::LeaseExists`] if the id is taken, [`BackendError::Rejected`] if the TTL is above etcd's limit or
+    /// longer than the clock can tell.
     pub fn grant(&mut self, lease: LeaseId, ttl: Duration, now: Instant) -> Result<LeaseGrant, BackendError> {
         let (lease, ttl) = self.leases.grant(lease, ttl, now)?;
         Ok(LeaseGrant { lease, ttl })

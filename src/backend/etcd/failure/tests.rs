@@ -16,6 +16,10 @@ fn no(cause: &str) -> BackendError {
     BackendError::unreachable(format_args!("etcd at e: {cause}"))
 }
 
+fn forbidden(cause: &str) -> BackendError {
+    BackendError::forbidden(format_args!("etcd at e: {cause}"))
+}
+
 fn misconfigured(cause: &str) -> BackendError {
     BackendError::misconfigured(format_args!("etcd at e: {cause}"))
 }
@@ -52,6 +56,12 @@ fn what_etcd_answers_is_told_by_what_to_do_about_it() {
         (INVALID_ARGUMENT, "etcdserver: request is too large", Kind::Answered, {
             rejected("etcdserver: request is too large")
         }),
+        (INVALID_ARGUMENT, "etcdserver: key is not provided", Kind::Answered, {
+            rejected("etcdserver: key is not provided")
+        }),
+        (OUT_OF_RANGE, "etcdserver: too large lease TTL", Kind::Answered, {
+            rejected("etcdserver: too large lease TTL: at most 9,000,000,000 s are allowed")
+        }),
         (INVALID_ARGUMENT, "etcdserver: duplicate key given in txn request", Kind::Answered, {
             rejected("etcdserver: duplicate key given in txn request")
         }),
@@ -62,7 +72,7 @@ fn what_etcd_answers_is_told_by_what_to_do_about_it() {
             rejected("grpc: received message larger than max (9 vs. 8)")
         }),
         (RESOURCE_EXHAUSTED, "etcdserver: mvcc: database space exceeded", Kind::Answered, {
-            no("etcdserver: mvcc: database space exceeded: compact and defragment it, then disarm its alarm")
+            no("etcdserver: mvcc: database space exceeded: compact and defragment etcd, then disarm its NOSPACE alarm")
         }),
         (RESOURCE_EXHAUSTED, "etcdserver: too many requests", Kind::Answered, no("etcdserver: too many requests")),
         (UNAVAILABLE, "etcdserver: no leader", Kind::Elsewhere, no("etcdserver: no leader")),
@@ -91,9 +101,9 @@ fn what_etcd_answers_is_told_by_what_to_do_about_it() {
         }),
         (UNKNOWN, "auth: revision in header is old", Kind::Token, misconfigured("auth: revision in header is old")),
         (PERMISSION_DENIED, "etcdserver: permission denied", Kind::Answered, {
-            misconfigured("etcdserver: permission denied: the user needs a role that allows this")
+            forbidden("etcdserver: permission denied: the user needs a role that allows this")
         }),
-        (INVALID_ARGUMENT, "etcdserver: user name is empty", Kind::Answered, {
+        (INVALID_ARGUMENT, "etcdserver: user name is empty", Kind::NoLogin, {
             misconfigured("it asks for a user and a password")
         }),
         (
@@ -102,7 +112,7 @@ fn what_etcd_answers_is_told_by_what_to_do_about_it() {
             Kind::Answered,
             misconfigured("etcdserver: authentication failed, invalid user ID or password"),
         ),
-        (FAILED_PRECONDITION, "etcdserver: authentication is not enabled", Kind::Answered, {
+        (FAILED_PRECONDITION, "etcdserver: authentication is not enabled", Kind::AuthOff, {
             misconfigured("etcdserver: authentication is not enabled: leave out user and password")
         }),
         (UNIMPLEMENTED, "unknown service etcdserverpb.KV", Kind::Answered, {
@@ -144,13 +154,13 @@ fn why_a_watch_is_canceled_is_told_by_what_to_do_about_it() {
             Kind::Answered,
             BackendError::Compacted { oldest: Revision::ZERO },
         ),
-        ("rpc error: code = PermissionDenied desc = etcdserver: permission denied", Kind::Token, misconfigured(denied)),
-        ("etcdserver: permission denied", Kind::Token, misconfigured(denied)),
+        ("rpc error: code = PermissionDenied desc = etcdserver: permission denied", Kind::Token, forbidden(denied)),
+        ("etcdserver: permission denied", Kind::Token, forbidden(denied)),
         ("rpc error: code = Unauthenticated desc = etcdserver: invalid auth token", Kind::Token, {
             misconfigured("etcdserver: invalid auth token")
         }),
         ("auth: revision in header is old", Kind::Token, misconfigured("auth: revision in header is old")),
-        ("etcdserver: user name is empty", Kind::Answered, misconfigured("it asks for a user and a password")),
+        ("etcdserver: user name is empty", Kind::NoLogin, misconfigured("it asks for a user and a password")),
         ("etcdserver: no leader", Kind::Elsewhere, no("etcdserver: no leader")),
         ("who knows", Kind::Broken, maybe("it ended the watch: who knows")),
     ];

@@ -118,6 +118,7 @@ impl Watch {
             | BackendError::LeaseNotFound { .. }
             | BackendError::LeaseExists { .. }
             | BackendError::Rejected { .. }
+            | BackendError::Forbidden { .. }
             | BackendError::Misconfigured { .. }) => self.cancel(header, 0, status(error).message()).await,
         }
     }

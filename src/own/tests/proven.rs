@@ -1,0 +1,219 @@
+//! Faults that reviews have proven, each with what must be true instead.
+
+use super::*;
+
+fn put(key: &str, value: &str) -> Command {
+    Command::Put { name: name(key), value: Bytes::copy_from_slice(value.as_bytes()) }
+}
+
+/// The new value is good; the one whose write was refused was the old one.
+#[test]
+fn a_good_value_given_while_a_bad_one_is_refused_is_written() {
+    let mut world = World::new(&config());
+    world.put("other", "1");
+    let large = "x".repeat(2 << 20);
+    world.sync.command(world.now, put("a", &large));
+    let (id, bad) = world.sync.poll_request(world.now).unwrap();
+    // The owner corrects itself while the bad write is under way.
+    world.sync.command(world.now, put("a", "good"));
+    let answer = world.perform(bad);
+    world.sync.answer(world.now, id, answer);
+    world.run();
+    world.pass(secs(3600));
+    assert_eq!(world.value("a").as_deref(), Some("good"), "set aside: {:?}", world.sync.stats().set_aside);
+}
+
+#[test]
+fn a_synchronous_write_is_not_refused_for_the_value_before_it() {
+    let mut world = World::new(&config());
+    world.put("other", "1");
+    let large = "x".repeat(2 << 20);
+    world.sync.command(world.now, put("a", &large));
+    let (id, bad) = world.sync.poll_request(world.now).unwrap();
+    world.sync.command(world.now, Command::PutSync { ticket: Ticket(1), name: name("a"), value: "good".into() });
+    let answer = world.perform(bad);
+    world.sync.answer(world.now, id, answer);
+    world.run();
+    world.pass(secs(3600));
+    assert!(matches!(world.done(1), Some(Ok(_))), "{:?}", world.done(1));
+}
+
+/// How many times the shell would ask in vain within a second if its timer fires at once when a deadline has passed.
+fn is_not_spinning(sync: &mut OwnKeys, now: Instant) {
+    assert_eq!(sync.poll_request(now), None, "nothing to send");
+    let deadline = sync.deadline();
+    assert!(deadline.is_none_or(|at| at > now), "deadline {:?} ago, and there is nothing to do", now - deadline.unwrap());
+}
+
+#[test]
+fn waiting_for_a_grant_after_a_failure_is_no_busy_loop() {
+    let mut world = World::new(&config());
+    world.down = true;
+    world.put("a", "1");
+    // The back-off has passed; the next grant hangs (a black hole: the call has its 10 s).
+    world.now += secs(10);
+    let (_, request) = world.sync.poll_request(world.now).unwrap();
+    assert!(matches!(request, Request::Grant { .. }));
+    world.now += secs(1);
+    is_not_spinning(&mut world.sync, world.now);
+}
+
+#[test]
+fn waiting_for_a_grant_under_a_rate_limit_is_no_busy_loop() {
+    let mut world = World::new(&config().qps(10).bootstrap_qps(10).lease_ttl(secs(900)));
+    for n in 0..1000 {
+        world.sync.command(world.now, put(&format!("{n:04}"), "1"));
+    }
+    world.run();
+    world.pass(secs(60));
+    assert_eq!(world.sync.stats().pending, 0);
+    // The first lease is full: the next key needs another one, and the grant hangs.
+    world.sync.command(world.now, put("new", "1"));
+    let (_, request) = world.sync.poll_request(world.now).unwrap();
+    assert!(matches!(request, Request::Grant { .. }), "{request:?}");
+    world.now += secs(1);
+    is_not_spinning(&mut world.sync, world.now);
+}
+
+#[test]
+fn one_key_written_once_again_and_again_needs_one_lease() {
+    let mut world = World::new(&config());
+    for n in 0..5000 {
+        world.give(Command::PutOnce { ticket: Ticket(n), name: name("a"), value: n.to_string().into() });
+        if let Some(kv) = world.get("a") {
+            // As the store does with every command: what the cache shows.
+            let observation = Observation { name: name("a"), revision: kv.mod_revision, state: Some(seen(&kv)) };
+            world.sync.observe(world.now, observation);
+        }
+    }
+    assert_eq!(world.sync.stats().leases, 1, "one key");
+}
+
+/// etcd refuses a whole transaction if one of its keys is not permitted.
+#[test]
+fn one_key_that_is_not_permitted_holds_up_no_other() {
+    let mut world = World::new(&config());
+    for key in ["a", "b", "forbidden", "z"] {
+        world.sync.command(world.now, put(key, "1"));
+    }
+    for _ in 0..1000 {
+        while let Some((id, request)) = world.sync.poll_request(world.now) {
+            let forbidden = matches!(&request, Request::Write(writes) if writes.iter().any(|write| write.path.ends_with(b"forbidden")));
+            let answer = if forbidden {
+                Answer::Written(Err(BackendError::forbidden("etcdserver: permission denied")))
+            } else {
+                world.perform(request)
+            };
+            world.sync.answer(world.now, id, answer);
+        }
+        world.watch();
+        world.now += secs(1);
+    }
+    let there: Vec<_> = ["a", "b", "z"].into_iter().filter(|key| world.value(key).is_some()).collect();
+    assert_eq!(there, ["a", "b", "z"], "after 1000 s");
+}
+
+#[test]
+fn giving_up_a_key_whose_name_is_too_long_ends_and_holds_up_no_other() {
+    let mut world = World::new(&config().close_timeout(secs(10)));
+    let long = "n".repeat(2 << 20);
+    world.put(&long, "1");
+    assert_eq!(world.sync.stats().set_aside.len(), 1);
+    world.delete(&long, 1);
+    world.pass(secs(600));
+    assert!(world.done(1).is_some(), "the deletion of what cannot exist never ends");
+}
+
+#[test]
+fn a_tick_that_is_never_due_is_no_panic() {
+    let mut world = World::new(&config().sync_interval(Duration::MAX));
+    world.put("a", "1");
+    assert_eq!(world.value("a").as_deref(), Some("1"));
+}
+
+#[test]
+fn a_write_that_may_take_for_ever_is_no_panic() {
+    let mut world = World::new(&config().write_timeout(Duration::MAX));
+    world.put("a", "1");
+    assert_eq!(world.value("a").as_deref(), Some("1"));
+}
+
+/// The kvstore was wiped and filled again; the deletion comes before the watch has noticed.
+#[test]
+fn a_deletion_that_reaches_another_history_deletes_nobody_elses_key() {
+    let mut world = World::new(&config());
+    world.put("a", "ours");
+    let revision = world.get("a").unwrap().mod_revision;
+    let now = world.now;
+    world.kv.restore(&Mvcc::new(), now);
+    let theirs = world.foreign_lease();
+    world.stranger("a", "theirs", theirs);
+    assert_eq!(world.get("a").unwrap().mod_revision, revision, "the same number in another history");
+    world.sync.command(world.now, Command::Delete { name: name("a"), ticket: Some(Ticket(1)) });
+    let (id, request) = world.sync.poll_request(world.now).unwrap();
+    let answer = world.perform(request);
+    world.sync.answer(world.now, id, answer);
+    assert_eq!(world.value("a").as_deref(), Some("theirs"), "another live owner's key was deleted");
+}
+
+/// Somebody keeps overwriting our key, under no lease. We are closing, and say that all is deleted.
+#[test]
+fn close_deletes_an_own_key_that_somebody_wrote_without_a_lease() {
+    let mut world = World::new(&config());
+    world.put("a", "ours");
+    for _ in 0..5 {
+        world.stranger("a", "theirs", LeaseId::NONE);
+        world.run();
+    }
+    assert_eq!(world.value("a").as_deref(), Some("theirs"), "the repair waits for its back-off step");
+    world.give(Command::Close { ticket: Ticket(1) });
+    world.pass(secs(60));
+    let Some(OwnEvent::Closed { left, .. }) = world.events.iter().find(|event| matches!(event, OwnEvent::Closed { .. })) else { panic!() };
+    assert!(world.value("a").is_none() || !left.is_empty(), "the key is there for ever, and close says nothing of it");
+}
+
+/// What `Sync` did itself is newer than what a watch that is behind still has to show. (Seed 50016711 of the simulation.)
+#[test]
+fn a_deletion_is_not_taken_for_done_because_of_an_older_one() {
+    let mut world = World::new(&config());
+    world.give(Command::PutOnce { ticket: Ticket(1), name: name("e"), value: "1".into() });
+    world.delete("e", 2);
+    world.sync.reached(Revision::ZERO);
+    // From here on the watch is behind: it has not shown the next write.
+    let (id, put) = {
+        world.sync.command(world.now, Command::PutOnce { ticket: Ticket(3), name: name("e"), value: "2".into() });
+        world.sync.poll_request(world.now).unwrap()
+    };
+    let answer = world.perform(put);
+    world.sync.answer(world.now, id, answer);
+    let mut behind = Vec::new();
+    behind.extend(world.kv.events_since(&prefix().range(), Revision(2), usize::MAX).unwrap().0);
+    assert_eq!(behind.len(), 3, "put, deletion, put");
+    // The owner deletes it; what the watch shows meanwhile is old.
+    world.sync.command(world.now, Command::Delete { name: name("e"), ticket: Some(Ticket(4)) });
+    for event in &behind {
+        world.sync.observe(world.now, observation(event));
+    }
+    world.run();
+    world.pass(secs(3600));
+    assert!(matches!(world.done(4), Some(Ok(_))), "{:?}", world.done(4));
+    assert_eq!(world.value("e"), None, "deleted, says {:?}", world.done(4));
+}
+
+/// Names that come and go, as those of pods do. Now and then an answer is lost; the put itself never arrives.
+#[test]
+fn names_that_were_given_up_are_dropped() {
+    let mut world = World::new(&config());
+    world.put("stays", "1");
+    for round in 0..100 {
+        let of = format!("pod-{round}");
+        world.sync.command(world.now, put(&of, "1"));
+        let (id, _) = world.sync.poll_request(world.now).unwrap();
+        world.sync.answer(world.now, id, Answer::Written(Err(BackendError::unavailable("answer lost"))));
+        world.delete(&of, round);
+        world.pass(secs(60));
+        assert!(matches!(world.done(round), Some(Ok(_))));
+    }
+    world.pass(secs(24 * 3600));
+    assert_eq!(world.sync.stats().names, 1, "a day later names are taken care of that were given up");
+}
