@@ -81,8 +81,12 @@ pub struct OwnKeys {
     behind: BTreeSet<(Revision, KeyName)>,
     /// Names that are dropped once a put whose answer was lost can no longer be applied.
     lingering: BTreeSet<(Instant, KeyName)>,
+    /// Our own changes that the watch has still to show, by revision.
+    unconfirmed: BTreeSet<(Revision, KeyName)>,
     /// The revision that the cache shows.
     reached: Revision,
+    /// The newest revision that the kvstore has answered with.
+    answered: Revision,
     flights: HashMap<RequestId, Flight>,
     /// Counts the histories: an answer to a request of an earlier one says nothing.
     epoch: u64,
@@ -117,7 +121,9 @@ impl OwnKeys {
             timeouts: BTreeSet::new(),
             behind: BTreeSet::new(),
             lingering: BTreeSet::new(),
+            unconfirmed: BTreeSet::new(),
             reached: Revision::ZERO,
+            answered: Revision::ZERO,
             flights: HashMap::new(),
             epoch: 0,
             distrusted: false,
@@ -218,9 +224,21 @@ impl OwnKeys {
         }
     }
 
-    /// The cache shows everything up to this revision.
-    pub fn reached(&mut self, revision: Revision) {
+    /// The watch has shown everything up to this revision.
+    ///
+    /// What was answered and is not there proves that the kvstore was set back to before the answer.
+    pub fn reached(&mut self, now: Instant, revision: Revision) {
         self.reached = revision;
+        while let Some((at, _)) = self.unconfirmed.first()
+            && *at <= revision
+            && let Some((at, name)) = self.unconfirmed.pop_first()
+        {
+            if let Some(own) = self.names.get_mut(&name).filter(|own| own.watched < at) {
+                own.forget();
+                self.history_went_back();
+                self.review(now, &name);
+            }
+        }
         while let Some((at, _)) = self.behind.first()
             && *at <= revision
             && let Some((_, name)) = self.behind.pop_first()
@@ -238,13 +256,20 @@ impl OwnKeys {
     /// The kvstore's history went back, or it is another kvstore: all that was known of keys and leases is void.
     pub fn forget(&mut self, now: Instant) {
         self.epoch += 1;
-        (self.reached, self.distrusted) = (Revision::ZERO, false);
+        (self.reached, self.answered, self.distrusted) = (Revision::ZERO, Revision::ZERO, false);
         self.behind.clear();
+        self.unconfirmed.clear();
         for lease in self.leases.forget() {
             self.events.push_back(OwnEvent::LeaseLost { lease, cause: Arc::from("the kvstore's history went back") });
         }
         self.names.values_mut().for_each(OwnName::forget);
         self.review_all(now);
+    }
+
+    pub(super) fn history_went_back(&mut self) {
+        if !std::mem::replace(&mut self.distrusted, true) {
+            self.events.push_back(OwnEvent::HistoryWentBack);
+        }
     }
 
     // Questions.

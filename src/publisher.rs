@@ -179,7 +179,7 @@ impl Publisher {
                 if !same_history {
                     self.forget(now);
                 }
-                self.keys.reached(revision);
+                self.keys.reached(now, revision);
             }
             Delivery::Page(page) => self.page(now, &page)?,
             Delivery::Events(events) => {
@@ -188,7 +188,7 @@ impl Publisher {
                         self.keys.observe(now, observation);
                     }
                 }
-                self.keys.reached(events.last().map_or(Revision::ZERO, Event::revision));
+                self.keys.reached(now, events.last().map_or(Revision::ZERO, Event::revision));
             }
             Delivery::Live => {
                 self.state = State::Synced;
@@ -198,7 +198,7 @@ impl Publisher {
                 }
             }
             Delivery::Broken(error) => self.state.out_of_date(now, error.to_string().into()),
-            Delivery::Progress(revision) => self.keys.reached(revision),
+            Delivery::Progress(revision) => self.keys.reached(now, revision),
             Delivery::Audited(_) => return Err(Refused::Inconsistent),
         }
         self.digest(now);
@@ -241,7 +241,7 @@ impl Publisher {
             }
         }
         if page.last {
-            self.keys.reached(page.revision);
+            self.keys.reached(now, page.revision);
         }
         Ok(())
     }

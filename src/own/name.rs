@@ -24,6 +24,8 @@ pub(super) struct OwnName {
     /// Counts the commands: a refusal concerns only the value that was sent.
     pub(super) version: u64,
     pub(super) known: Known,
+    /// The newest revision at which the watch or a list showed the name.
+    pub(super) watched: Revision,
     pub(super) step: Step,
     /// The lease on which a place is reserved for the key.
     pub(super) lease: Option<LeaseId>,
@@ -276,6 +278,7 @@ impl OwnName {
     /// Takes what the watch saw; whether it was newer.
     pub(super) fn observe(&mut self, as_of: Revision, state: Option<Seen>) -> bool {
         let newer = self.learn(as_of, state);
+        self.watched = self.watched.max(as_of);
         // It is what we wrote without knowing.
         let wanted =
             self.target().and_then(|target| if let Target::Put { hash, .. } = target { Some(hash) } else { None });
@@ -288,6 +291,7 @@ impl OwnName {
     /// Takes what a list without values says: when the key was written, or that it does not exist. Whether that is news.
     pub(super) fn listed(&mut self, as_of: Revision, written: Option<Revision>) -> bool {
         let Some(written) = written else { return self.observe(as_of, None) };
+        self.watched = self.watched.max(as_of);
         if as_of <= self.known.as_of {
             return false;
         }
@@ -333,7 +337,7 @@ impl OwnName {
 
     /// What was known of the key is void, and nobody resists in another history.
     pub(super) fn forget(&mut self) {
-        self.known = Known::default();
+        (self.known, self.watched) = (Known::default(), Revision::ZERO);
         (self.unsure, self.lease, self.conflict, self.lingers) = (false, None, None, None);
         // Nobody else did this: putting it again is no repair.
         (self.stored, self.resisted) = (false, false);

@@ -141,7 +141,7 @@ impl World {
         for event in &events {
             self.sync.observe(self.now, observation(event));
         }
-        self.sync.reached(self.seen);
+        self.sync.reached(self.now, self.seen);
         !events.is_empty()
     }
 

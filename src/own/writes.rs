@@ -18,6 +18,8 @@ const MAX_BATCH_BYTES: usize = 1 << 20;
 #[derive(Debug)]
 pub(super) struct Flight {
     epoch: u64,
+    /// The newest revision known when it was sent: the answer cannot be older within one history.
+    floor: Revision,
     lease: Option<LeaseId>,
     writes: Vec<Written>,
 }
@@ -29,8 +31,8 @@ struct Written {
     /// Of the command that this write is for.
     version: u64,
     expect: Expect,
-    /// The revision as of which that was the best we knew; 0 if it was not.
-    as_of: Revision,
+    /// Whether that was the state of the key as we knew it.
+    aware: bool,
     /// The put value's fingerprint and lease; `None` for a deletion.
     put: Option<(u128, LeaseId)>,
 }
@@ -99,7 +101,8 @@ impl OwnKeys {
     /// As many of the names as fit into one transaction, taken out of the queue. All puts of a transaction are under
     /// one lease, so a lost lease is known by its transaction. Also whether a put found no lease.
     fn batch(&mut self, now: Instant, queue: &mut VecDeque<KeyName>) -> (Flight, Vec<Write>, bool) {
-        let mut flight = Flight { epoch: self.epoch, lease: None, writes: Vec::new() };
+        let floor = self.answered.max(self.reached);
+        let mut flight = Flight { epoch: self.epoch, floor, lease: None, writes: Vec::new() };
         let (mut writes, mut cost, mut bytes, mut starved) = (Vec::new(), 0, 0, false);
         let mut later = Vec::new();
         // Names under other leases are passed over, but not without end.
@@ -140,9 +143,9 @@ impl OwnKeys {
             }
             own.sent(now);
             writes.push(Write { path, expect, action });
-            let written = Written { name, version, expect, as_of: Revision::ZERO, put };
-            let as_of = if written.expected() == known.expected() { known.as_of } else { Revision::ZERO };
-            flight.writes.push(Written { as_of, ..written });
+            let written = Written { name, version, expect, aware: false, put };
+            let aware = known.as_of > Revision::ZERO && written.expected() == known.expected();
+            flight.writes.push(Written { aware, ..written });
         }
         for name in later.into_iter().rev() {
             queue.push_front(name);
@@ -210,26 +213,22 @@ impl OwnKeys {
     }
 
     fn written(&mut self, now: Instant, id: RequestId, result: Result<WriteOutcome, BackendError>) {
-        let Some(Flight { epoch, lease, writes }) = self.flights.remove(&id) else { return };
+        let Some(Flight { epoch, floor, lease, writes }) = self.flights.remove(&id) else { return };
         let current = epoch == self.epoch;
         for written in &writes {
             self.step(&written.name, Step::Idle);
         }
         match result {
             Ok(WriteOutcome::Committed { revision }) if current => {
-                self.requests.answered();
+                self.answered_at(revision, floor);
                 for written in &writes {
                     self.committed(now, written, revision);
                 }
             }
             Ok(WriteOutcome::Refused { revision, current: states }) if current => {
-                self.requests.answered();
-                let mut went_back = false;
+                self.answered_at(revision, floor);
                 for (written, state) in writes.iter().zip(states) {
-                    went_back |= self.refused(written, revision, state);
-                }
-                if went_back && !std::mem::replace(&mut self.distrusted, true) {
-                    self.events.push_back(OwnEvent::HistoryWentBack);
+                    self.refused(written, revision, floor, state);
                 }
             }
             Ok(_) => {}
@@ -256,8 +255,22 @@ impl OwnKeys {
         }
     }
 
+    /// The kvstore has answered at this revision. If that is older than what was known when the request was sent, its
+    /// history went back.
+    fn answered_at(&mut self, revision: Revision, floor: Revision) {
+        self.requests.answered();
+        self.answered = self.answered.max(revision);
+        if revision < floor {
+            self.history_went_back();
+        }
+    }
+
     fn committed(&mut self, now: Instant, written: &Written, revision: Revision) {
         let Some(own) = self.names.get_mut(&written.name) else { return };
+        let changed = written.put.is_some() || written.expected() > Revision::ZERO;
+        if changed && own.watched < revision {
+            self.unconfirmed.insert((revision, written.name.clone()));
+        }
         (own.unsure, own.lingers) = (false, None);
         own.learn(revision, written.put.map(|(hash, lease)| Seen { hash, mod_revision: revision, lease }));
         // It is answered even if somebody has changed the key since.
@@ -266,9 +279,9 @@ impl OwnKeys {
         }
     }
 
-    /// A write was refused in this state of its path. Whether the kvstore's history went back.
-    fn refused(&mut self, written: &Written, revision: Revision, state: Option<KeyValue>) -> bool {
-        let Some(own) = self.names.get_mut(&written.name) else { return false };
+    /// A write was refused in this state of its path.
+    fn refused(&mut self, written: &Written, revision: Revision, floor: Revision, state: Option<KeyValue>) {
+        let Some(own) = self.names.get_mut(&written.name) else { return };
         let seen = state.map(|kv| Seen {
             hash: value_hash(&kv.value),
             mod_revision: kv.mod_revision,
@@ -277,10 +290,8 @@ impl OwnKeys {
         let mismatch = seen.map_or(Revision::ZERO, |seen| seen.mod_revision) != written.expected();
         // Not knowing better is no resistance, and neither is that a dead lease took the key.
         let dead = |seen: Seen| self.leases.is_ours(seen.lease) && !self.leases.is_alive(seen.lease);
-        let unaware = written.as_of == Revision::ZERO || own.known.state.is_some_and(dead);
-        // We expected the best we knew, which is newer than the answer that says otherwise.
-        let contradicts = mismatch && revision < written.as_of;
-        own.resisted |= mismatch && (!unaware || contradicts);
+        let unaware = !written.aware || own.known.state.is_some_and(dead);
+        own.resisted |= mismatch && (!unaware || revision < floor);
         if own.version == written.version
             && let Some(once) = &mut own.once
         {
@@ -291,7 +302,6 @@ impl OwnKeys {
             own.known = Known { as_of: revision, state: seen };
             own.unsure = false;
         }
-        contradicts
     }
 
     /// One of the writes is bad: which one is found by halves.

@@ -50,7 +50,7 @@ impl<K: Key> Store<K> {
         for (name, state) in own {
             self.own.observe(now, Observation { name, revision, state });
         }
-        self.own.reached(revision);
+        self.own.reached(now, revision);
         if !same_history {
             self.shared.write().history_went_back(revision);
         }
@@ -147,7 +147,7 @@ impl<K: Key> Store<K> {
         drop(cache);
         // Values are dropped without the lock: `Drop` is code of the user.
         drop(unused);
-        self.own.reached(revision);
+        self.own.reached(now, revision);
         self.announce(changes.iter().filter(|change| !change.is_void()).count());
         changes
     }

@@ -178,7 +178,7 @@ fn a_deletion_is_not_taken_for_done_because_of_an_older_one() {
     let mut world = World::new(&config());
     world.give(Command::PutOnce { ticket: Ticket(1), name: name("e"), value: "1".into() });
     world.delete("e", 2);
-    world.sync.reached(Revision::ZERO);
+    world.sync.reached(world.now, Revision::ZERO);
     // From here on the watch is behind: it has not shown the next write.
     let (id, put) = {
         world.sync.command(world.now, Command::PutOnce { ticket: Ticket(3), name: name("e"), value: "2".into() });

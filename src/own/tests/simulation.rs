@@ -257,6 +257,7 @@ impl Sim {
         for event in &events {
             owner.sync.observe(self.now, observation(event));
         }
+        owner.sync.reached(self.now, owner.seen);
         self.listen(who);
     }
 
