@@ -17,6 +17,8 @@ pub mod own;
 mod prefix;
 pub mod publisher;
 mod reader;
+#[cfg(test)]
+mod simulation;
 mod status;
 pub mod store;
 pub mod warm;

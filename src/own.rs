@@ -310,6 +310,36 @@ impl OwnKeys {
         self.leases.is_ours(lease)
     }
 
+    /// Whether the name is still known when all that was known of the kvstore is void.
+    #[cfg(test)]
+    pub(crate) fn is_wanted(&self, name: &KeyName) -> bool {
+        let wanted = |own: &OwnName| own.once.is_some() || !matches!(own.wish, Wish::Nothing) || own.step == Step::Sent;
+        self.names.get(name).is_some_and(wanted)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
+    /// The newest revision it knows of.
+    #[cfg(test)]
+    pub(crate) fn newest(&self) -> Revision {
+        self.answered.max(self.reached)
+    }
+
+    /// The live leases.
+    #[cfg(test)]
+    pub(crate) fn leases(&self) -> Vec<LeaseId> {
+        self.leases.alive()
+    }
+
+    /// What the leases of this owner have in common.
+    #[cfg(test)]
+    pub(crate) fn lease_of_owner(&self) -> LeaseId {
+        self.leases.of_owner()
+    }
+
     /// Numbers of what it holds.
     #[must_use]
     pub fn stats(&self) -> OwnStats {

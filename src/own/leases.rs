@@ -65,6 +65,16 @@ impl Leases {
         LeaseId(self.owner | self.rng.i64(0..1 << NUMBER_BITS))
     }
 
+    #[cfg(test)]
+    pub(super) fn alive(&self) -> Vec<LeaseId> {
+        self.alive.keys().copied().collect()
+    }
+
+    #[cfg(test)]
+    pub(super) fn of_owner(&self) -> LeaseId {
+        LeaseId(self.owner)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.alive.len()
     }

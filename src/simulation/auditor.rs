@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::Simulation;
 use super::item::Dice;
+use super::member::Member;
 use super::world::World;
 use crate::audit::{Audit, Found};
 use crate::backend::{BackendError, ListRequest};
@@ -45,25 +45,26 @@ impl Auditor {
     }
 }
 
-impl Simulation {
+impl Member {
     /// Compares a part of the cache with the kvstore: nothing is ever lost, so nothing may be found.
-    pub(super) fn audit(&mut self) {
-        if self.dice.one_in(4) {
+    pub(super) fn audit(&mut self, world: &World, dice: &mut Dice, now: Instant) {
+        if dice.one_in(4) {
             self.auditor.ask();
         }
         let in_step = self.link.watch.in_step();
-        match self.auditor.perform(&self.world, in_step, &mut self.dice, self.now) {
+        match self.auditor.perform(world, in_step, dice, now) {
             Found::Nothing => {}
             Found::Part(part) => {
                 self.say(|| format!("{part:?}"));
-                self.store.deliver(self.now, Delivery::Audited(part)).expect("nothing was lost");
+                self.store.deliver(now, Delivery::Audited(part)).expect("nothing was lost");
                 if let Some(report) = self.store.poll_audit() {
                     assert_eq!(report.unexplained().count(), 0, "{report:?}");
                 }
             }
             Found::OtherHistory(error) => {
+                self.drop_arriving();
                 let broken = self.link.watch.distrust(error);
-                self.deliver(broken);
+                self.deliver(world, broken, now);
             }
         }
     }

@@ -6,13 +6,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::item::decode;
-use super::owners::Names;
 use crate::change::Origin;
-use crate::config::{Config, OnUndecodable};
+use crate::config::{Config, DeletionGuard, OnUndecodable};
 use crate::key::KeyName;
 use crate::kv::{Event, KeyValue, LeaseId, Revision};
 use crate::prefix::Prefix;
-use crate::own::OwnEvent;
+use crate::own::{OwnEvent, OwnKeys};
 use crate::watch::{Delivery, Page, PageKeys};
 
 /// A step of the cache. One with the same value only changes the origin.
@@ -26,6 +25,7 @@ pub(super) enum Step {
 pub(super) type Raw = (Bytes, Revision, LeaseId);
 
 /// What a store knew of the kvstore.
+#[derive(Clone)]
 pub(super) struct Known {
     raw: BTreeMap<KeyName, Raw>,
     /// The last good values, those of keys that are gone left out.
@@ -43,6 +43,7 @@ pub(super) struct Model {
     prefix: Prefix,
     remove_undecodable: bool,
     delay: Duration,
+    guard: Guard,
     pub(super) listed: bool,
     /// It began with what was known before a restart.
     pub(super) restored: bool,
@@ -51,7 +52,7 @@ pub(super) struct Model {
     pub(super) raw: BTreeMap<KeyName, Raw>,
     /// What the cache shows.
     pub(super) visible: BTreeMap<KeyName, (u32, Origin)>,
-    pub(super) own: Names,
+    pub(super) own: Own,
     /// Own keys that somebody deleted.
     ghosts: BTreeSet<KeyName>,
     /// Foreign keys whose deletion is held back.
@@ -69,12 +70,13 @@ impl Model {
             prefix: config.prefix.clone(),
             remove_undecodable: config.on_undecodable == OnUndecodable::Remove,
             delay: config.delete_delay,
+            guard: Guard { rule: config.deletion_guard, recent: Vec::new() },
             listed: false,
             restored: false,
             revision: Revision::ZERO,
             raw: BTreeMap::new(),
             visible: BTreeMap::new(),
-            own: Names::default(),
+            own: Own::default(),
             ghosts: BTreeSet::new(),
             delayed: BTreeMap::new(),
             staging: None,
@@ -113,45 +115,37 @@ impl Model {
         match delivery {
             Delivery::Page(page) => self.page(now, page),
             Delivery::Events(events) => {
+                let hold = self.hold_for_events(now, events);
                 for event in events {
                     let Some(name) = self.prefix.strip(event.path()) else { continue };
                     match event {
                         Event::Put(kv) => self.put(&name, kv),
-                        Event::Delete { revision, .. } => self.delete(now, &name, *revision),
+                        Event::Delete { revision, .. } => self.delete(now, &name, *revision, hold),
                     }
                 }
-                self.reach(events.last().expect("a delivery is never empty").revision());
+                self.revision = events.last().expect("a delivery is never empty").revision();
             }
-            Delivery::Progress(revision) => self.reach(*revision),
+            Delivery::Progress(revision) => self.revision = *revision,
             Delivery::Began { .. } | Delivery::Live | Delivery::Broken(_) | Delivery::Audited(_) => {}
         }
     }
 
-    /// How many of the keys that are shown a delivery would remove, without our doing, and how many are shown.
-    pub(super) fn removal(&self, delivery: &Delivery) -> (usize, usize) {
-        let gone = |absent: &dyn Fn(&KeyName) -> bool| {
-            let there = self.visible.keys().filter(|name| self.raw.contains_key(*name) && !self.own.contains(name));
-            there.filter(|name| absent(name)).count()
-        };
-        let removed = match delivery {
-            Delivery::Events(events) => gone(&|name| {
-                let last = events.iter().rfind(|event| self.prefix.strip(event.path()).as_ref() == Some(name));
-                matches!(last, Some(Event::Delete { .. }))
-            }),
-            Delivery::Page(page) if page.last => {
-                let (PageKeys::Full(kvs) | PageKeys::Names(kvs)) = &page.keys;
-                let here: BTreeSet<_> = kvs.iter().filter_map(|kv| self.prefix.strip(&kv.path)).collect();
-                let before = self.staging.as_ref().filter(|_| !page.first);
-                gone(&|name| !here.contains(name) && !before.is_some_and(|staging| staging.contains_key(name)))
-            }
-            Delivery::Page(_)
-            | Delivery::Progress(_)
-            | Delivery::Began { .. }
-            | Delivery::Live
-            | Delivery::Broken(_)
-            | Delivery::Audited(_) => 0,
-        };
-        (removed, self.visible.len())
+    /// How many of these deletions others have made, of keys that are shown.
+    fn removed<'a>(&self, names: impl Iterator<Item = &'a KeyName>) -> usize {
+        names
+            .filter(|name| {
+                let shown = self.visible.contains_key(*name) && !self.delayed.contains_key(*name);
+                shown && !self.ghosts.contains(*name) && !self.own.contains.contains(*name)
+            })
+            .count()
+    }
+
+    fn hold_for_events(&mut self, now: Instant, events: &[Event]) -> Duration {
+        let deleted = events.iter().filter(|event| matches!(event, Event::Delete { .. }));
+        let names: Vec<_> = deleted.filter_map(|event| self.prefix.strip(event.path())).collect();
+        let shown = |name: &&KeyName| self.visible.contains_key(*name) && !self.own.contains.contains(*name);
+        let removed = names.iter().filter(shown).count();
+        self.guard.deletions(now, removed, self.visible.len())
     }
 
     fn page(&mut self, now: Instant, page: &Page) {
@@ -178,12 +172,23 @@ impl Model {
 
     fn list(&mut self, now: Instant, list: BTreeMap<KeyName, Raw>, revision: Revision, same_history: bool) {
         if !same_history {
-            self.own.history_went_back();
+            // What was known of own keys is void.
+            self.own.contains = self.own.wanted.clone();
+            self.own.alive.clear();
             if self.has_state() {
                 self.log.push(Step::WentBack { to: revision });
             }
         }
         let gone: Vec<_> = self.raw.keys().filter(|name| !list.contains_key(*name)).cloned().collect();
+        let hold = if same_history {
+            self.guard.deletions(now, self.removed(gone.iter()), self.visible.len())
+        } else {
+            let hold = self.guard.other_history();
+            if hold > Duration::ZERO {
+                self.delayed.iter_mut().filter(|(name, _)| !list.contains_key(*name)).for_each(|(_, at)| *at = now + hold);
+            }
+            hold
+        };
         let mut puts: Vec<_> = list.into_iter().collect();
         puts.retain(|(name, raw)| !same_history || self.raw.get(name).is_none_or(|known| known.1 != raw.1));
         puts.sort_by_key(|(_, raw)| raw.1);
@@ -192,81 +197,70 @@ impl Model {
             self.put(&name, &KeyValue { path, value, create_revision, mod_revision, lease });
         }
         for name in gone {
-            self.delete(now, &name, revision);
+            self.delete(now, &name, revision, hold);
         }
         if !self.has_state() {
             // Nobody was told anything before.
             self.log.clear();
         }
         self.listed = true;
-        self.reach(revision);
-    }
-
-    fn reach(&mut self, revision: Revision) {
         self.revision = revision;
-        for name in self.own.reached(revision) {
-            self.settle(&name);
-        }
     }
 
     fn put(&mut self, name: &KeyName, kv: &KeyValue) {
         let revision = kv.mod_revision;
-        self.own.written(name, revision);
+        let origin = self.own.origin(kv.lease);
+        if self.own.alive.contains(&kv.lease) {
+            self.own.contains.insert(name.clone());
+        }
         self.raw.insert(name.clone(), (kv.value.clone(), revision, kv.lease));
         self.ghosts.remove(name);
         self.delayed.remove(name);
         if let Some(value) = decode(&kv.value) {
-            self.show(name, Some(value), revision);
+            self.show(name, Some((value, origin)), revision);
         } else {
             self.undecodable.insert((name.clone(), revision));
-            if self.remove_undecodable && !self.own.is_owned(name) {
+            if self.remove_undecodable && !self.own.kept.contains(name) {
                 self.show(name, None, revision);
             }
         }
     }
 
-    fn delete(&mut self, now: Instant, name: &KeyName, revision: Revision) {
+    fn delete(&mut self, now: Instant, name: &KeyName, revision: Revision, hold: Duration) {
+        let delay = self.delay.max(hold);
         self.raw.remove(name);
         if !self.visible.contains_key(name) {
-        } else if self.own.is_owned(name) {
+        } else if self.own.kept.contains(name) {
             self.ghosts.insert(name.clone());
-        } else if !self.delay.is_zero() && !self.own.contains(name) {
-            self.delayed.insert(name.clone(), now + self.delay);
+        } else if !delay.is_zero() && !self.own.contains.contains(name) {
+            self.delayed.insert(name.clone(), now + delay);
         } else {
             self.show(name, None, revision);
         }
     }
 
     /// Changes what the cache shows, and tells everybody.
-    fn show(&mut self, name: &KeyName, new: Option<u32>, revision: Revision) {
-        let origin = match new {
-            Some(_) => self.own.origin(name),
-            None => self.visible.get(name).map_or(Origin::Remote, |(_, origin)| *origin),
-        };
+    fn show(&mut self, name: &KeyName, new: Option<(u32, Origin)>, revision: Revision) {
+        let before = self.visible.get(name).map_or(Origin::Remote, |(_, origin)| *origin);
         let old = match new {
-            Some(value) => self.visible.insert(name.clone(), (value, origin)),
+            Some(shown) => self.visible.insert(name.clone(), shown),
             None => self.visible.remove(name),
         };
-        if old != new.map(|value| (value, origin)) {
+        if old != new {
+            let (new, origin) = (new.map(|(value, _)| value), new.map_or(before, |(_, origin)| origin));
             self.log.push(Step::Change { name: name.clone(), new, origin, revision });
         }
     }
 
-    /// The key may be another's now, or nobody's.
-    fn settle(&mut self, name: &KeyName) {
-        let undecodable = self.raw.get(name).is_some_and(|raw| decode(&raw.0).is_none());
-        if !self.own.is_owned(name) && (self.ghosts.remove(name) || undecodable && self.remove_undecodable) {
-            self.show(name, None, self.revision);
-        } else if let Some((value, _)) = self.visible.get(name)
-            && self.raw.contains_key(name)
-        {
-            self.show(name, Some(*value), self.revision);
-        }
-    }
-
-    pub(super) fn sync_event(&mut self, event: &OwnEvent) {
-        if let Some(name) = self.own.sync_event(event, self.revision) {
-            self.settle(&name);
+    /// What has happened to own keys.
+    pub(super) fn event(&mut self, event: &OwnEvent) {
+        if let OwnEvent::Released { name, .. } | OwnEvent::Lost { name } | OwnEvent::SetAside { name, .. } = event {
+            let undecodable = self.raw.get(name).is_some_and(|raw| decode(&raw.0).is_none());
+            let shown = !(undecodable && self.remove_undecodable);
+            if !self.own.kept.contains(name) && (self.ghosts.remove(name) || !shown) {
+                self.delayed.remove(name);
+                self.show(name, None, self.revision);
+            }
         }
     }
 
@@ -280,12 +274,77 @@ impl Model {
         }
     }
 
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        self.delayed.values().min().copied()
+    pub(super) fn held_back(&self) -> usize {
+        self.delayed.len()
     }
 
     /// Values that cannot be decoded, as they are now.
     pub(super) fn quarantine(&self) -> impl Iterator<Item = &KeyName> {
         self.raw.iter().filter(|(_, raw)| decode(&raw.0).is_none()).map(|(name, _)| name)
+    }
+}
+
+/// Whose name is whose, as the store sees it before a delivery. Whether that is right is checked against what the owner
+/// wants, once everything is quiet.
+#[derive(Default)]
+pub(super) struct Own {
+    kept: BTreeSet<KeyName>,
+    contains: BTreeSet<KeyName>,
+    /// What is still there when all that was known is void.
+    wanted: BTreeSet<KeyName>,
+    alive: BTreeSet<LeaseId>,
+    /// A lease of this owner, if there ever was one.
+    owner: Option<LeaseId>,
+}
+
+impl Own {
+    pub(super) fn of(own: &OwnKeys) -> Self {
+        let names: BTreeSet<_> = own.names().cloned().collect();
+        Self {
+            kept: names.iter().filter(|name| own.is_kept(name.as_str())).cloned().collect(),
+            wanted: names.iter().filter(|name| own.is_wanted(name)).cloned().collect(),
+            contains: names,
+            alive: own.leases().into_iter().collect(),
+            owner: Some(own.lease_of_owner()),
+        }
+    }
+
+    fn origin(&self, lease: LeaseId) -> Origin {
+        let ours = self.owner.is_some_and(|owner| owner.0 >> 20 == lease.0 >> 20);
+        if ours { Origin::Local } else { Origin::Remote }
+    }
+}
+
+/// The guard, said as simply as can be.
+struct Guard {
+    rule: DeletionGuard,
+    recent: Vec<(Instant, usize)>,
+}
+
+impl Guard {
+    fn is_off(&self) -> bool {
+        self.rule.percent >= 100
+    }
+
+    fn other_history(&self) -> Duration {
+        if self.is_off() { Duration::ZERO } else { self.rule.hold }
+    }
+
+    fn deletions(&mut self, now: Instant, removed: usize, entries: usize) -> Duration {
+        let hold = self.rule.hold;
+        if self.is_off() || hold.is_zero() || removed == 0 {
+            return Duration::ZERO;
+        }
+        self.recent.retain(|(at, _)| now < *at + hold);
+        let recent: usize = self.recent.iter().map(|(_, count)| count).sum();
+        let before = entries + recent;
+        if before >= self.rule.min_keys && (recent + removed) * 100 > before * usize::from(self.rule.percent) {
+            return hold;
+        }
+        match self.recent.last_mut() {
+            Some((at, count)) if now < *at + hold / 32 => *count += removed,
+            _ => self.recent.push((now, removed)),
+        }
+        Duration::ZERO
     }
 }

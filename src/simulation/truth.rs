@@ -1,29 +1,42 @@
-//! The end of a history: everything against the kvstore itself.
+//! The end of a history: everything against the kvstore itself. Nothing is skipped.
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
+
 use super::Simulation;
 use super::item::decode;
+use super::member::Member;
+use super::world::TOO_LARGE;
 use crate::change::Origin;
+use crate::config::ConflictPolicy;
 use crate::key::KeyName;
+use crate::kv::{LeaseId, Revision};
 use crate::status::State;
 
+type Truth = BTreeMap<KeyName, (Bytes, Revision, LeaseId)>;
+
 impl Simulation {
-    /// Cache, readers and own keys against the kvstore itself.
+    /// Caches, readers and own keys against the kvstore itself.
     pub(super) fn check_truth(&mut self) {
+        let prefix = &self.world.prefix;
         let all = self.world.all();
-        let named = all.iter().filter_map(|kv| Some((self.world.prefix.strip(&kv.path)?, kv)));
-        let truth: BTreeMap<KeyName, _> =
-            named.map(|(name, kv)| (name, (kv.value.clone(), kv.mod_revision, kv.lease))).collect();
-        assert_eq!(self.model.raw, truth, "what the watch told");
-        assert_eq!(self.reader.state(), State::Synced);
-        let wanted: BTreeMap<_, _> = self.owner.wanted().map(|(name, value, lease)| (name, (value, lease))).collect();
-        for (name, (value, lease)) in &wanted {
-            let kept = truth.get(*name).map(|(value, _, lease)| (value, Some(*lease)));
-            assert_eq!(kept, Some((*value, *lease)), "own {name}");
+        let named = all.iter().filter_map(|kv| Some((prefix.strip(&kv.path)?, kv)));
+        let truth: Truth = named.map(|(name, kv)| (name, (kv.value.clone(), kv.mod_revision, kv.lease))).collect();
+        for member in &self.members {
+            member.check_cache(&truth);
+            member.check_own(&truth);
         }
-        for (name, (value, ..)) in &truth {
-            let origin = if wanted.contains_key(name) { Origin::Local } else { Origin::Remote };
+    }
+}
+
+impl Member {
+    fn check_cache(&self, truth: &Truth) {
+        assert_eq!(&self.model.raw, truth, "what the watch told");
+        assert_eq!(self.reader.state(), State::Synced);
+        let own = self.store.own();
+        for (name, (value, _, lease)) in truth {
+            let origin = if own.is_ours(*lease) { Origin::Local } else { Origin::Remote };
             let shown = self.model.visible.get(name);
             if let Some(value) = decode(value) {
                 assert_eq!(shown, Some(&(value, origin)), "{name}");
@@ -40,6 +53,41 @@ impl Simulation {
             let found = self.reader.lookup("value", &value.to_string()).expect("it is declared").entries;
             let with_value = self.model.visible.iter().filter(|(_, shown)| shown.0 == value).map(|(name, _)| name);
             assert!(found.iter().map(|(name, _)| name).eq(with_value), "index");
+        }
+    }
+
+    fn check_own(&self, truth: &Truth) {
+        let (own, stats) = (self.store.own(), self.store.own_stats());
+        assert_eq!(stats.pending, 0, "own keys are not done");
+        assert!(!self.has_tickets(), "tickets never answered");
+        let aside: Vec<_> = stats.set_aside.iter().map(|(name, _)| name).collect();
+        for (name, want) in &self.wants {
+            let is = truth.get(name);
+            let ours = is.is_some_and(|(_, _, lease)| own.leases().contains(lease));
+            let Some(want) = want else {
+                assert!(!ours, "{name} was given up and is there");
+                continue;
+            };
+            assert_eq!(want == TOO_LARGE, aside.contains(&name), "{name} = {want:?} is set aside");
+            if want == TOO_LARGE {
+                continue;
+            }
+            let (value, _, lease) = is.unwrap_or_else(|| panic!("own {name} is not there"));
+            if *lease != LeaseId::NONE && !ours && value != want {
+                assert_eq!(self.config.conflict, ConflictPolicy::Yield, "own {name} was left to another");
+            } else {
+                assert_eq!(value, want, "own {name} has the wrong value");
+                assert_ne!(*lease, LeaseId::NONE, "own {name} would outlive its owner");
+            }
+        }
+        for name in aside {
+            assert_eq!(self.wants.get(name), Some(&Some(TOO_LARGE.into())), "{name} is set aside");
+        }
+        for (name, (value, _, lease)) in truth {
+            if own.leases().contains(lease) {
+                let wanted = matches!(self.wants.get(name), Some(Some(want)) if want == value || want == TOO_LARGE);
+                assert!(wanted || self.once.contains(name), "{name} = {value:?} is under a lease of ours, unwanted");
+            }
         }
     }
 }

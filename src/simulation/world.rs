@@ -1,13 +1,14 @@
 //! The kvstore, and all that strangers and operators do to it.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::item::Dice;
 use crate::backend::memory::Mvcc;
-use crate::backend::{Expect, ListRequest, Write, WriteAction};
-use crate::kv::{ClusterId, KeyValue, LeaseId, Revision};
+use crate::backend::{BackendError, Expect, ListRequest, Write, WriteAction, WriteOutcome};
+use crate::kv::{ClusterId, Event, KeyRange, KeyValue, LeaseId, Revision};
 use crate::prefix::Prefix;
 
 /// The kvstore and its backup.
@@ -18,6 +19,29 @@ pub(super) struct World {
     /// History has gone back and the watch has not noticed. Nothing is written before: if the revisions were used up
     /// again, nobody could notice.
     pub(super) frozen: bool,
+    /// No member may write this path.
+    pub(super) forbidden: Option<Bytes>,
+    /// Transactions whose answer was an error, and that may be applied yet.
+    pub(super) late: Vec<Vec<Write>>,
+    /// Counts the steps of the simulation.
+    pub(super) steps: u64,
+    /// What each path was, in order.
+    journal: HashMap<Bytes, Vec<Was>>,
+    noted: Revision,
+    /// The step at which the last history ended.
+    ended: u64,
+}
+
+/// A value that the kvstore refuses.
+pub(super) const TOO_LARGE: &[u8] = b"5";
+
+#[derive(Debug)]
+struct Was {
+    value: Bytes,
+    revision: Revision,
+    lease: LeaseId,
+    since: u64,
+    until: Option<u64>,
 }
 
 /// What was done to the kvstore as a whole.
@@ -29,7 +53,19 @@ pub(super) enum Disaster {
 
 impl World {
     pub(super) fn new(prefix: &Prefix) -> Self {
-        Self { mvcc: Mvcc::new(), prefix: prefix.clone(), backup: None, frozen: false }
+        let mvcc = Mvcc::new();
+        Self {
+            noted: mvcc.header().revision,
+            mvcc,
+            prefix: prefix.clone(),
+            backup: None,
+            frozen: false,
+            forbidden: None,
+            late: Vec::new(),
+            steps: 1,
+            journal: HashMap::new(),
+            ended: 0,
+        }
     }
 
     pub(super) fn revision(&self) -> Revision {
@@ -58,6 +94,7 @@ impl World {
     pub(super) fn expire(&mut self, now: Instant) {
         if !self.frozen {
             self.mvcc.expire(now);
+            self.note();
         }
     }
 
@@ -152,36 +189,71 @@ impl World {
         }
     }
 
-    /// An older backup or another cluster, if one is at hand that can be noticed. `known` is what the watch has
-    /// delivered, `answered` what writers have been told.
-    pub(super) fn disaster(
-        &mut self,
-        dice: &mut Dice,
-        now: Instant,
-        known: Revision,
-        answered: Revision,
-    ) -> Option<Disaster> {
-        // Before the first list there is nothing to compare with, so what writers know must not be outdated either.
-        if self.frozen || known == Revision::ZERO && answered > known {
+    /// An older backup or another cluster.
+    pub(super) fn disaster(&mut self, dice: &mut Dice, now: Instant) -> Option<Disaster> {
+        if self.frozen {
             return None;
         }
-        if dice.one_in(3) {
+        let disaster = if dice.one_in(3) {
             let cluster = ClusterId(self.mvcc.header().cluster.0 + 1);
             let mut other = Self { mvcc: Mvcc::new().cluster(cluster), ..Self::new(&self.prefix) };
             for _ in 0..dice.0.u32(..30) {
                 other.step(dice, now);
             }
-            *self = other;
-            self.backup = None;
-            return Some(Disaster::Replaced);
+            *self = Self { forbidden: self.forbidden.clone(), steps: self.steps, ..other };
+            Disaster::Replaced
+        } else {
+            self.mvcc.restore(self.backup.as_ref()?, now);
+            self.frozen = true;
+            Disaster::WentBack
+        };
+        self.late.clear();
+        self.journal.clear();
+        self.noted = self.revision();
+        self.ended = self.steps;
+        Some(disaster)
+    }
+
+    /// A member's transaction, and what the kvstore answers.
+    pub(super) fn transact(&mut self, writes: Vec<Write>) -> Result<WriteOutcome, BackendError> {
+        if writes.iter().any(|write| self.forbidden.as_ref() == Some(&write.path)) {
+            return Err(BackendError::forbidden("permission denied"));
         }
-        let backup = self.backup.as_ref()?;
-        let revision = backup.header().revision;
-        if revision >= known && revision < answered {
-            return None;
+        if writes.iter().any(|write| matches!(&write.action, WriteAction::Put { value, .. } if value == TOO_LARGE)) {
+            return Err(BackendError::rejected("too large"));
         }
-        self.mvcc.restore(backup, now);
-        self.frozen = true;
-        Some(Disaster::WentBack)
+        let outcome = self.mvcc.write(writes);
+        self.note();
+        outcome
+    }
+
+    /// Remembers what has happened since the last time.
+    pub(super) fn note(&mut self) {
+        let everything = KeyRange { start: Bytes::new(), end: Bytes::from_static(&[255]) };
+        let Ok((events, _)) = self.mvcc.events_since(&everything, self.noted.next(), usize::MAX) else { return };
+        self.noted = self.revision();
+        for event in events {
+            let of_path = self.journal.entry(event.path().clone()).or_default();
+            if let Some(last) = of_path.last_mut() {
+                last.until.get_or_insert(self.steps);
+            }
+            if let Event::Put(kv) = event {
+                of_path.push(Was { value: kv.value, revision: kv.mod_revision, lease: kv.lease, since: self.steps, until: None });
+            }
+        }
+    }
+
+    /// Whether a path had this value, written at this revision, at some time since a step.
+    pub(super) fn had(&self, path: &Bytes, value: &Bytes, revision: Revision, since: u64) -> bool {
+        let was = |was: &Was| {
+            was.value == *value && was.revision == revision && was.until.is_none_or(|until| until >= since)
+        };
+        self.ended >= since || self.journal.get(path).is_some_and(|of_path| of_path.iter().any(was))
+    }
+
+    /// Whether a path has been under such a lease all the time since a step.
+    pub(super) fn has_been(&self, path: &Bytes, lease: impl Fn(LeaseId) -> bool, since: u64) -> bool {
+        let is = |was: &Was| was.until.is_none() && was.since < since && lease(was.lease);
+        self.ended < since && self.journal.get(path).and_then(|of_path| of_path.last()).is_some_and(is)
     }
 }

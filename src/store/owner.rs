@@ -141,6 +141,12 @@ impl<K: Key> Store<K> {
         !self.own.is_empty()
     }
 
+    /// The own keys.
+    #[cfg(test)]
+    pub(crate) fn own(&self) -> &crate::own::OwnKeys {
+        &self.own
+    }
+
     /// Numbers of the own keys.
     #[must_use]
     pub fn own_stats(&self) -> OwnStats {
