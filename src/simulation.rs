@@ -157,7 +157,8 @@ impl Simulation {
             member.link.cut(&mut self.dice);
             member.left.iter_mut().for_each(|left| left.dead |= left.revision > revision);
             // A watch that has seen more than there is notices, in its time.
-            member.unaware = member.model.revision > revision && disaster == world::Disaster::WentBack;
+            let seen = member.model.revision.max(member.link.named);
+            member.unaware = seen > revision && disaster == world::Disaster::WentBack;
         }
     }
 

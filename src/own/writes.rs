@@ -318,8 +318,13 @@ impl OwnKeys {
         };
         let name = &written.name;
         let Some(own) = self.names.get_mut(name) else { return };
-        // A newer wish may be accepted.
-        if own.version == written.version {
+        // Another value may be accepted: a newer wish, or the one that counts since a synchronous write has timed out.
+        let refused = match own.target() {
+            Some(Target::Put { hash, .. }) => written.put.is_some_and(|(sent, _)| sent == hash),
+            Some(Target::Delete) => written.put.is_none(),
+            None => false,
+        };
+        if refused && own.version == written.version {
             let rejected = || WriteError::Rejected { cause: Arc::clone(cause) };
             if let Some(once) = own.once.take() {
                 self.timeouts.remove(&(once.deadline, name.clone()));
