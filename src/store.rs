@@ -10,7 +10,7 @@ mod incoming;
 mod observers;
 mod owner;
 mod staging;
-#[cfg(any())]
+#[cfg(test)]
 mod tests;
 mod warm;
 
@@ -29,10 +29,10 @@ use crate::index::Index;
 use crate::key::{CodecError, Key, KeyName};
 use crate::kv::{ClusterId, Header, KeyValue, LeaseId, Revision};
 use crate::outbox::{Mode, change};
+use crate::own::{OwnEvent, OwnKeys, Seen};
 use crate::prefix::Prefix;
 use crate::reader::Reader;
 use crate::status::{Relists, State, Status};
-use crate::own::{OwnEvent, OwnKeys, Seen};
 use crate::watch::{Delivery, Page, PageKeys, Resume};
 
 use self::audits::Audits;

@@ -11,9 +11,11 @@ mod quarantine;
 mod readers;
 mod warm;
 
-use self::bench::{Bench, Digits, NONE, delete, kv, name, note, put};
+use std::time::Duration;
+
+use self::bench::{Bench, Digits, NONE, committed, delete, kv, name, note, put, refused};
 use super::*;
 use crate::change::Origin;
 use crate::key::{Codec, KeyError};
 use crate::kv::Event;
-use crate::own::{Seen, OwnEvent, Ticket};
+use crate::own::{OwnEvent, Ticket};

@@ -24,7 +24,7 @@ fn a_cache_that_is_right_differs_in_nothing() {
     let keys = [kv("a", "1", 2), kv("b", "2", 3)];
     let mut bench = Bench::listed(&keys, 5);
     assert_eq!(asked(&mut bench, &keys, 5), (vec![], false));
-    let stats = bench.store.status(&OwnStats::default()).audits;
+    let stats = bench.store.status().audits;
     assert_eq!(stats, AuditStats { rounds: 1, keys: 2, differences: 0 });
 }
 
@@ -48,10 +48,11 @@ fn what_was_lost_is_named_counted_and_asks_for_a_relist() {
             let refused = bench.store.deliver(bench.now, Delivery::Audited(part(kind, &truth, 5)));
             assert_eq!((refused, bench.store.poll_audit()), (Err(Refused::Inconsistent), None));
         }
-        let found = bench.store.status(&OwnStats::default()).audits.differences;
+        let found = bench.store.status().audits.differences;
         assert_eq!(found, if kind == Kind::Asked { 4 } else { 3 }, "a rolling round has no values");
         bench.foreign_list(&truth, 6);
-        assert_eq!(bench.shown(), ["a=9", "c=4", "d=4", "e=5"], "the relist mends it, and what it did not ask for");
+        bench.passes(30);
+        assert_eq!(bench.shown(), ["a=9", "c=4", "d=4", "e=5"], "the relist mends it, and the altered value too");
     }
 }
 
@@ -93,4 +94,19 @@ fn a_round_in_parts_is_one_report_and_mends_at_its_end() {
     assert_eq!(bench.store.deliver(bench.now, Delivery::Audited(last)), Err(Refused::Inconsistent));
     let report = bench.store.poll_audit().unwrap();
     assert_eq!((report.revision, report.keys, report.unexplained().count()), (Revision(6), 1, 1));
+}
+
+#[test]
+fn a_cache_that_an_audit_found_wrong_is_stale_until_a_list_has_mended_it() {
+    let mut bench = Bench::listed(&[kv("a", "1", 2)], 5);
+    bench.deliver(Delivery::Live);
+    let wrong = Delivery::Audited(part(Kind::Rolling, &[], 5));
+    assert_eq!(bench.store.deliver(bench.now, wrong), Err(Refused::Inconsistent));
+    assert_eq!(
+        bench.reader.state(),
+        State::Stale { since: bench.now, cause: "an audit found 1 keys that differ: listing again".into() }
+    );
+    bench.foreign_list(&[], 6);
+    bench.deliver(Delivery::Live);
+    assert_eq!(bench.reader.state(), State::Synced);
 }

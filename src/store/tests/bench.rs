@@ -1,12 +1,15 @@
-//! A store on the bench: deliveries in, words out.
-
-use std::cell::Cell;
-use std::collections::HashMap;
-use std::time::Duration;
+//! A store on the bench: deliveries and answers in, words out.
 
 use super::*;
+use crate::backend::{BackendError, Expect, LeaseGrant, Write, WriteAction, WriteOutcome};
 use crate::kv::ClusterId;
+use crate::own::{Answer, Request, RequestId, WriteError};
 use crate::watch::PageKeys;
+use std::cell::Cell;
+use std::collections::HashMap;
+
+/// What the kvstore says to a transaction.
+pub(super) type Outcome = Result<WriteOutcome, BackendError>;
 
 /// A name and a number.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,8 +100,11 @@ pub(super) struct Bench {
     pub(super) store: Store<Note>,
     pub(super) reader: Reader<Note>,
     pub(super) now: Instant,
+    /// The lease that the store was granted last.
+    pub(super) lease: LeaseId,
     /// Parcels not handled yet.
     held: HashMap<ObserverId, Parcel<Note>>,
+    happened: Vec<OwnEvent>,
 }
 
 impl Bench {
@@ -110,7 +116,8 @@ impl Bench {
         DECODED.set(0);
         let config = config(Config::new(Prefix::new("p").unwrap()));
         let store = Store::new(&config, vec![Index::new("tens", |note: &Note| vec![(note.value / 10).to_string()])]);
-        Self { reader: store.reader(), store, now: Instant::now(), held: HashMap::new() }
+        let (reader, now, lease) = (store.reader(), Instant::now(), LeaseId::NONE);
+        Self { store, reader, now, lease, held: HashMap::new(), happened: Vec::new() }
     }
 
     /// A store whose first list has these keys.
@@ -156,23 +163,94 @@ impl Bench {
         self.store.timeout(self.now);
     }
 
-    pub(super) fn sync(&mut self, event: &OwnEvent) {
-        self.store.sync_event(self.now, event);
+    /// Performs every request that is due; the kvstore commits the writes at `revision`. The writes in words.
+    pub(super) fn commit(&mut self, revision: u64) -> Vec<String> {
+        let mut words = Vec::new();
+        while let Some((id, writes)) = self.next_write() {
+            words.extend(writes.iter().map(write_in_words));
+            self.answer(id, committed(revision));
+        }
+        words
     }
 
-    pub(super) fn deleted(&mut self, of: &str, revision: u64) {
-        self.sync(&OwnEvent::Deleted { name: name(of), revision: Revision(revision), late: false });
+    /// Performs requests up to the next transaction, which it leaves to the test.
+    pub(super) fn next_write(&mut self) -> Option<(RequestId, Vec<Write>)> {
+        while let Some((id, request)) = self.store.poll_request(self.now) {
+            let answer = match request {
+                Request::Write(writes) => return Some((id, writes)),
+                Request::Grant { lease, ttl } => {
+                    self.lease = lease;
+                    Answer::Granted(Ok(LeaseGrant { lease, ttl }))
+                }
+                Request::KeepAlive(_) => Answer::KeptAlive(Ok(Duration::from_secs(900))),
+                Request::Revoke(_) => Answer::Revoked(Ok(())),
+            };
+            self.store.answer(self.now, id, answer);
+        }
+        None
     }
 
-    pub(super) fn done(&mut self, ticket: u64, result: Result<u64, crate::own::WriteError>) {
-        self.sync(&OwnEvent::Done { ticket: Ticket(ticket), result: result.map(Revision) });
+    /// The kvstore answers to a transaction.
+    pub(super) fn answer(&mut self, id: RequestId, outcome: Outcome) {
+        self.store.answer(self.now, id, Answer::Written(outcome));
+    }
+
+    /// The kvstore answers to the next transaction, which is the only one; what it was, in words.
+    pub(super) fn answer_next(&mut self, outcome: Outcome) -> Vec<String> {
+        let (id, writes) = self.next_write().expect("there is something to write");
+        self.answer(id, outcome);
+        writes.iter().map(write_in_words).collect()
+    }
+
+    /// Everything that has happened to own keys so far.
+    pub(super) fn happened(&mut self) -> &[OwnEvent] {
+        self.happened.extend(std::iter::from_fn(|| self.store.poll_event()));
+        &self.happened
+    }
+
+    /// How a command ended, which it does once.
+    pub(super) fn done(&mut self, ticket: u64) -> Option<Result<u64, WriteError>> {
+        let wanted = Ticket(ticket);
+        let done = |event: &OwnEvent| match event {
+            OwnEvent::Done { ticket, result } if *ticket == wanted => Some(result.clone().map(|revision| revision.0)),
+            _ => None,
+        };
+        let mut results = self.happened().iter().filter_map(done);
+        let result = results.next();
+        assert_eq!(results.next(), None, "ticket {ticket} ended twice");
+        result
+    }
+
+    /// How many keys the store owns.
+    pub(super) fn owns(&self) -> usize {
+        self.store.status().own
+    }
+
+    /// Wants a key from now on.
+    pub(super) fn want(&mut self, of: &str, value: u32) {
+        self.store.put_local(self.now, &note(of, value)).unwrap();
+    }
+
+    /// Wants a key once it is in the kvstore.
+    pub(super) fn want_sync(&mut self, ticket: u64, of: &str, value: u32) {
+        self.store.put_local_sync(self.now, Ticket(ticket), &note(of, value)).unwrap();
+    }
+
+    /// Gives a key up.
+    pub(super) fn give_up(&mut self, of: &str) {
+        self.store.delete_local(self.now, None, &name(of));
+    }
+
+    /// What the watch shows of a key that this store has put.
+    pub(super) fn put_by_us(&self, of: &str, value: &str, revision: u64) -> Event {
+        Event::Put(KeyValue { lease: self.lease, ..kv(of, value, revision) })
     }
 
     /// Owns a key that is in the kvstore.
     pub(super) fn own(&mut self, of: &str, value: u32, revision: u64) {
-        self.store.put_local(&note(of, value)).unwrap();
-        self.events([put(of, &value.to_string(), revision)]);
-        self.sync(&OwnEvent::Stored { name: name(of), revision: Revision(revision) });
+        self.want(of, value);
+        self.commit(revision);
+        self.events([self.put_by_us(of, &value.to_string(), revision)]);
     }
 
     pub(super) fn observer(&mut self) -> ObserverId {
@@ -214,22 +292,28 @@ impl Bench {
     pub(super) fn shown(&self) -> Vec<String> {
         self.reader.scan("").entries.iter().map(|(name, note)| format!("{name}={}", note.value)).collect()
     }
+}
 
-    /// What the sync has to be told, in words.
-    pub(super) fn inputs(&mut self) -> Vec<String> {
-        std::iter::from_fn(|| self.store.poll_sync())
-            .map(|input| match input {
-                SyncInput::Command(Command::Put { name, .. }) => format!("put {name}"),
-                SyncInput::Command(command) => format!("{command:?}"),
-                SyncInput::Observed(Observation { name, revision, state }) => match state {
-                    Some(seen) => format!("{name} is of {} at {revision}", seen.mod_revision),
-                    None => format!("{name} is gone at {revision}"),
-                },
-                SyncInput::BackendUp => "up".into(),
-                SyncInput::Forget => "forget".into(),
-                SyncInput::Owners(owners) => format!("{owners} owners"),
-            })
-            .collect()
+pub(super) fn committed(revision: u64) -> Outcome {
+    Ok(WriteOutcome::Committed { revision: Revision(revision) })
+}
+
+/// The kvstore had this instead of what the write expected.
+pub(super) fn refused(revision: u64, current: Option<KeyValue>) -> Outcome {
+    Ok(WriteOutcome::Refused { revision: Revision(revision), current: vec![current] })
+}
+
+fn write_in_words(Write { path, expect, action }: &Write) -> String {
+    let path = String::from_utf8_lossy(path);
+    let name = path.strip_prefix("p/").expect("it is a key of ours");
+    let expect = match expect {
+        Expect::Absent => "absent".to_owned(),
+        Expect::Is { revision, .. } | Expect::Revision(revision) => format!("@{revision}"),
+        Expect::Any => "anything".to_owned(),
+    };
+    match action {
+        WriteAction::Put { value, .. } => format!("put {name}={} over {expect}", String::from_utf8_lossy(value)),
+        WriteAction::Delete => format!("delete {name} if {expect}"),
     }
 }
 

@@ -1,7 +1,5 @@
 //! Deletions that are held back.
 
-use std::time::Duration;
-
 use super::*;
 
 fn delayed(seconds: u64) -> Bench {
@@ -82,7 +80,7 @@ fn many_deletions_of_one_key_are_held_back_as_one() {
         bench.events([delete("a", 2 * revision), put("a", "1", 2 * revision + 1)]);
     }
     bench.events([delete("a", 2000)]);
-    assert_eq!(bench.store.gone.len(), 1);
+    assert_eq!(bench.store.gone.held(), 1);
 }
 
 #[test]

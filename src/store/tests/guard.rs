@@ -1,129 +1,224 @@
-//! Answers that would remove most keys.
+//! Deletions that are held back: many at once, and all that another history makes.
 
 use super::*;
 use crate::config::DeletionGuard;
 use crate::watch::PageKeys;
 
-const HOLD: Duration = Duration::from_secs(30);
+const HOLD: u64 = 30;
 
-/// A store with four keys that doubts more than half of at least four.
+/// A store with four keys that holds back the deletions of more than half of at least four.
 fn guarded() -> (Bench, ObserverId) {
-    let rule = DeletionGuard { percent: 50, min_keys: 4, hold: HOLD };
+    with_hold(Duration::from_secs(HOLD))
+}
+
+fn with_hold(hold: Duration) -> (Bench, ObserverId) {
+    let rule = DeletionGuard { percent: 50, min_keys: 4, hold };
     let mut bench = Bench::with(|config| config.deletion_guard(rule));
-    bench.list(&four(), 5);
+    bench.list(&[kv("a", "1", 2), kv("b", "2", 2), kv("c", "3", 2), kv("d", "4", 2)], 5);
     let id = bench.observer();
     bench.told(id);
     (bench, id)
 }
 
-fn four() -> [KeyValue; 4] {
-    [kv("a", "1", 2), kv("b", "2", 2), kv("c", "3", 2), kv("d", "4", 2)]
+fn held(bench: &Bench) -> usize {
+    bench.store.status().held_back
 }
 
-fn wait(result: Result<(), Refused>) -> Duration {
-    match result {
-        Err(Refused::Doubtful { wait, removed: 3 | 4, entries: 4 }) => wait,
-        other => panic!("{other:?}"),
+/// A list of this kvstore, whose history is another than that of the cache.
+fn other(bench: &mut Bench, cluster: u64, keys: &[KeyValue], revision: u64) {
+    let (revision, cluster, keys) = (Revision(revision), ClusterId(cluster), PageKeys::Full(keys.to_vec()));
+    bench.deliver(Delivery::Page(Page { first: true, last: true, revision, cluster, same_history: false, keys }));
+}
+
+#[test]
+fn the_deletions_of_a_list_without_most_keys_are_told_after_the_hold_and_all_else_at_once() {
+    let (mut bench, id) = guarded();
+    bench.list(&[kv("a", "9", 7), kv("new", "5", 8)], 9);
+    assert_eq!((bench.told(id), held(&bench)), (vec!["a:1->9 @7".to_owned(), "+new=5 @8".into()], 3));
+    bench.passes(HOLD - 1);
+    assert_eq!((bench.told(id), bench.shown().len()), (vec![], 5));
+    bench.passes(1);
+    assert_eq!((bench.told(id), held(&bench)), (vec!["-b @9".to_owned(), "-c @9".into(), "-d @9".into()], 0));
+}
+
+#[test]
+fn deletions_of_most_keys_that_the_watch_sees_are_told_after_the_hold() {
+    let (mut bench, id) = guarded();
+    bench.events([delete("a", 6), delete("b", 6), delete("c", 6), put("d", "9", 6)]);
+    assert_eq!((bench.told(id), held(&bench)), (vec!["d:4->9 @6".to_owned()], 3));
+    bench.events([put("a", "1", 7), put("b", "7", 8)]);
+    bench.passes(HOLD);
+    assert_eq!(bench.told(id), ["b:2->7 @8", "-c @8"], "what came back was never deleted");
+}
+
+#[test]
+fn a_relist_that_still_lacks_a_key_does_not_extend_its_hold() {
+    let (mut bench, id) = guarded();
+    bench.list(&[kv("a", "1", 2)], 8);
+    bench.passes(HOLD - 1);
+    bench.list(&[kv("a", "1", 2)], 9);
+    bench.passes(1);
+    assert_eq!(bench.told(id).len(), 3);
+}
+
+/// Ten leases end one after the other, as etcd ends those of a partitioned site.
+#[test]
+fn a_mass_deletion_that_comes_lease_by_lease_is_held_back_after_half_of_the_keys() {
+    let mut bench = Bench::with(|config| config.deletion_guard(DeletionGuard::default()));
+    let keys: Vec<_> = (0..10_000).map(|n| kv(&format!("{n:05}"), "1", 2)).collect();
+    bench.list(&keys, 5);
+    for lease in 0..9 {
+        bench.events((0..1000).map(|n| delete(&format!("{:05}", lease * 1000 + n), 6 + lease)).collect::<Vec<_>>());
+        bench.passes(2);
     }
-}
-
-fn list(bench: &mut Bench, keys: &[KeyValue], revision: u64) -> Result<(), Refused> {
-    let page = Bench::page(true, true, revision, PageKeys::Full(keys.to_vec()));
-    bench.store.deliver(bench.now, page)
-}
-
-fn foreign(bench: &mut Bench, keys: &[KeyValue], revision: u64) -> Result<(), Refused> {
-    bench.store.deliver(bench.now, Bench::foreign_page(keys, revision))
+    assert_eq!((bench.reader.len(), held(&bench)), (5000, 4000));
 }
 
 #[test]
-fn a_list_without_most_keys_is_believed_only_the_second_time() {
-    let (mut bench, id) = guarded();
-    assert_eq!(wait(list(&mut bench, &[kv("a", "1", 2)], 8)), Duration::ZERO);
-    assert_eq!((bench.told(id), bench.shown().len()), (vec![], 4));
-    let state = bench.reader.state();
-    assert_eq!(state.cause().unwrap().to_string(), "a list says that 3 of 4 keys are gone: asking again");
-    list(&mut bench, &[kv("a", "1", 2)], 9).unwrap();
-    assert_eq!(bench.told(id), ["-b @9", "-c @9", "-d @9"]);
-    assert_eq!(bench.store.status(&OwnStats::default()).relists.doubts, 1);
+fn deletions_longer_apart_than_the_hold_do_not_count_together() {
+    let mut bench = Bench::with(|config| config.deletion_guard(DeletionGuard { min_keys: 4, ..Default::default() }));
+    let keys: Vec<_> = (0..10).map(|n| kv(&n.to_string(), "1", 2)).collect();
+    bench.list(&keys, 5);
+    bench.events((0..5).map(|n| delete(&n.to_string(), 6)).collect::<Vec<_>>());
+    bench.passes(30);
+    bench.events([delete("5", 7), delete("6", 7)]);
+    assert_eq!((bench.shown().len(), held(&bench)), (3, 0));
 }
 
 #[test]
-fn a_second_list_that_has_the_keys_is_all_that_is_told() {
-    let (mut bench, id) = guarded();
-    wait(list(&mut bench, &[], 8));
-    list(&mut bench, &[kv("a", "9", 7), kv("b", "2", 2), kv("c", "3", 2), kv("e", "5", 8)], 9).unwrap();
-    assert_eq!(bench.told(id), ["a:1->9 @7", "+e=5 @8", "-d @9"]);
-    wait(list(&mut bench, &[], 10));
-}
-
-#[test]
-fn changes_that_remove_most_keys_are_left_to_a_list() {
-    let (mut bench, id) = guarded();
-    let deletions = Delivery::Events(vec![delete("a", 6), delete("b", 6), delete("c", 6)]);
-    assert_eq!(wait(bench.store.deliver(bench.now, deletions)), Duration::ZERO);
-    assert_eq!((bench.told(id), bench.reader.revision()), (vec![], Revision(5)));
-    list(&mut bench, &[kv("d", "4", 2)], 6).unwrap();
-    assert_eq!(bench.told(id), ["-a @6", "-b @6", "-c @6"]);
-}
-
-#[test]
-fn few_deletions_few_keys_keys_that_come_back_and_own_ones_are_no_doubt() {
+fn few_deletions_and_few_keys_are_told_at_once() {
     let (mut bench, id) = guarded();
     bench.events([delete("a", 6), delete("b", 6)]);
     assert_eq!(bench.told(id), ["-a @6", "-b @6"]);
+    bench.passes(HOLD);
     bench.events([delete("c", 7), delete("d", 7)]);
     assert_eq!(bench.told(id), ["-c @7", "-d @7"], "fewer than four keys");
-    let (mut bench, id) = guarded();
-    let gone = [delete("a", 6), delete("b", 6), delete("c", 6), delete("d", 6)];
-    bench.events([&gone[..], &[put("a", "1", 7), put("b", "2", 7)]].concat());
-    assert_eq!((bench.told(id).len(), bench.shown().len()), (6, 2), "only two stay away");
-    let (mut bench, id) = guarded();
-    for of in ["a", "b", "c"] {
-        bench.store.delete_local(None, &name(of));
-    }
-    bench.told(id);
-    bench.events([delete("a", 6), delete("b", 6), delete("c", 6)]);
-    assert_eq!(bench.told(id).len(), 3, "we wanted that");
 }
 
 #[test]
-fn another_kvstore_has_to_stay_empty_for_a_while_and_owners_put_their_keys_meanwhile() {
+fn own_keys_that_we_delete_are_no_mass_deletion() {
+    let (mut bench, id) = guarded();
+    let all = ["e", "f", "g", "h", "i", "j"];
+    for (of, revision) in all.into_iter().zip(6..) {
+        bench.own(of, 1, revision);
+    }
+    bench.told(id);
+    all.into_iter().for_each(|of| bench.give_up(of));
+    bench.commit(12);
+    bench.events(all.map(|of| delete(of, 12)));
+    assert_eq!((bench.told(id).len(), held(&bench)), (6, 0));
+}
+
+#[test]
+fn the_hold_and_the_delay_of_the_store_do_not_add_up() {
+    let rule = DeletionGuard { percent: 50, min_keys: 2, hold: Duration::from_secs(HOLD) };
+    for delay in [10, 60] {
+        let mut bench = Bench::with(|config| config.deletion_guard(rule).delete_delay(Duration::from_secs(delay)));
+        bench.list(&[kv("a", "1", 2), kv("b", "2", 2)], 5);
+        bench.events([delete("a", 6), delete("b", 6)]);
+        bench.passes(delay.max(HOLD) - 1);
+        assert_eq!(held(&bench), 2);
+        bench.passes(1);
+        assert_eq!((held(&bench), bench.shown()), (0, vec![]));
+    }
+}
+
+#[test]
+fn every_deletion_that_another_history_makes_is_held_back_however_few() {
+    let keys: Vec<_> = (0..1000).map(|n| kv(&format!("{n:04}"), "1", 2)).collect();
+    let mut bench = Bench::listed(&keys, 5);
+    let id = bench.observer();
+    bench.told(id);
+    other(&mut bench, 2, &keys[1..], 9);
+    assert_eq!((bench.told(id), held(&bench)), (vec!["resynced 5 to 9".to_owned()], 1));
+    bench.passes(HOLD);
+    assert_eq!(bench.told(id), ["-0000 @9"]);
+    let mut few = Bench::listed(&keys[..1], 5);
+    other(&mut few, 2, &[], 9);
+    assert_eq!(held(&few), 1);
+}
+
+#[test]
+fn another_kvstore_that_fills_up_within_the_hold_deletes_nothing() {
+    let (mut bench, id) = guarded();
+    other(&mut bench, 2, &[], 1);
+    bench.passes(10);
+    bench.events([put("a", "1", 2), put("b", "2", 3), put("c", "3", 4), put("d", "5", 5)]);
+    bench.passes(HOLD);
+    assert_eq!(bench.told(id), ["resynced 5 to 1", "d:4->5 @5"]);
+}
+
+#[test]
+fn own_keys_are_put_into_another_kvstore_at_once() {
     let (mut bench, id) = guarded();
     bench.own("own", 5, 6);
     bench.told(id);
-    bench.inputs();
-    let doubt = |bench: &mut Bench, revision| match foreign(bench, &[], revision) {
-        Err(Refused::Doubtful { wait, removed: 4, entries: 5 }) => wait,
-        other => panic!("{other:?}"),
-    };
-    assert!(doubt(&mut bench, 1) > Duration::ZERO);
-    assert_eq!(bench.inputs(), ["forget"], "own keys belong into the new kvstore at once");
-    bench.store.put_local(&note("own", 7)).unwrap();
-    assert_eq!(bench.inputs(), ["put own"], "what the cache shows says nothing of the new kvstore");
-    doubt(&mut bench, 2);
-    assert_eq!((bench.inputs(), bench.told(id)), (vec![], vec![]));
-    bench.passes(30);
-    foreign(&mut bench, &[kv("own", "7", 2)], 3).unwrap();
-    assert_eq!(bench.told(id), ["resynced 6 to 3", "own:5->7 @2 own", "-a @3", "-b @3", "-c @3", "-d @3"]);
-    assert_eq!(bench.inputs(), ["own is of 2 at 2"], "and it is not forgotten again");
+    let lease = bench.lease;
+    other(&mut bench, 2, &[], 1);
+    assert!(bench.happened().iter().any(|event| matches!(event, OwnEvent::LeaseLost { .. })));
+    assert_eq!(bench.commit(2), ["put own=5 over absent"]);
+    assert_ne!(bench.lease, lease, "leases of another kvstore mean nothing");
+    bench.events([bench.put_by_us("own", "5", 2)]);
+    bench.passes(HOLD);
+    assert_eq!(bench.told(id), ["resynced 6 to 1", "-a @2", "-b @2", "-c @2", "-d @2"]);
 }
 
+/// Most keys are deleted; the kvstore goes down, and half a minute later an empty one answers.
 #[test]
-fn another_kvstore_that_fills_up_in_time_deletes_nothing() {
+fn another_kvstore_has_the_whole_hold_whatever_was_held_back_before() {
     let (mut bench, id) = guarded();
-    foreign(&mut bench, &[], 1).unwrap_err();
-    bench.passes(10);
-    foreign(&mut bench, &[kv("a", "1", 2), kv("b", "2", 3), kv("c", "3", 4), kv("d", "4", 5)], 5).unwrap();
-    assert_eq!(bench.told(id), ["resynced 5 to 5"]);
+    bench.events([delete("a", 6), delete("b", 6), delete("c", 6)]);
+    bench.deliver(Delivery::Broken(crate::backend::BackendError::unavailable("down")));
+    bench.now += Duration::from_secs(HOLD - 1);
+    other(&mut bench, 2, &[], 1);
+    bench.passes(HOLD - 1);
+    assert_eq!((bench.told(id), held(&bench)), (vec!["resynced 5 to 1".to_owned()], 4));
+    bench.passes(1);
+    assert_eq!(bench.told(id).len(), 4);
 }
 
 #[test]
-fn a_third_kvstore_is_told_to_the_sync_again() {
-    let (mut bench, _) = guarded();
-    bench.inputs();
-    for (revision, inputs) in [(4, vec!["forget".to_owned()]), (4, vec![]), (3, vec!["forget".to_owned()])] {
-        foreign(&mut bench, &[], revision).unwrap_err();
-        assert_eq!(bench.inputs(), inputs);
+fn each_other_kvstore_has_the_whole_hold() {
+    let (mut bench, id) = guarded();
+    for cluster in 2..5 {
+        other(&mut bench, cluster, &[], 1);
+        bench.passes(HOLD - 1);
     }
+    assert_eq!((held(&bench), bench.shown().len()), (4, 4));
+    bench.passes(1);
+    let told = bench.told(id);
+    assert_eq!(told[told.len() - 4..], ["-a @1", "-b @1", "-c @1", "-d @1"]);
+}
+
+#[test]
+fn a_change_of_the_kvstore_that_is_meant_holds_nothing_back() {
+    let (mut bench, id) = guarded();
+    bench.store.detach(bench.now);
+    bench.store.attach(Prefix::new("p").unwrap());
+    bench.list(&[], 9);
+    assert_eq!((bench.told(id).len(), held(&bench)), (5, 0));
+}
+
+#[test]
+fn a_guard_that_is_off_holds_nothing_back() {
+    let off = [
+        DeletionGuard::OFF,
+        DeletionGuard { hold: Duration::ZERO, ..Default::default() },
+        DeletionGuard { percent: 100, min_keys: 1, ..Default::default() },
+    ];
+    for rule in off {
+        let mut bench = Bench::with(|config| config.deletion_guard(rule));
+        bench.list(&(0..200).map(|n| kv(&n.to_string(), "1", 2)).collect::<Vec<_>>(), 5);
+        other(&mut bench, 2, &[], 1);
+        assert_eq!((bench.shown(), held(&bench)), (vec![], 0), "{rule:?}");
+    }
+}
+
+#[test]
+fn a_hold_beyond_the_clock_is_as_good_as_for_ever() {
+    let (mut bench, id) = with_hold(Duration::MAX);
+    other(&mut bench, 2, &[], 1);
+    bench.passes(10 * 365 * 86_400);
+    other(&mut bench, 3, &[], 1);
+    assert_eq!((bench.told(id), held(&bench)), (vec!["resynced 5 to 1".to_owned()], 4));
 }

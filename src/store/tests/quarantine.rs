@@ -11,7 +11,7 @@ fn keeping(policy: OnUndecodable) -> (Bench, ObserverId) {
 }
 
 fn undecodable(bench: &Bench) -> usize {
-    bench.store.status(&OwnStats::default()).undecodable
+    bench.store.status().undecodable
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn a_codec_that_panics_is_an_undecodable_value_and_counted() {
     bench.events([put("a", "panic", 6), put("b", "2", 7)]);
     let told = bench.told(id);
     assert_eq!(told, [&format!("undecodable a @6: decoding panicked: {}", bench::PANIC), "+b=2 @7"]);
-    assert_eq!(bench.store.status(&OwnStats::default()).panics, 1);
+    assert_eq!(bench.store.status().panics, 1);
     assert_eq!(bench.shown(), ["a=1", "b=2"]);
 }
 
@@ -112,5 +112,5 @@ fn an_index_that_panics_leaves_the_key_out_of_it_and_is_counted() {
     store.deliver(Instant::now(), Bench::page(true, true, 5, crate::watch::PageKeys::Full(keys))).unwrap();
     let found = store.reader().lookup("picky", "all").unwrap().entries;
     assert_eq!(found.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["b"]);
-    assert_eq!((store.reader().len(), store.status(&OwnStats::default()).panics), (2, 1));
+    assert_eq!((store.reader().len(), store.status().panics), (2, 1));
 }

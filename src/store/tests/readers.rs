@@ -1,9 +1,8 @@
 //! Reading the cache: while it changes, and waiting for it.
 
-use std::time::Duration;
-
 use super::*;
 use crate::reader::{AtLeastError, Closed, UnknownIndex};
+use crate::watch::PageKeys;
 
 /// What `changed` answers, or `None` if it waits.
 async fn changed(reader: &mut Reader<bench::Note>) -> Option<Result<Revision, Closed>> {
@@ -187,4 +186,61 @@ fn reads_are_never_torn_while_batches_are_applied() {
             assert!(reader.join().unwrap() >= 100);
         }
     });
+}
+
+// A value whose `Drop` looks something up in the store.
+
+static CURIOUS: std::sync::Mutex<Option<Reader<Curious>>> = std::sync::Mutex::new(None);
+
+#[derive(Debug, Clone)]
+struct Curious;
+
+impl Key for Curious {
+    type Codec = Nosy;
+
+    fn name(&self) -> String {
+        "c".into()
+    }
+}
+
+#[derive(Debug)]
+enum Nosy {}
+
+impl Codec<Curious> for Nosy {
+    const TAG: &'static str = "nosy";
+
+    fn encode(_: &Curious) -> Result<Bytes, CodecError> {
+        Ok("1".into())
+    }
+
+    fn decode(_: &KeyName, _: &Bytes) -> Result<Curious, CodecError> {
+        Ok(Curious)
+    }
+}
+
+impl Drop for Curious {
+    fn drop(&mut self) {
+        let reader = CURIOUS.lock().unwrap().clone();
+        let _ = reader.map(|reader| reader.len());
+    }
+}
+
+/// If it did, this would hang: so it has a thread of its own.
+#[test]
+fn no_value_is_dropped_under_the_lock_of_the_cache() {
+    let (done, wait) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let now = Instant::now();
+        let mut store: Store<Curious> = Store::new(&Config::new(Prefix::new("p").unwrap()), Vec::new());
+        *CURIOUS.lock().unwrap() = Some(store.reader());
+        let list = |revision, keys| Bench::page(true, true, revision, PageKeys::Full(keys));
+        store.deliver(now, list(5, vec![kv("c", "1", 2)])).unwrap();
+        // The same new value twice in one response, then another, then none.
+        store.deliver(now, Delivery::Events(vec![put("c", "2", 6), put("c", "2", 7)])).unwrap();
+        store.deliver(now, list(9, vec![kv("c", "3", 8)])).unwrap();
+        store.deliver(now, Delivery::Events(vec![delete("c", 10)])).unwrap();
+        *CURIOUS.lock().unwrap() = None;
+        done.send(()).unwrap();
+    });
+    wait.recv_timeout(Duration::from_secs(10)).expect("the store does not stand still");
 }
