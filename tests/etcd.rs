@@ -19,6 +19,7 @@ mod endpoints;
 mod joining;
 mod members;
 mod network;
+mod pings;
 mod publishing;
 mod quota;
 mod renewing;

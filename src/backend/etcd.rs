@@ -9,6 +9,7 @@ mod diagnosis;
 mod endpoint;
 mod endpoints;
 mod failure;
+mod pings;
 #[cfg(feature = "test-kit")]
 pub mod served;
 mod watch;
@@ -50,6 +51,9 @@ const LIST_PATIENCE: u32 = 3;
 /// - A login that has run out is renewed, for watches too. A watch that is open stays open: etcd checks it once.
 /// - While etcd has authentication off, calls go on without a login, which is logged once. When etcd asks for a login
 ///   again, they log in.
+/// - A connection that nothing was heard over for a keep-alive interval is asked whether it is alive before a request is
+///   sent over it. If it is not, the request goes over a new one. Without a stream it is not pinged: etcd refuses that.
+/// - When etcd closes connections because they are pinged too often, the keep-alive interval doubles.
 /// - Certificates are taken into use when their files have changed, over a new connection. Watches that are open go on
 ///   over the one they have, which etcd has let in. Files that cannot be used, and certificates with which no
 ///   connection comes about, do not end a connection that works.

@@ -24,8 +24,9 @@ pub struct EtcdConfig {
     pub call_timeout: Duration,
     /// How long connecting may take, up to etcd's first answer. Default 3 s.
     pub connect_timeout: Duration,
-    /// How often a connection is proven alive, and how long the proof may take: after their sum a dead one is given
-    /// up. Default 10 s and 5 s; a default server refuses intervals below 5 s.
+    /// How often a connection with a stream is pinged, and how long the answer may take: after their sum a dead one is
+    /// given up. Default 10 s and 5 s. A default server refuses intervals below 5 s (`--grpc-keepalive-min-time`); the
+    /// interval doubles until etcd accepts it.
     pub keep_alive: (Duration, Duration),
 }
 
