@@ -1,5 +1,6 @@
 //! The kvstore for real: etcd 3.4 or newer, over gRPC.
 
+mod addresses;
 mod certificates;
 mod cluster;
 mod config;
@@ -48,6 +49,8 @@ const LIST_PATIENCE: u32 = 3;
 ///
 /// # What it looks after
 /// - A request that was never sent is made again at once on the next endpoint, until each has been tried.
+/// - A host name with several addresses is as good as the best of them: when nobody answers behind the first, the others
+///   are tried. The name is resolved again for each new connection.
 /// - A login that has run out is renewed, for watches too. A watch that is open stays open: etcd checks it once.
 /// - While etcd has authentication off, calls go on without a login, which is logged once. When etcd asks for a login
 ///   again, they log in.

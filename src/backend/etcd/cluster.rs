@@ -1,10 +1,13 @@
 //! The cluster as it is configured now, and a connection to one of its members.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use etcd_client::{Client, ConnectOptions};
 
+use super::addresses::{addresses, first_answer, host};
 use super::certificates::Certificates;
 use super::config::{EtcdConfig, EtcdConfigError};
 use super::diagnosis::diagnosis;
@@ -35,10 +38,10 @@ impl Cluster {
 
     /// A client that has logged in and had an answer. A request goes to nobody who has not shown to be there: what
     /// fails before was never sent, whether nobody listens, TLS does not come about, or who listens never answers.
-    pub(super) async fn connect(&self, endpoint: &str, ping_interval: Duration) -> Result<Client, Failure> {
+    pub(super) async fn connect(self: &Arc<Self>, endpoint: &str, ping_interval: Duration) -> Result<Client, Failure> {
         let patience = self.config.connect_timeout;
         let begun = tokio::time::Instant::now();
-        let failure = match tokio::time::timeout_at(begun + patience, self.answering(endpoint, ping_interval)).await {
+        let failure = match tokio::time::timeout_at(begun + patience, self.any_address(endpoint, ping_interval)).await {
             Ok(Ok(client)) => return Ok(client),
             Ok(Err(failure)) => failure,
             Err(_) => return Err(Failure::timed_out(patience).never_sent()),
@@ -53,8 +56,26 @@ impl Cluster {
         Err(reason.unwrap_or(failure).never_sent())
     }
 
-    async fn answering(&self, endpoint: &str, ping_interval: Duration) -> Result<Client, Failure> {
-        let client = self.logged_in(endpoint, ping_interval).await?;
+    /// By the name first: what stands in between may want to see it. Then by each of its addresses, which are tried in
+    /// time before the patience with all of them ends.
+    async fn any_address(self: &Arc<Self>, endpoint: &str, ping_interval: Duration) -> Result<Client, Failure> {
+        let addresses = addresses(&self.config, endpoint).await;
+        let attempts = std::iter::once(None).chain(addresses.iter().copied().map(Some));
+        let attempts = attempts.map(|address| {
+            let (this, endpoint) = (Arc::clone(self), endpoint.to_owned());
+            async move { this.answering(&endpoint, address, ping_interval).await }
+        });
+        let each = self.config.connect_timeout / u32::try_from(addresses.len() + 2).unwrap_or(u32::MAX);
+        first_answer(attempts, each).await
+    }
+
+    async fn answering(
+        &self,
+        endpoint: &str,
+        address: Option<SocketAddr>,
+        ping_interval: Duration,
+    ) -> Result<Client, Failure> {
+        let client = self.logged_in(endpoint, address, ping_interval).await?;
         Self::answer(&client).await?;
         Ok(client)
     }
@@ -76,14 +97,21 @@ impl Cluster {
     }
 
     /// A client with a token, or without one while etcd has authentication switched off.
-    async fn logged_in(&self, endpoint: &str, ping_interval: Duration) -> Result<Client, Failure> {
-        let options = self.options(endpoint, ping_interval);
+    async fn logged_in(
+        &self,
+        endpoint: &str,
+        address: Option<SocketAddr>,
+        ping_interval: Duration,
+    ) -> Result<Client, Failure> {
+        let options = self.options(endpoint, address, ping_interval);
+        let scheme = if endpoint.starts_with("https://") { "https" } else { "http" };
+        let url = address.map_or_else(|| endpoint.to_owned(), |address| format!("{scheme}://{address}"));
         let Some((user, password)) = &self.config.user else {
-            return Ok(Client::connect([endpoint], Some(options)).await?);
+            return Ok(Client::connect([&url], Some(options)).await?);
         };
         // A token that has run out: one login for all calls that find out at once.
         let with_user = options.clone().with_user(user, password).with_auto_token_refresh(true);
-        match Client::connect([endpoint], Some(with_user)).await.map_err(Failure::from) {
+        match Client::connect([&url], Some(with_user)).await.map_err(Failure::from) {
             Ok(client) => {
                 if self.auth_off.swap(false, Ordering::Relaxed) {
                     tracing::info!(endpoint, user, "etcd has authentication on again: logged in");
@@ -94,7 +122,7 @@ impl Cluster {
                 if !self.auth_off.swap(true, Ordering::Relaxed) {
                     tracing::warn!(endpoint, user, "etcd has authentication off: going on without logging in");
                 }
-                Ok(Client::connect([endpoint], Some(options)).await?)
+                Ok(Client::connect([&url], Some(options)).await?)
             }
             Err(failure) => Err(failure),
         }
@@ -105,7 +133,7 @@ impl Cluster {
         self.config.user.is_some()
     }
 
-    fn options(&self, endpoint: &str, ping_interval: Duration) -> ConnectOptions {
+    fn options(&self, endpoint: &str, address: Option<SocketAddr>, ping_interval: Duration) -> ConnectOptions {
         let mut options = ConnectOptions::new()
             .with_connect_timeout(self.config.connect_timeout)
             .with_keep_alive(ping_interval, self.config.keep_alive.1)
@@ -114,7 +142,9 @@ impl Cluster {
             .with_tcp_keepalive(ping_interval)
             .with_require_leader(true);
         if endpoint.starts_with("https://") {
-            options = options.with_tls(self.certificates.options());
+            let tls = self.certificates.options();
+            // The certificate is for the name.
+            options = options.with_tls(if address.is_some() { tls.domain_name(host(endpoint)) } else { tls });
         }
         options
     }

@@ -28,7 +28,14 @@ pub struct EtcdConfig {
     /// given up. Default 10 s and 5 s. A default server refuses intervals below 5 s (`--grpc-keepalive-min-time`); the
     /// interval doubles until etcd accepts it.
     pub keep_alive: (Duration, Duration),
+    /// For tests: which addresses `host:port` has. Default: what the system says.
+    #[cfg(feature = "test-kit")]
+    pub(super) resolver: Option<Resolver>,
 }
+
+/// The addresses of `host:port`.
+#[cfg(feature = "test-kit")]
+pub(super) type Resolver = std::sync::Arc<dyn Fn(&str) -> Vec<std::net::SocketAddr> + Send + Sync>;
 
 /// An [`EtcdConfig`] that cannot work.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +94,8 @@ impl EtcdConfig {
             call_timeout: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(3),
             keep_alive: (Duration::from_secs(10), Duration::from_secs(5)),
+            #[cfg(feature = "test-kit")]
+            resolver: None,
         }
     }
 
@@ -129,6 +138,14 @@ impl EtcdConfig {
     #[must_use]
     pub fn keep_alive(mut self, interval: Duration, timeout: Duration) -> Self {
         self.keep_alive = (interval, timeout);
+        self
+    }
+
+    /// Sets which addresses `host:port` has.
+    #[cfg(feature = "test-kit")]
+    #[must_use]
+    pub fn resolver(mut self, resolver: impl Fn(&str) -> Vec<std::net::SocketAddr> + Send + Sync + 'static) -> Self {
+        self.resolver = Some(std::sync::Arc::new(resolver));
         self
     }
 }
