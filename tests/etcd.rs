@@ -13,12 +13,14 @@ macro_rules! on_both {
     };
 }
 
+mod addresses;
 mod auth;
 mod backend;
 mod endpoints;
 mod joining;
 mod members;
 mod network;
+mod pings;
 mod publishing;
 mod quota;
 mod renewing;

@@ -1,5 +1,6 @@
 //! The kvstore for real: etcd 3.4 or newer, over gRPC.
 
+mod addresses;
 mod certificates;
 mod cluster;
 mod config;
@@ -9,6 +10,7 @@ mod diagnosis;
 mod endpoint;
 mod endpoints;
 mod failure;
+mod pings;
 #[cfg(feature = "test-kit")]
 pub mod served;
 mod watch;
@@ -47,9 +49,14 @@ const LIST_PATIENCE: u32 = 3;
 ///
 /// # What it looks after
 /// - A request that was never sent is made again at once on the next endpoint, until each has been tried.
+/// - A host name with several addresses is as good as the best of them: when nobody answers behind the first, the others
+///   are tried. The name is resolved again for each new connection.
 /// - A login that has run out is renewed, for watches too. A watch that is open stays open: etcd checks it once.
 /// - While etcd has authentication off, calls go on without a login, which is logged once. When etcd asks for a login
 ///   again, they log in.
+/// - A connection that nothing was heard over for a keep-alive interval is asked whether it is alive before a request is
+///   sent over it. If it is not, the request goes over a new one. Without a stream it is not pinged: etcd refuses that.
+/// - When etcd closes connections because they are pinged too often, the keep-alive interval doubles.
 /// - Certificates are taken into use when their files have changed, over a new connection. Watches that are open go on
 ///   over the one they have, which etcd has let in. Files that cannot be used, and certificates with which no
 ///   connection comes about, do not end a connection that works.

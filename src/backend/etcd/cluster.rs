@@ -1,15 +1,19 @@
 //! The cluster as it is configured now, and a connection to one of its members.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use etcd_client::{Client, ConnectOptions};
 
+use super::addresses::{addresses, first_answer, host};
 use super::certificates::Certificates;
 use super::config::{EtcdConfig, EtcdConfigError};
 use super::diagnosis::diagnosis;
 use super::endpoints::Endpoints;
 use super::failure::{Failure, Kind};
+use super::pings::Pings;
 
 /// Where the cluster is and how to be let in.
 #[derive(Debug)]
@@ -17,6 +21,7 @@ pub(super) struct Cluster {
     config: EtcdConfig,
     pub(super) endpoints: Endpoints,
     pub(super) certificates: Certificates,
+    pub(super) pings: Pings,
     /// Whether the last login failed because etcd has authentication switched off.
     auth_off: AtomicBool,
 }
@@ -27,21 +32,22 @@ impl Cluster {
         // Endpoints first: what is said about them needs no file.
         let endpoints = Endpoints::new(urls, config.tls_ca.is_some() || config.tls_identity.is_some())?;
         let certificates = Certificates::new(&config, Instant::now())?;
-        Ok(Self { config, endpoints, certificates, auth_off: AtomicBool::new(false) })
+        let pings = Pings::new(config.keep_alive.0);
+        Ok(Self { config, endpoints, certificates, pings, auth_off: AtomicBool::new(false) })
     }
 
     /// A client that has logged in and had an answer. A request goes to nobody who has not shown to be there: what
     /// fails before was never sent, whether nobody listens, TLS does not come about, or who listens never answers.
-    pub(super) async fn connect(&self, endpoint: &str) -> Result<Client, Failure> {
+    pub(super) async fn connect(self: &Arc<Self>, endpoint: &str, ping_interval: Duration) -> Result<Client, Failure> {
         let patience = self.config.connect_timeout;
         let begun = tokio::time::Instant::now();
-        let failure = match tokio::time::timeout_at(begun + patience, self.answering(endpoint)).await {
+        let failure = match tokio::time::timeout_at(begun + patience, self.any_address(endpoint, ping_interval)).await {
             Ok(Ok(client)) => return Ok(client),
             Ok(Err(failure)) => failure,
             Err(_) => return Err(Failure::timed_out(patience).never_sent()),
         };
         let reason = match failure.kind {
-            Kind::Broken => diagnosis(endpoint, &self.certificates),
+            Kind::Closed | Kind::Broken => diagnosis(endpoint, &self.certificates),
             Kind::Answered | Kind::Token | Kind::NoLogin | Kind::AuthOff | Kind::Elsewhere | Kind::Unreached => {
                 return Err(failure);
             }
@@ -50,27 +56,62 @@ impl Cluster {
         Err(reason.unwrap_or(failure).never_sent())
     }
 
-    async fn answering(&self, endpoint: &str) -> Result<Client, Failure> {
-        let client = self.logged_in(endpoint).await?;
+    /// By the name first: what stands in between may want to see it. Then by each of its addresses, which are tried in
+    /// time before the patience with all of them ends.
+    async fn any_address(self: &Arc<Self>, endpoint: &str, ping_interval: Duration) -> Result<Client, Failure> {
+        let addresses = addresses(&self.config, endpoint).await;
+        let attempts = std::iter::once(None).chain(addresses.iter().copied().map(Some));
+        let attempts = attempts.map(|address| {
+            let (this, endpoint) = (Arc::clone(self), endpoint.to_owned());
+            async move { this.answering(&endpoint, address, ping_interval).await }
+        });
+        let each = self.config.connect_timeout / u32::try_from(addresses.len() + 2).unwrap_or(u32::MAX);
+        first_answer(attempts, each).await
+    }
+
+    async fn answering(
+        &self,
+        endpoint: &str,
+        address: Option<SocketAddr>,
+        ping_interval: Duration,
+    ) -> Result<Client, Failure> {
+        let client = self.logged_in(endpoint, address, ping_interval).await?;
+        Self::answer(&client).await?;
+        Ok(client)
+    }
+
+    /// Whether somebody still answers over a connection that was idle.
+    pub(super) async fn is_alive(&self, client: &Client) -> bool {
+        matches!(tokio::time::timeout(self.config.keep_alive.1, Self::answer(client)).await, Ok(Ok(())))
+    }
+
+    async fn answer(client: &Client) -> Result<(), Failure> {
         match client.maintenance_client().status().await.map_err(Failure::from) {
-            Ok(_) => Ok(client),
+            Ok(_) => Ok(()),
             Err(failure) => match failure.kind {
                 // It may not be for us to ask, but it was etcd that said so.
-                Kind::Answered | Kind::Token | Kind::NoLogin | Kind::AuthOff => Ok(client),
-                Kind::Elsewhere | Kind::Unreached | Kind::Broken => Err(failure),
+                Kind::Answered | Kind::Token | Kind::NoLogin | Kind::AuthOff => Ok(()),
+                Kind::Elsewhere | Kind::Unreached | Kind::Closed | Kind::Broken => Err(failure),
             },
         }
     }
 
     /// A client with a token, or without one while etcd has authentication switched off.
-    async fn logged_in(&self, endpoint: &str) -> Result<Client, Failure> {
-        let options = self.options(endpoint);
+    async fn logged_in(
+        &self,
+        endpoint: &str,
+        address: Option<SocketAddr>,
+        ping_interval: Duration,
+    ) -> Result<Client, Failure> {
+        let options = self.options(endpoint, address, ping_interval);
+        let scheme = if endpoint.starts_with("https://") { "https" } else { "http" };
+        let url = address.map_or_else(|| endpoint.to_owned(), |address| format!("{scheme}://{address}"));
         let Some((user, password)) = &self.config.user else {
-            return Ok(Client::connect([endpoint], Some(options)).await?);
+            return Ok(Client::connect([&url], Some(options)).await?);
         };
         // A token that has run out: one login for all calls that find out at once.
         let with_user = options.clone().with_user(user, password).with_auto_token_refresh(true);
-        match Client::connect([endpoint], Some(with_user)).await.map_err(Failure::from) {
+        match Client::connect([&url], Some(with_user)).await.map_err(Failure::from) {
             Ok(client) => {
                 if self.auth_off.swap(false, Ordering::Relaxed) {
                     tracing::info!(endpoint, user, "etcd has authentication on again: logged in");
@@ -81,7 +122,7 @@ impl Cluster {
                 if !self.auth_off.swap(true, Ordering::Relaxed) {
                     tracing::warn!(endpoint, user, "etcd has authentication off: going on without logging in");
                 }
-                Ok(Client::connect([endpoint], Some(options)).await?)
+                Ok(Client::connect([&url], Some(options)).await?)
             }
             Err(failure) => Err(failure),
         }
@@ -92,16 +133,18 @@ impl Cluster {
         self.config.user.is_some()
     }
 
-    fn options(&self, endpoint: &str) -> ConnectOptions {
-        let (interval, timeout) = self.config.keep_alive;
+    fn options(&self, endpoint: &str, address: Option<SocketAddr>, ping_interval: Duration) -> ConnectOptions {
         let mut options = ConnectOptions::new()
             .with_connect_timeout(self.config.connect_timeout)
-            .with_keep_alive(interval, timeout)
-            .with_keep_alive_while_idle(true)
-            .with_tcp_keepalive(interval)
+            .with_keep_alive(ping_interval, self.config.keep_alive.1)
+            // Pings without a stream are refused by every etcd, however rare they are.
+            .with_keep_alive_while_idle(false)
+            .with_tcp_keepalive(ping_interval)
             .with_require_leader(true);
         if endpoint.starts_with("https://") {
-            options = options.with_tls(self.certificates.options());
+            let tls = self.certificates.options();
+            // The certificate is for the name.
+            options = options.with_tls(if address.is_some() { tls.domain_name(host(endpoint)) } else { tls });
         }
         options
     }

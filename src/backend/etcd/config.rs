@@ -24,10 +24,18 @@ pub struct EtcdConfig {
     pub call_timeout: Duration,
     /// How long connecting may take, up to etcd's first answer. Default 3 s.
     pub connect_timeout: Duration,
-    /// How often a connection is proven alive, and how long the proof may take: after their sum a dead one is given
-    /// up. Default 10 s and 5 s; a default server refuses intervals below 5 s.
+    /// How often a connection with a stream is pinged, and how long the answer may take: after their sum a dead one is
+    /// given up. Default 10 s and 5 s. A default server refuses intervals below 5 s (`--grpc-keepalive-min-time`); the
+    /// interval doubles until etcd accepts it.
     pub keep_alive: (Duration, Duration),
+    /// For tests: which addresses `host:port` has. Default: what the system says.
+    #[cfg(feature = "test-kit")]
+    pub(super) resolver: Option<Resolver>,
 }
+
+/// The addresses of `host:port`.
+#[cfg(feature = "test-kit")]
+pub(super) type Resolver = std::sync::Arc<dyn Fn(&str) -> Vec<std::net::SocketAddr> + Send + Sync>;
 
 /// An [`EtcdConfig`] that cannot work.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +94,8 @@ impl EtcdConfig {
             call_timeout: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(3),
             keep_alive: (Duration::from_secs(10), Duration::from_secs(5)),
+            #[cfg(feature = "test-kit")]
+            resolver: None,
         }
     }
 
@@ -128,6 +138,14 @@ impl EtcdConfig {
     #[must_use]
     pub fn keep_alive(mut self, interval: Duration, timeout: Duration) -> Self {
         self.keep_alive = (interval, timeout);
+        self
+    }
+
+    /// Sets which addresses `host:port` has.
+    #[cfg(feature = "test-kit")]
+    #[must_use]
+    pub fn resolver(mut self, resolver: impl Fn(&str) -> Vec<std::net::SocketAddr> + Send + Sync + 'static) -> Self {
+        self.resolver = Some(std::sync::Arc::new(resolver));
         self
     }
 }

@@ -50,6 +50,41 @@ pub(super) struct Link {
     client: Arc<Client>,
     pub(super) endpoint: Arc<str>,
     turn: u64,
+    pub(super) line: Arc<Line>,
+}
+
+/// What is known of a connection while it is in use.
+#[derive(Debug)]
+pub(super) struct Line {
+    ping_interval: Duration,
+    heard: Mutex<Instant>,
+}
+
+impl Line {
+    fn new(ping_interval: Duration) -> Arc<Self> {
+        Arc::new(Self { ping_interval, heard: Mutex::new(Instant::now()) })
+    }
+
+    /// Something came over it.
+    pub(super) fn hear(&self) {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn silent(&self) -> Duration {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+
+    /// Nothing came over it for so long that it may have died unnoticed.
+    fn is_doubtful(&self) -> bool {
+        self.silent() > self.ping_interval
+    }
+
+    /// etcd closed it: what to tell if that was because of its pings.
+    pub(super) fn closed(&self, cluster: &Cluster) -> Option<Failure> {
+        let silent = self.silent();
+        self.hear();
+        cluster.pings.closed(self.ping_interval, silent)
+    }
 }
 
 impl std::fmt::Debug for Link {
@@ -142,7 +177,7 @@ impl Connection {
                 Kind::NoLogin => self.cluster.logs_in() && !std::mem::replace(&mut renewed, true),
                 // Once more than there are endpoints: the first may have been a connection that had died unnoticed.
                 Kind::Unreached | Kind::Elsewhere => unconnected < endpoints && attempts <= endpoints,
-                Kind::Answered | Kind::Broken => false,
+                Kind::Answered | Kind::Closed | Kind::Broken => false,
             };
             let error = failure.into_error(&endpoint);
             if again && Instant::now() < deadline {
@@ -169,7 +204,10 @@ impl Connection {
         };
         let answer = timeout_at(deadline, call(link.clone())).await;
         let failure = match answer.unwrap_or_else(|_| Err(Failure::timed_out(timeout))) {
-            Ok(answer) => return Ok(answer),
+            Ok(answer) => {
+                link.line.hear();
+                return Ok(answer);
+            }
             Err(failure) => failure,
         };
         match failure.kind {
@@ -177,7 +215,7 @@ impl Connection {
             Kind::NoLogin if !self.cluster.logs_in() => {}
             // A new connection logs in, if etcd lets it.
             Kind::Token | Kind::NoLogin | Kind::AuthOff => self.give_up(link.turn, Arc::clone(&link.endpoint)),
-            Kind::Unreached | Kind::Elsewhere | Kind::Broken => {
+            Kind::Unreached | Kind::Elsewhere | Kind::Closed | Kind::Broken => {
                 self.give_up(link.turn, self.cluster.endpoints.after(&link.endpoint));
             }
         }
@@ -187,7 +225,8 @@ impl Connection {
     /// The link in use, made first if need be.
     async fn link(&self) -> Result<Link, Attempt> {
         let waiting = match self.in_use() {
-            Ok(link) => return Ok(link),
+            Ok(link) if !link.line.is_doubtful() => return Ok(link),
+            Ok(link) => link.turn,
             Err(wanted) => wanted.turn,
         };
         let mut last = self.connecting.lock().await;
@@ -196,12 +235,21 @@ impl Connection {
         {
             return Err(attempt.clone());
         }
-        let Wanted { turn, endpoint, generation, outdated } = match self.in_use() {
-            Ok(link) => return Ok(link),
-            Err(wanted) => wanted,
+        let Wanted { turn, endpoint, generation, outdated } = loop {
+            match self.in_use() {
+                Ok(link) if !link.line.is_doubtful() => return Ok(link),
+                Ok(link) if self.cluster.is_alive(&link.client).await => link.line.hear(),
+                // The endpoint may be as good as ever: something between may have forgotten the connection.
+                Ok(link) => self.give_up(link.turn, link.endpoint),
+                Err(wanted) => break wanted,
+            }
         };
-        match (self.cluster.connect(&endpoint).await, outdated) {
-            (Ok(client), _) => Ok(self.keep(Link { client: client.into(), endpoint, turn: turn + 1 }, generation)),
+        let interval = self.cluster.pings.interval();
+        match (self.cluster.connect(&endpoint, interval).await, outdated) {
+            (Ok(client), _) => {
+                let (client, turn) = (Arc::new(client), turn + 1);
+                Ok(self.keep(Link { client, endpoint, turn, line: Line::new(interval) }, generation))
+            }
             (Err(failure), Some(link)) => {
                 let cause = failure.into_error(&endpoint);
                 tracing::warn!(%cause, "cannot connect with the changed certificates: the connection stays as it is");
@@ -222,6 +270,9 @@ impl Connection {
         if !self.cluster.endpoints.list().contains(&current.endpoint) {
             let endpoint = self.cluster.endpoints.after("");
             *current = Current { turn: current.turn + 1, endpoint, link: None, generation };
+        }
+        if current.link.as_ref().is_some_and(|link| link.line.ping_interval != self.cluster.pings.interval()) {
+            (current.turn, current.link) = (current.turn + 1, None);
         }
         match current.link.clone() {
             Some(link) if current.generation == generation => Ok(link),
@@ -271,7 +322,8 @@ mod tests {
         let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         // A client dies with its runtime.
         let client = runtime().block_on(Client::connect([&endpoint], None)).unwrap();
-        connection.keep(Link { client: client.into(), endpoint: Arc::clone(&endpoint), turn: 1 }, 0);
+        let line = Line::new(Duration::from_secs(10));
+        connection.keep(Link { client: client.into(), endpoint: Arc::clone(&endpoint), turn: 1, line }, 0);
         let call = |link: Link| async move { Ok(link.kv().get("a", None).await.map(|_| ())?) };
         let error = runtime().block_on(connection.call(Duration::from_secs(5), call)).unwrap_err();
         let cause = format!("cannot reach etcd at {endpoint}: connection refused");

@@ -45,6 +45,8 @@ pub(super) enum Kind {
     Elsewhere,
     /// The request never left: any endpoint may be tried at once.
     Unreached,
+    /// etcd closed the connection without a word about it, and nobody knows what became of the request.
+    Closed,
     /// The connection is no good any more, and nobody knows what became of the request.
     Broken,
 }

@@ -8,9 +8,9 @@ use etcd_client::{WatchOptions, WatchResponse as Response, WatchStream as Stream
 use tokio::sync::mpsc;
 
 use super::cluster::Cluster;
-use super::connection::{Connection, Link};
+use super::connection::{Connection, Line, Link};
 use super::convert;
-use super::failure::Failure;
+use super::failure::{Failure, Kind};
 use crate::backend::{BackendError, Events, WatchRequest, WatchResponse, WatchStream};
 use crate::kv::Header;
 
@@ -45,15 +45,15 @@ impl EtcdWatch {
                 let first = stream.message().await?.ok_or_else(|| Failure::broken("it closed the watch at once"))?;
                 match ended(&first) {
                     Some(failure) => Err(failure),
-                    None => Ok((stream, first, link.endpoint)),
+                    None => Ok((stream, first, link.endpoint, link.line)),
                 }
             }
         };
-        let (stream, first, endpoint) = connection.call(timeout, call).await?;
+        let (stream, first, endpoint, line) = connection.call(timeout, call).await?;
         let header = convert::header(first.header());
         let (sender, responses) = mpsc::channel(READ_AHEAD);
         let cluster = Arc::clone(&connection.cluster);
-        connection.detach(async move { read(stream, sender, &cluster, &endpoint).await });
+        connection.detach(async move { read(stream, sender, &cluster, &endpoint, &line).await });
         Ok(Self { header, responses, ended: false, _connection: Arc::clone(connection) })
     }
 }
@@ -80,6 +80,7 @@ async fn read(
     responses: mpsc::Sender<Result<WatchResponse, BackendError>>,
     cluster: &Cluster,
     endpoint: &str,
+    line: &Line,
 ) {
     let removed = cluster.endpoints.removed(endpoint);
     tokio::pin!(removed);
@@ -95,17 +96,34 @@ async fn read(
             }
         };
         let next = match message {
-            Ok(Some(response)) => match understand(response) {
-                Some(next) => next,
-                None => continue,
-            },
+            Ok(Some(response)) => {
+                line.hear();
+                match understand(response) {
+                    Some(next) => next,
+                    None => continue,
+                }
+            }
             Ok(None) => Err(Failure::broken("it closed the watch")),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(why_broken(error.into(), cluster, line)),
         };
         let last = next.is_err();
         if responses.send(next.map_err(|failure| failure.into_error(endpoint))).await.is_err() || last {
             return;
         }
+    }
+}
+
+/// Why a watch broke: perhaps because its connection was pinged too often.
+fn why_broken(failure: Failure, cluster: &Cluster, line: &Line) -> Failure {
+    match failure.kind {
+        Kind::Closed => line.closed(cluster).unwrap_or(failure),
+        Kind::Answered
+        | Kind::Token
+        | Kind::NoLogin
+        | Kind::AuthOff
+        | Kind::Elsewhere
+        | Kind::Unreached
+        | Kind::Broken => failure,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use super::Failure;
+use super::{Failure, Kind};
 
 impl Failure {
     /// Why there is no answer of etcd's.
@@ -25,7 +25,11 @@ impl Failure {
             let words = innermost.split(" (os error").next().unwrap_or(innermost).to_lowercase();
             return Self::unreached(words);
         }
-        Self::broken(causes.join(": "))
+        let broken = Self::broken(causes.join(": "));
+        if said("stream closed because of a broken pipe").is_some() {
+            return Self { kind: Kind::Closed, ..broken };
+        }
+        broken
     }
 
     /// What TLS on the other side does not like.
@@ -93,7 +97,6 @@ fn causes(message: String, mut source: Option<&(dyn Error + 'static)>) -> Vec<St
 
 #[cfg(test)]
 mod tests {
-    use super::super::Kind;
     use super::*;
     use crate::backend::BackendError;
 
@@ -122,7 +125,7 @@ mod tests {
 
     #[test]
     fn what_a_connection_says_is_told_in_words() {
-        let table: [(&[&'static str], Kind, &str); 11] = [
+        let table: [(&[&'static str], Kind, &str); 12] = [
             (
                 &["transport error", "invalid peer certificate: UnknownIssuer"],
                 Kind::Unreached,
@@ -170,6 +173,11 @@ mod tests {
                 &["transport error", "h2 protocol error: error reading a body from connection"],
                 Kind::Broken,
                 "etcd at e: h2 protocol error: error reading a body from connection",
+            ),
+            (
+                &["error reading a body from connection", "stream closed because of a broken pipe"],
+                Kind::Closed,
+                "etcd at e: error reading a body from connection: stream closed because of a broken pipe",
             ),
             (&["transport error"], Kind::Broken, "etcd at e: transport error"),
         ];
