@@ -3,20 +3,22 @@
 mod from_now;
 mod history;
 mod listing;
+mod reading;
 #[cfg(test)]
 mod tests;
+mod types;
 
 use std::time::Duration;
 
-use crate::audit::Part;
-use crate::backend::{BackendError, Events, ListPage, ListRequest, WatchRequest, WatchResponse};
+use crate::backend::{BackendError, ListPage, WatchRequest, WatchResponse};
 use crate::backoff::Backoff;
-use crate::kv::{ClusterId, Event, Header, KeyRange, KeyValue, Revision};
+use crate::kv::{ClusterId, Event, Header, KeyRange, Revision};
 
 use self::from_now::Lists;
 use self::history::History;
 use self::listing::Listing;
 pub(crate) use self::listing::{FIRST_PAGE, next_limit};
+pub use self::types::{Action, Delivery, Outcome, Page, PageKeys, Resume};
 
 /// How long a resumed watch may say nothing before a relist proves that nothing was missed.
 const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(1);
@@ -77,100 +79,6 @@ struct Reading {
 enum Then {
     List(Listing),
     Open,
-}
-
-/// What the shell is to do next.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
-    /// Ask for a page; answer [`Outcome::Listed`].
-    List(ListRequest),
-    /// Open the watch; answer [`Outcome::Opened`].
-    Open(WatchRequest),
-    /// Read one response of the open watch; answer [`Outcome::Read`], or [`Outcome::Silent`] after so long.
-    Read(Duration),
-    /// Wait; answer [`Outcome::Waited`].
-    Wait(Duration),
-}
-
-/// What came of an [`Action`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// The page asked for.
-    Listed(ListPage),
-    /// The watch is open; the header of the answer that said so.
-    Opened(Header),
-    /// One response.
-    Read(WatchResponse),
-    /// No response within the time given: the watch may be dead. The shell drops it.
-    Silent,
-    /// The time has passed.
-    Waited,
-    /// It failed. The shell drops the watch if it was reading.
-    Failed(BackendError),
-}
-
-/// What the consumer is told, in order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Delivery {
-    /// A part of a list.
-    Page(Page),
-    /// Changes since the last delivery, whole revisions, in order, never empty.
-    Events(Vec<Event>),
-    /// Nothing else changed up to and including this revision.
-    Progress(Revision),
-    /// The watch begins here ([`Watch::from_now`]): nothing is said of what was before.
-    Began {
-        /// Every change after this revision will be delivered.
-        revision: Revision,
-        /// Whether what was delivered before still means something; if not, all of it is void.
-        same_history: bool,
-    },
-    /// The watch is open and nothing is missing.
-    Live,
-    /// The connection is lost: what was delivered may be out of date from now on.
-    Broken(BackendError),
-    /// A part of the kvstore to compare what was delivered with: not the watch says this, but an
-    /// [`Audit`](crate::audit::Audit) beside it.
-    Audited(Part),
-}
-
-/// A part of a list, all of whose parts show one revision.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Page {
-    /// The first part: parts of an earlier, unfinished list are void.
-    pub first: bool,
-    /// The last part: the list is complete, and what it did not name does not exist.
-    pub last: bool,
-    /// The revision the list shows.
-    pub revision: Revision,
-    /// The cluster that answered.
-    pub cluster: ClusterId,
-    /// Whether revisions seen before this list still mean something: same cluster, and history did not go backwards.
-    pub same_history: bool,
-    /// The keys.
-    pub keys: PageKeys,
-}
-
-/// The keys of a [`Page`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PageKeys {
-    /// Keys with their values.
-    Full(Vec<KeyValue>),
-    /// Keys without values: those whose `mod_revision` is not what the consumer has came in a [`Full`](Self::Full)
-    /// part before, or the consumer lost something and must ask for a [`relist`](Watch::relist).
-    Names(Vec<KeyValue>),
-}
-
-/// What the consumer has from before the watch began, and how to make sure of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Resume {
-    /// The cluster it is from.
-    pub cluster: ClusterId,
-    /// The revision it shows.
-    pub revision: Revision,
-    /// The first list has values only of keys written after this revision; `None` for all values. A little before
-    /// `revision`: what both have must be equal, or the history is another.
-    pub since: Option<Revision>,
 }
 
 impl Watch {
@@ -329,79 +237,6 @@ impl Watch {
             | BackendError::Misconfigured { .. } => listing,
         };
         self.wait(Then::List(then), error)
-    }
-
-    fn opened(&mut self, header: Header, listed: bool) -> Option<Delivery> {
-        let delivered = self.history.map_or(Revision::ZERO, |history| history.revision);
-        if self.foreign(header) {
-            return self.other_history(other_cluster(header.cluster));
-        }
-        if header.revision < delivered {
-            return self.other_history(BackendError::FutureRevision);
-        }
-        // What others write between a list and its watch is no reason to list again: in a busy kvstore there is always some.
-        if !listed && header.revision.0 - delivered.0 > REPLAY_LIMIT {
-            self.relist_changes();
-            return None;
-        }
-        self.backoff.reset();
-        let target = (!listed && header.revision > delivered).then_some(header.revision);
-        self.state = State::Reading(Reading { target, partial: Vec::new() });
-        target.is_none().then_some(Delivery::Live)
-    }
-
-    fn events(&mut self, mut reading: Reading, response: Events) -> Option<Delivery> {
-        self.backoff.reset();
-        if self.foreign(response.header) {
-            return self.other_history(other_cluster(response.header.cluster));
-        }
-        let cursor = self.cursor();
-        let mut events = std::mem::take(&mut reading.partial);
-        events.extend(response.events.into_iter().filter(|event| event.revision() >= cursor));
-        if !response.complete {
-            let last = events.last().map(Event::revision);
-            let whole = events.iter().position(|event| Some(event.revision()) == last).unwrap_or(events.len());
-            reading.partial = events.split_off(whole);
-        }
-        self.before = self.history;
-        if let (Some(last), Some(history)) = (events.last(), &mut self.history) {
-            history.revision = last.revision();
-        }
-        self.state = State::Reading(reading);
-        (!events.is_empty()).then_some(Delivery::Events(events))
-    }
-
-    fn progress(&mut self, mut reading: Reading, header: Header) -> Option<Delivery> {
-        self.backoff.reset();
-        let delivered = self.history.map_or(Revision::ZERO, |history| history.revision);
-        if self.foreign(header) {
-            return self.other_history(other_cluster(header.cluster));
-        }
-        if header.revision < delivered {
-            return self.other_history(BackendError::FutureRevision);
-        }
-        if !reading.partial.is_empty() {
-            return self.watch_failed(BackendError::unavailable("watch reported progress inside a revision"));
-        }
-        reading.target = reading.target.filter(|target| *target > header.revision);
-        self.state = State::Reading(reading);
-        if let Some(history) = &mut self.history {
-            history.revision = header.revision;
-        }
-        Some(Delivery::Progress(header.revision))
-    }
-
-    /// Whether the resumed watch has just caught up: asked by the shell after each delivery, said once.
-    #[must_use]
-    pub fn caught_up(&mut self) -> Option<Delivery> {
-        let delivered = self.history.map_or(Revision::ZERO, |history| history.revision);
-        match &mut self.state {
-            State::Reading(reading) if reading.target.is_some_and(|target| delivered >= target) => {
-                reading.target = None;
-                Some(Delivery::Live)
-            }
-            State::Reading(_) | State::Listing(_) | State::Opening { .. } | State::Waiting { .. } => None,
-        }
     }
 
     fn watch_failed(&mut self, error: BackendError) -> Option<Delivery> {

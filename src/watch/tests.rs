@@ -1,7 +1,8 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one answer it expects")]
 
 use super::*;
-use crate::kv::LeaseId;
+use crate::backend::{Events, ListRequest};
+use crate::kv::{KeyValue, LeaseId};
 use crate::prefix::Prefix;
 
 const CLUSTER: ClusterId = ClusterId(7);
