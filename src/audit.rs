@@ -11,7 +11,7 @@ use bytes::Bytes;
 use crate::backend::{BackendError, ListPage, ListRequest};
 use crate::backoff::Backoff;
 use crate::kv::{Header, KeyRange, KeyValue, Revision};
-use crate::watch::{Delivery, FIRST_PAGE, next_limit};
+use crate::watch::{Delivery, PageLimit};
 
 /// A part holds no more keys than this, so that comparing it holds up nobody.
 const MAX_PART_KEYS: usize = 5000;
@@ -31,9 +31,9 @@ pub struct Audit {
     kind: Kind,
     /// First path of the next part.
     start: Bytes,
-    limit: usize,
-    /// How many parts a round has, as far as known.
-    parts: u32,
+    limit: PageLimit,
+    /// How much of the interval is left for the rest of the round.
+    left: Duration,
     /// The next part is not asked for before.
     next: Option<Instant>,
     part: Option<UnderWay>,
@@ -98,8 +98,8 @@ impl Audit {
             range,
             interval,
             kind: Kind::Rolling,
-            limit: FIRST_PAGE,
-            parts: 1,
+            limit: PageLimit::first(),
+            left: interval,
             next: None,
             part: None,
             backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(5), seed),
@@ -132,7 +132,7 @@ impl Audit {
         self.part = Some(UnderWay { at, changed: HashSet::new(), void: false });
         let mut request = ListRequest::new(KeyRange { start: self.start.clone(), end: self.range.end.clone() });
         request.revision = Some(at.revision);
-        request.limit = self.limit.min(MAX_PART_KEYS);
+        request.limit = self.limit.get().min(MAX_PART_KEYS);
         request.keys_only = self.kind == Kind::Rolling;
         Some(request)
     }
@@ -171,7 +171,8 @@ impl Audit {
             }
             Ok(page) => page,
             Err(BackendError::FutureRevision) => return Found::OtherHistory(BackendError::FutureRevision),
-            Err(_) => {
+            Err(error) => {
+                self.limit.failed(&error);
                 self.next = Some(now + self.backoff.fail());
                 return Found::Nothing;
             }
@@ -180,11 +181,8 @@ impl Audit {
         let end = page.kvs.last().filter(|_| page.more).map(|last| KeyRange::one(&last.path).end);
         let first = self.start == self.range.start;
         let range = KeyRange { start: self.start.clone(), end: end.clone().unwrap_or_else(|| self.range.end.clone()) };
-        if first {
-            let parts = page.count.div_ceil(page.kvs.len().clamp(1, MAX_PART_KEYS) as u64);
-            self.parts = u32::try_from(parts).unwrap_or(u32::MAX).max(1);
-        }
-        self.limit = next_limit(&page);
+        let pause = self.share(&page);
+        self.limit.took(&page);
         let (kind, last) = (self.kind, end.is_none());
         match end {
             Some(end) => self.start = end,
@@ -193,13 +191,21 @@ impl Audit {
                 self.begin();
             }
         }
-        let pause = (self.interval / self.parts).mul_f64(0.9 + 0.2 * self.rng.f64());
         self.next = (self.kind == Kind::Rolling && !pause.is_zero()).then(|| now + pause);
         Found::Part(Part { kind, first, last, range, revision: at.revision, keys: page.kvs, changed })
     }
 
+    /// How long to wait after a part, jittered: its share of the keys that are left has that share of the time.
+    fn share(&mut self, page: &ListPage) -> Duration {
+        let share = if page.more { page.kvs.len() as f64 / page.count.max(1) as f64 } else { 1.0 };
+        let pause = self.left.mul_f64(share.min(1.0));
+        self.left -= pause;
+        pause.mul_f64(0.9 + 0.2 * self.rng.f64())
+    }
+
     fn begin(&mut self) {
         self.start = self.range.start.clone();
-        self.limit = FIRST_PAGE;
+        self.limit = PageLimit::first();
+        self.left = self.interval;
     }
 }

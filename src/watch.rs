@@ -3,6 +3,7 @@
 mod from_now;
 mod history;
 mod listing;
+mod page_limit;
 mod reading;
 #[cfg(test)]
 mod tests;
@@ -17,7 +18,7 @@ use crate::kv::{ClusterId, Event, Header, KeyRange, Revision};
 use self::from_now::Lists;
 use self::history::History;
 use self::listing::Listing;
-pub(crate) use self::listing::{FIRST_PAGE, next_limit};
+pub(crate) use self::page_limit::PageLimit;
 pub use self::types::{Action, Delivery, Outcome, Page, PageKeys, Resume};
 
 /// How long a resumed watch may say nothing before a relist proves that nothing was missed.
@@ -234,7 +235,7 @@ impl Watch {
             BackendError::LeaseNotFound { .. }
             | BackendError::Unavailable { .. }
             | BackendError::Rejected { .. }
-            | BackendError::Misconfigured { .. } => listing,
+            | BackendError::Misconfigured { .. } => listing.again(&error),
         };
         self.wait(Then::List(then), error)
     }

@@ -1,5 +1,7 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one answer it expects")]
 
+mod rounds;
+
 use super::*;
 use crate::kv::{ClusterId, Event, LeaseId};
 use crate::prefix::Prefix;
@@ -64,7 +66,7 @@ fn a_rolling_round_asks_for_names_at_the_revision_of_the_cache_and_takes_the_int
     let start = bench.now;
     let request = bench.request(5);
     assert!(bench.now < start + HOUR, "at any time of the first interval");
-    assert_eq!((request.revision, request.keys_only, request.limit), (Some(Revision(5)), true, FIRST_PAGE));
+    assert_eq!((request.revision, request.keys_only, request.limit), (Some(Revision(5)), true, 500));
     let first = part(bench.answer(page(9, vec![kv("a", 2), kv("b", 3)], true)));
     assert_eq!((first.first, first.last, first.revision, first.kind), (true, false, Revision(5), Kind::Rolling));
     assert_eq!((&first.range.start[..], &first.range.end[..]), (&b"p/"[..], &b"p/b\0"[..]));

@@ -2,16 +2,10 @@
 
 use bytes::Bytes;
 
+use super::page_limit::PageLimit;
 use super::{Page, PageKeys};
-use crate::backend::{ListPage, ListRequest};
-use crate::kv::{ClusterId, KeyRange, KeyValue, Revision};
-
-/// The first page is small: it tells how many keys there are and how large they are.
-pub(crate) const FIRST_PAGE: usize = 500;
-/// etcd walks the rest of the range for every page, so a list has few pages: this many, within the bounds below.
-const PAGES: usize = 10;
-const MAX_PAGE_KEYS: usize = 20_000;
-const MAX_PAGE_BYTES: usize = 16 << 20;
+use crate::backend::{BackendError, ListPage, ListRequest};
+use crate::kv::{ClusterId, KeyRange, Revision};
 
 /// Where a list in pages has got to.
 #[derive(Debug, Clone)]
@@ -19,7 +13,7 @@ pub(super) struct Listing {
     phase: Phase,
     /// First path of the next page.
     start: Bytes,
-    limit: usize,
+    limit: PageLimit,
     /// Revision and cluster of the first page.
     pinned: Option<(Revision, ClusterId)>,
 }
@@ -39,12 +33,12 @@ enum Phase {
 
 impl Listing {
     pub(super) fn full(range: &KeyRange) -> Self {
-        Self { phase: Phase::Full, start: range.start.clone(), limit: FIRST_PAGE, pinned: None }
+        Self { phase: Phase::Full, start: range.start.clone(), limit: PageLimit::first(), pinned: None }
     }
 
     /// No key: where to begin.
     pub(super) fn now(range: &KeyRange) -> Self {
-        Self { phase: Phase::Now, limit: 1, ..Self::full(range) }
+        Self { phase: Phase::Now, ..Self::full(range) }
     }
 
     /// The names of all keys.
@@ -74,13 +68,19 @@ impl Listing {
     pub(super) fn request(&self, range: &KeyRange) -> ListRequest {
         let mut request = ListRequest::new(KeyRange { start: self.start.clone(), end: range.end.clone() });
         request.revision = self.pinned.map(|(revision, _)| revision);
-        request.limit = self.limit;
+        request.limit = if self.is_now() { 1 } else { self.limit.get() };
         match self.phase {
             Phase::Full => {}
             Phase::Changes { since } => request.min_mod_revision = Some(since.next()),
             Phase::Names | Phase::Now => request.keys_only = true,
         }
         request
+    }
+
+    /// The same page once more, after this failure.
+    pub(super) fn again(mut self, error: &BackendError) -> Self {
+        self.limit.failed(error);
+        self
     }
 
     /// Takes a page and moves on; `None` if another cluster answered.
@@ -93,7 +93,7 @@ impl Listing {
         if let Some(last) = page.kvs.last() {
             self.start = KeyRange::one(&last.path).end;
         }
-        self.limit = next_limit(&page);
+        self.limit.took(&page);
         // A page that is empty but promises more would repeat for ever.
         let more = page.more && !page.kvs.is_empty();
         let keys = if self.phase == Phase::Names { PageKeys::Names(page.kvs) } else { PageKeys::Full(page.kvs) };
@@ -103,18 +103,11 @@ impl Listing {
             (Phase::Changes { .. }, false) => {
                 self.phase = Phase::Names;
                 self.start = range.start.clone();
+                self.limit = PageLimit::first();
                 false
             }
             (Phase::Full | Phase::Names, false) => true,
         };
         Some(Page { first, last, revision, cluster, same_history: true, keys })
     }
-}
-
-/// A tenth of all keys, but no more than fit into the bounds at the size of this page's.
-pub(crate) fn next_limit(page: &ListPage) -> usize {
-    let bytes = |kv: &KeyValue| kv.path.len() + kv.value.len() + 64;
-    let size = (page.kvs.iter().map(bytes).sum::<usize>() / page.kvs.len().max(1)).max(1);
-    let total = usize::try_from(page.count).unwrap_or(usize::MAX);
-    (total / PAGES).clamp(FIRST_PAGE, MAX_PAGE_KEYS).min((MAX_PAGE_BYTES / size).max(1))
 }
