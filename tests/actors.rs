@@ -3,6 +3,7 @@
 mod attaching;
 mod auditing;
 mod gating;
+mod joining;
 mod leaving;
 mod observing;
 mod owning;
