@@ -163,7 +163,7 @@ impl Audit {
             return Found::Nothing;
         };
         let page = match result {
-            Ok(page) if page.header.cluster != at.cluster => {
+            Ok(page) if page.header.cluster.differs(at.cluster) => {
                 return Found::OtherHistory(BackendError::unavailable("another cluster answers an audit"));
             }
             Ok(page) if page.header.revision < at.revision => {

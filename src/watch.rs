@@ -13,16 +13,17 @@ use std::time::Duration;
 
 use crate::backend::{BackendError, ListPage, WatchRequest, WatchResponse};
 use crate::backoff::Backoff;
-use crate::kv::{ClusterId, Event, Header, KeyRange, Revision};
+use crate::kv::{ClusterId, Header, KeyRange, Revision};
 
 use self::from_now::Lists;
 use self::history::History;
 use self::listing::Listing;
 pub(crate) use self::page_limit::PageLimit;
+use self::reading::Reading;
 pub use self::types::{Action, Delivery, Outcome, Page, PageKeys, Resume};
 
-/// How long a resumed watch may say nothing before a relist proves that nothing was missed.
-const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(1);
+/// Many watches that find at once that they have to list do so within this time.
+const SPREAD: [Duration; 2] = [Duration::ZERO, Duration::from_secs(1)];
 /// Missing more revisions than this, a relist is faster than etcd's catch-up (about 1000 revisions per 100 ms).
 const REPLAY_LIMIT: u64 = 5000;
 
@@ -46,6 +47,7 @@ pub struct Watch {
     range: KeyRange,
     silence: Duration,
     backoff: Backoff,
+    rng: fastrand::Rng,
     /// What we are in step with, once a list was complete.
     history: Option<History>,
     /// What we were in step with before the last delivery, should the consumer doubt that.
@@ -69,14 +71,6 @@ enum State {
 }
 
 #[derive(Debug)]
-struct Reading {
-    /// The kvstore's revision when the watch opened: caught up once it is reached. `None` when caught up.
-    target: Option<Revision>,
-    /// Events of a revision whose last fragment has not come.
-    partial: Vec<Event>,
-}
-
-#[derive(Debug)]
 enum Then {
     List(Listing),
     Open,
@@ -91,6 +85,7 @@ impl Watch {
             range,
             silence,
             backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(5), seed),
+            rng: fastrand::Rng::with_seed(seed),
             history: None,
             before: None,
             lists: Lists::Values,
@@ -114,8 +109,7 @@ impl Watch {
         match &self.state {
             State::Listing(listing) => Action::List(listing.request(&self.range)),
             State::Opening { .. } => Action::Open(WatchRequest { range: self.range.clone(), start: self.cursor() }),
-            State::Reading(Reading { target: Some(_), .. }) => Action::Read(CATCH_UP_TIMEOUT.min(self.silence)),
-            State::Reading(_) => Action::Read(self.silence),
+            State::Reading(reading) => Action::Read(reading.patience(self.silence)),
             State::Waiting { delay, .. } => Action::Wait(*delay),
         }
     }
@@ -170,14 +164,7 @@ impl Watch {
             (State::Opening { listed }, Outcome::Opened(header)) => self.opened(header, listed),
             (State::Reading(reading), Outcome::Read(WatchResponse::Events(events))) => self.events(reading, events),
             (State::Reading(reading), Outcome::Read(WatchResponse::Progress(header))) => self.progress(reading, header),
-            (State::Reading(Reading { target: Some(_), .. }), Outcome::Silent) => {
-                self.relist_changes();
-                None
-            }
-            (State::Reading(_), Outcome::Silent) => self.watch_failed(BackendError::unavailable(format_args!(
-                "watch said nothing for {} s",
-                self.silence.as_secs()
-            ))),
+            (State::Reading(reading), Outcome::Silent) => self.silent(reading),
             (State::Opening { listed: true }, Outcome::Failed(error)) if is_gone(&error) => {
                 self.wait(Then::List(self.changes()), error)
             }
@@ -205,9 +192,10 @@ impl Watch {
         let Some(mut page) = listing.take(page, &self.range) else {
             return self.other_history(other_cluster(answered));
         };
-        let cluster = listing.cluster();
+        let cluster = listing.cluster().or(self.history.map(|history| history.cluster).unwrap_or_default());
+        page.cluster = cluster;
         page.same_history =
-            self.history.is_none_or(|history| history.cluster == cluster && history.revision <= page.revision);
+            self.history.is_none_or(|history| !history.cluster.differs(cluster) && history.revision <= page.revision);
         if !page.same_history && listing.is_partial() {
             self.state = State::Listing(match self.lists {
                 Lists::Values => Listing::full(&self.range),
@@ -242,7 +230,7 @@ impl Watch {
 
     fn watch_failed(&mut self, error: BackendError) -> Option<Delivery> {
         if is_gone(&error) {
-            self.relist_changes();
+            self.relist_soon();
             return Some(Delivery::Broken(error));
         }
         self.wait(Then::Open, error)
@@ -271,8 +259,21 @@ impl Watch {
         }
     }
 
-    fn foreign(&self, header: Header) -> bool {
-        self.history.is_some_and(|history| history.cluster != header.cluster)
+    /// A list of what changed, but not at the same moment as others that have to list, too.
+    fn relist_soon(&mut self) {
+        self.state = State::Waiting { delay: self.draw(SPREAD), then: Then::List(self.changes()) };
+    }
+
+    fn draw(&mut self, [least, most]: [Duration; 2]) -> Duration {
+        least + (most - least).mul_f64(self.rng.f64())
+    }
+
+    /// Whether another cluster answers.
+    fn is_foreign(&mut self, header: Header) -> bool {
+        let Some(history) = &mut self.history else { return false };
+        let foreign = history.cluster.differs(header.cluster);
+        history.cluster = history.cluster.or(header.cluster);
+        foreign
     }
 }
 

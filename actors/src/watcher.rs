@@ -229,10 +229,11 @@ impl Auditor {
 async fn perform(backend: &dyn Backend, action: Action, stream: &mut Option<Box<dyn WatchStream>>) -> Outcome {
     let open = match action {
         Action::Read(_) => stream.take(),
-        Action::List(_) | Action::Open(_) | Action::Wait(_) => {
+        Action::Open(_) | Action::Wait(_) => {
             *stream = None;
             None
         }
+        Action::List(_) => None,
     };
     match action {
         Action::List(request) => guarded(backend.list(request)).await.map_or_else(Outcome::Failed, Outcome::Listed),
@@ -252,7 +253,10 @@ async fn perform(backend: &dyn Backend, action: Action, stream: &mut Option<Box<
                     Outcome::Read(response)
                 }
                 Ok(Err(error)) => Outcome::Failed(error),
-                Err(_) => Outcome::Silent,
+                Err(_) => {
+                    *stream = Some(open);
+                    Outcome::Silent
+                }
             }
         }
         Action::Wait(delay) => {

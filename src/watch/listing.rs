@@ -87,9 +87,11 @@ impl Listing {
     pub(super) fn take(&mut self, page: ListPage, range: &KeyRange) -> Option<Page> {
         let first = self.pinned.is_none();
         let (revision, cluster) = *self.pinned.get_or_insert((page.header.revision, page.header.cluster));
-        if cluster != page.header.cluster {
+        if cluster.differs(page.header.cluster) {
             return None;
         }
+        let cluster = cluster.or(page.header.cluster);
+        self.pinned = Some((revision, cluster));
         if let Some(last) = page.kvs.last() {
             self.start = KeyRange::one(&last.path).end;
         }

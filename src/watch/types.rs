@@ -9,13 +9,13 @@ use crate::kv::{ClusterId, Event, Header, KeyValue, Revision};
 /// What the shell is to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Ask for a page; answer [`Outcome::Listed`].
+    /// Ask for a page; answer [`Outcome::Listed`]. A watch that is open stays open.
     List(ListRequest),
-    /// Open the watch; answer [`Outcome::Opened`].
+    /// Open the watch instead of the one that is open; answer [`Outcome::Opened`].
     Open(WatchRequest),
     /// Read one response of the open watch; answer [`Outcome::Read`], or [`Outcome::Silent`] after so long.
     Read(Duration),
-    /// Wait; answer [`Outcome::Waited`].
+    /// Drop the watch and wait; answer [`Outcome::Waited`].
     Wait(Duration),
 }
 
@@ -28,7 +28,7 @@ pub enum Outcome {
     Opened(Header),
     /// One response.
     Read(WatchResponse),
-    /// No response within the time given: the watch may be dead. The shell drops it.
+    /// No response within the time given. The shell keeps the watch.
     Silent,
     /// The time has passed.
     Waited,

@@ -102,7 +102,7 @@ fn a_page_that_failed_and_may_be_too_large_is_asked_again_with_half_the_limit() 
 #[test]
 fn the_names_begin_with_a_page_limit_of_their_own() {
     let mut watch = reading(10);
-    let _ = watch.handle(Outcome::Failed(BackendError::Compacted { oldest: Revision(50) }));
+    compacted(&mut watch);
     let large = KeyValue { value: vec![b'x'; 1 << 20].into(), ..put("b", 55) };
     let page = |kvs| Outcome::Listed(ListPage { header: header(60), count: 100_000, kvs, more: true });
     let _ = watch.handle(page(vec![large; 10]));
