@@ -54,6 +54,7 @@ impl Simulation {
         let in_step = self.link.watch.in_step();
         match self.auditor.perform(&self.world, in_step, &mut self.dice, self.now) {
             Found::Nothing => {}
+            Found::Compacted => self.link.watch.refresh(),
             Found::Part(part) => {
                 self.say(|| format!("{part:?}"));
                 self.store.deliver(self.now, Delivery::Audited(part)).expect("nothing was lost");
