@@ -37,6 +37,8 @@ pub struct Audit {
     /// The next part is not asked for before.
     next: Option<Instant>,
     part: Option<UnderWay>,
+    /// How often in a row the revision of the cache was compacted.
+    compacted: u32,
     backoff: Backoff,
     rng: fastrand::Rng,
 }
@@ -85,6 +87,9 @@ pub enum Found {
     Nothing,
     /// A part to compare.
     Part(Part),
+    /// The kvstore has compacted the revision the cache shows, as happens to a range in which nothing changes for long:
+    /// [`Watch::refresh`](crate::watch::Watch::refresh) brings a newer one, and the part is asked for again.
+    Compacted,
     /// The kvstore's history is another one: to [`Watch::distrust`](crate::watch::Watch::distrust).
     OtherHistory(BackendError),
 }
@@ -102,6 +107,7 @@ impl Audit {
             left: interval,
             next: None,
             part: None,
+            compacted: 0,
             backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(5), seed),
             rng: fastrand::Rng::with_seed(seed),
         }
@@ -171,6 +177,7 @@ impl Audit {
             }
             Ok(page) => page,
             Err(BackendError::FutureRevision) => return Found::OtherHistory(BackendError::FutureRevision),
+            Err(BackendError::Compacted { .. }) => return self.compacted(now),
             Err(error) => {
                 self.limit.failed(&error);
                 self.next = Some(now + self.backoff.fail());
@@ -178,6 +185,7 @@ impl Audit {
             }
         };
         self.backoff.reset();
+        self.compacted = 0;
         let end = page.kvs.last().filter(|_| page.more).map(|last| KeyRange::one(&last.path).end);
         let first = self.start == self.range.start;
         let range = KeyRange { start: self.start.clone(), end: end.clone().unwrap_or_else(|| self.range.end.clone()) };
@@ -193,6 +201,20 @@ impl Audit {
         }
         self.next = (self.kind == Kind::Rolling && !pause.is_zero()).then(|| now + pause);
         Found::Part(Part { kind, first, last, range, revision: at.revision, keys: page.kvs, changed })
+    }
+
+    /// The revision of the cache is compacted. A round that was asked for needs a newer one now. A rolling one has time:
+    /// progress of the watch will tell a newer one, unless that is compacted at once, too.
+    fn compacted(&mut self, now: Instant) -> Found {
+        self.compacted += 1;
+        let patient = self.kind == Kind::Rolling;
+        if patient {
+            self.next = Some(now + (self.interval / 16).mul_f64(0.5 + self.rng.f64()));
+        } else if self.compacted > 3 {
+            // Somebody compacts faster than this can ask.
+            self.next = Some(now + self.backoff.fail());
+        }
+        if patient && self.compacted < 3 { Found::Nothing } else { Found::Compacted }
     }
 
     /// How long to wait after a part, jittered: its share of the keys that are left has that share of the time.

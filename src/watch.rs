@@ -4,6 +4,7 @@ mod from_now;
 mod history;
 mod listing;
 mod page_limit;
+mod proof;
 mod reading;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use self::from_now::Lists;
 use self::history::History;
 use self::listing::Listing;
 pub(crate) use self::page_limit::PageLimit;
+pub use self::proof::{Check, Doubt, Proof};
 use self::reading::Reading;
 pub use self::types::{Action, Delivery, Outcome, Page, PageKeys, Resume};
 
@@ -46,6 +48,7 @@ const REPLAY_LIMIT: u64 = 5000;
 pub struct Watch {
     range: KeyRange,
     silence: Duration,
+    seed: u64,
     backoff: Backoff,
     rng: fastrand::Rng,
     /// What we are in step with, once a list was complete.
@@ -53,6 +56,8 @@ pub struct Watch {
     /// What we were in step with before the last delivery, should the consumer doubt that.
     before: Option<History>,
     lists: Lists,
+    /// Why something may be lost since the last list, until the shell takes it.
+    doubt: Option<Doubt>,
     state: State,
 }
 
@@ -84,11 +89,13 @@ impl Watch {
             state: State::Listing(Listing::full(&range)),
             range,
             silence,
+            seed,
             backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(5), seed),
             rng: fastrand::Rng::with_seed(seed),
             history: None,
             before: None,
             lists: Lists::Values,
+            doubt: None,
         }
     }
 
@@ -143,6 +150,35 @@ impl Watch {
         self.other_history(error)
     }
 
+    /// Lists what changed although the watch goes on, if nothing else is under way: somebody needs a newer revision than
+    /// the last one delivered, or a [`Proof`] found that something may be lost. Ask for the action.
+    pub fn refresh(&mut self) {
+        if self.in_step().is_some() {
+            self.relist_changes();
+        }
+    }
+
+    /// A proof for this watch.
+    #[must_use]
+    pub fn proof(&self) -> Proof {
+        Proof::new(self.range.clone(), self.seed)
+    }
+
+    /// Why something may be lost although nothing is missing as far as the kvstore says: for a [`Proof`]. Said once.
+    #[must_use]
+    pub fn take_doubt(&mut self) -> Option<Doubt> {
+        self.in_step().and_then(|_| self.doubt.take())
+    }
+
+    /// The shell found that since it had delivered this revision it has read more slowly than the kvstore writes.
+    pub fn fell_behind(&mut self, since: Revision) {
+        self.suspect(Doubt::After(since));
+    }
+
+    fn suspect(&mut self, doubt: Doubt) {
+        self.doubt = Some(self.doubt.map_or(doubt, |old| old.and(doubt)));
+    }
+
     /// The cluster and the revision up to which everything is delivered, while the watch is open and nothing is missing.
     #[must_use]
     pub fn in_step(&self) -> Option<Header> {
@@ -182,9 +218,14 @@ impl Watch {
         }
     }
 
+    /// Everything up to this revision is delivered.
+    fn delivered(&self) -> Revision {
+        self.history.map_or(Revision::ZERO, |history| history.revision)
+    }
+
     /// The first revision not yet delivered.
     fn cursor(&self) -> Revision {
-        self.history.map_or(Revision::ZERO, |history| history.revision).next()
+        self.delivered().next()
     }
 
     fn listed(&mut self, mut listing: Listing, page: ListPage) -> Option<Delivery> {
@@ -210,6 +251,7 @@ impl Watch {
             self.before = if page.same_history { self.history } else { self.history.map(History::ended) };
             self.history = Some(History { cluster, revision: page.revision });
             self.state = State::Opening { listed: true };
+            self.doubt = None;
         } else {
             self.state = State::Listing(listing);
         }

@@ -7,6 +7,7 @@ mod joining;
 mod leaving;
 mod observing;
 mod owning;
+mod proving;
 mod publishing;
 mod restarting;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Delivery, REPLAY_LIMIT, State, Watch, other_cluster};
+use super::{Delivery, Doubt, REPLAY_LIMIT, State, Watch, other_cluster};
 use crate::backend::{BackendError, Events};
 use crate::kv::{ClusterId, Event, Header, Revision};
 
@@ -19,6 +19,8 @@ pub(super) struct Reading {
     pub(super) target: Option<Target>,
     /// Events of a revision whose last fragment has not come.
     partial: Vec<Event>,
+    /// The newest revision it sent.
+    seen: Revision,
     /// Something proved the stream: a response, or the time it has lived.
     proven: bool,
     /// For how long it has said nothing.
@@ -48,7 +50,7 @@ impl Reading {
 
 impl Watch {
     pub(super) fn opened(&mut self, header: Header, listed: bool) -> Option<Delivery> {
-        let delivered = self.history.map_or(Revision::ZERO, |history| history.revision);
+        let delivered = self.delivered();
         if self.is_foreign(header) {
             return self.other_history(other_cluster(header.cluster));
         }
@@ -68,6 +70,9 @@ impl Watch {
         let patience = self.draw(CATCH_UP);
         let target = behind.then_some(Target { revision: header.revision, patience, listed });
         let live = target.is_none();
+        if !listed {
+            self.suspect(Doubt::After(delivered));
+        }
         self.state = State::Reading(Reading { target, ..Reading::default() });
         live.then_some(Delivery::Live)
     }
@@ -77,6 +82,7 @@ impl Watch {
         if self.is_foreign(response.header) {
             return self.other_history(other_cluster(response.header.cluster));
         }
+        self.look_for_gaps(&mut reading, &response);
         let cursor = self.cursor();
         let mut events = std::mem::take(&mut reading.partial);
         events.extend(response.events.into_iter().filter(|event| event.revision() >= cursor));
@@ -93,9 +99,22 @@ impl Watch {
         (!events.is_empty()).then_some(Delivery::Events(events))
     }
 
+    /// etcd sends each revision by itself as long as a watch keeps up with it. Several at once, or one that is not the
+    /// newest, say that the watch has fallen behind; one from before the last response says that it went back in time.
+    fn look_for_gaps(&mut self, reading: &mut Reading, response: &Events) {
+        let (Some(first), Some(last)) = (response.events.first(), response.events.last()) else { return };
+        let (first, last) = (first.revision(), last.revision());
+        if first < reading.seen {
+            self.suspect(Doubt::Strong);
+        } else if reading.target.is_none() && (first < last || last < response.header.revision) {
+            self.suspect(Doubt::After(self.delivered()));
+        }
+        reading.seen = reading.seen.max(last);
+    }
+
     pub(super) fn progress(&mut self, mut reading: Reading, header: Header) -> Option<Delivery> {
         self.proven(&mut reading);
-        let delivered = self.history.map_or(Revision::ZERO, |history| history.revision);
+        let delivered = self.delivered();
         if self.is_foreign(header) {
             return self.other_history(other_cluster(header.cluster));
         }
@@ -155,7 +174,7 @@ impl Watch {
     /// Whether the resumed watch has just caught up: asked by the shell after each delivery, said once.
     #[must_use]
     pub fn caught_up(&mut self) -> Option<Delivery> {
-        let delivered = self.history.map_or(Revision::ZERO, |history| history.revision);
+        let delivered = self.delivered();
         match &mut self.state {
             State::Reading(reading) if reading.target.as_ref().is_some_and(|target| delivered >= target.revision) => {
                 reading.target = None;
