@@ -1,6 +1,7 @@
 //! List, watch, resume, relist: which revision to go on from after which answer.
 
 mod from_now;
+mod haste;
 mod history;
 mod listing;
 mod page_limit;
@@ -17,6 +18,7 @@ use crate::backoff::Backoff;
 use crate::kv::{ClusterId, Header, KeyRange, Revision};
 
 use self::from_now::Lists;
+use self::haste::Haste;
 use self::history::History;
 use self::listing::Listing;
 pub(crate) use self::page_limit::PageLimit;
@@ -56,6 +58,7 @@ pub struct Watch {
     /// What we were in step with before the last delivery, should the consumer doubt that.
     before: Option<History>,
     lists: Lists,
+    haste: Haste,
     /// Why something may be lost since the last list, until the shell takes it.
     doubt: Option<Doubt>,
     state: State,
@@ -64,6 +67,10 @@ pub struct Watch {
 #[derive(Debug)]
 enum State {
     Listing(Listing),
+    /// Asks where to open a watch before this list.
+    Ahead(Listing),
+    /// Opens a watch from this revision on before this list.
+    OpeningAhead(Revision, Listing),
     /// `listed`: a list has just proven that nothing was missed before it.
     Opening {
         listed: bool,
@@ -95,6 +102,7 @@ impl Watch {
             history: None,
             before: None,
             lists: Lists::Values,
+            haste: Haste::default(),
             doubt: None,
         }
     }
@@ -115,6 +123,8 @@ impl Watch {
     pub fn action(&self) -> Action {
         match &self.state {
             State::Listing(listing) => Action::List(listing.request(&self.range)),
+            State::Ahead(_) => Action::List(Listing::now(&self.range).request(&self.range)),
+            State::OpeningAhead(start, _) => Action::Open(WatchRequest { range: self.range.clone(), start: *start }),
             State::Opening { .. } => Action::Open(WatchRequest { range: self.range.clone(), start: self.cursor() }),
             State::Reading(reading) => Action::Read(reading.patience(self.silence)),
             State::Waiting { delay, .. } => Action::Wait(*delay),
@@ -154,7 +164,7 @@ impl Watch {
     /// the last one delivered, or a [`Proof`] found that something may be lost. Ask for the action.
     pub fn refresh(&mut self) {
         if self.in_step().is_some() {
-            self.relist_changes();
+            self.state = State::Listing(self.haste.beside(self.changes(), self.cursor()));
         }
     }
 
@@ -186,7 +196,15 @@ impl Watch {
             (State::Reading(Reading { target: None, .. }), Some(History { cluster, revision })) => {
                 Some(Header { cluster, revision })
             }
-            (State::Reading(_) | State::Listing(_) | State::Opening { .. } | State::Waiting { .. }, _) => None,
+            (
+                State::Reading(_)
+                | State::Listing(_)
+                | State::Ahead(_)
+                | State::OpeningAhead(..)
+                | State::Opening { .. }
+                | State::Waiting { .. },
+                _,
+            ) => None,
         }
     }
 
@@ -202,11 +220,23 @@ impl Watch {
             (State::Reading(reading), Outcome::Read(WatchResponse::Progress(header))) => self.progress(reading, header),
             (State::Reading(reading), Outcome::Silent) => self.silent(reading),
             (State::Opening { listed: true }, Outcome::Failed(error)) if is_gone(&error) => {
+                self.haste.overtaken();
                 self.wait(Then::List(self.changes()), error)
+            }
+            (State::Ahead(listing), Outcome::Listed(page)) => {
+                self.state = State::OpeningAhead(page.header.revision.next(), listing);
+                None
+            }
+            (State::OpeningAhead(start, listing), Outcome::Opened(_)) => {
+                self.state = State::Listing(listing.beside(start));
+                None
+            }
+            (State::Ahead(listing) | State::OpeningAhead(_, listing), Outcome::Failed(error)) => {
+                self.wait(Then::List(listing), error)
             }
             (State::Opening { .. } | State::Reading(_), Outcome::Failed(error)) => self.watch_failed(error),
             (State::Waiting { then: Then::List(listing), .. }, Outcome::Waited) => {
-                self.state = State::Listing(listing);
+                self.state = self.begin(listing);
                 None
             }
             (State::Waiting { then: Then::Open, .. }, Outcome::Waited) => None,
@@ -250,7 +280,8 @@ impl Watch {
         if page.last {
             self.before = if page.same_history { self.history } else { self.history.map(History::ended) };
             self.history = Some(History { cluster, revision: page.revision });
-            self.state = State::Opening { listed: true };
+            self.haste.listed(&listing);
+            self.state = self.after_list(&listing);
             self.doubt = None;
         } else {
             self.state = State::Listing(listing);
@@ -261,7 +292,12 @@ impl Watch {
     fn list_failed(&mut self, listing: Listing, error: BackendError) -> Option<Delivery> {
         let then = match error {
             // The pinned revision is gone: begin again at a new one.
-            BackendError::Compacted { .. } | BackendError::FutureRevision => self.whole(),
+            BackendError::Compacted { .. } => {
+                self.haste.listed(&listing);
+                self.haste.overtaken();
+                listing.anew(&self.range)
+            }
+            BackendError::FutureRevision => self.whole(),
             BackendError::LeaseNotFound { .. }
             | BackendError::Unavailable { .. }
             | BackendError::Rejected { .. }

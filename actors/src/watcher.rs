@@ -276,14 +276,9 @@ async fn perform(
     stream: &mut Option<Box<dyn WatchStream>>,
     busy: &mut Option<Instant>,
 ) -> Outcome {
-    let open = match action {
-        Action::Read(_) => stream.take(),
-        Action::Open(_) | Action::Wait(_) => {
-            *stream = None;
-            None
-        }
-        Action::List(_) => None,
-    };
+    if let Action::Open(_) | Action::Wait(_) = action {
+        *stream = None;
+    }
     match action {
         Action::List(request) => guarded(backend.list(request)).await.map_or_else(Outcome::Failed, Outcome::Listed),
         Action::Open(request) => match guarded(backend.watch(request)).await {
@@ -295,8 +290,11 @@ async fn perform(
             Err(error) => Outcome::Failed(error),
         },
         Action::Read(silence) => {
-            let Some(mut open) = open else { return Outcome::Failed(BackendError::unavailable("watch is not open")) };
-            let next = {
+            // In its place: whoever drops this future keeps the watch.
+            let Some(open) = stream.as_mut() else {
+                return Outcome::Failed(BackendError::unavailable("watch is not open"));
+            };
+            let response = {
                 let mut next = pin!(guarded(open.next()));
                 if let Some(response) = next.as_mut().now_or_never() {
                     busy.get_or_insert_with(now);
@@ -306,16 +304,13 @@ async fn perform(
                     tokio::time::timeout(silence, next).await
                 }
             };
-            match next {
-                Ok(Ok(response)) => {
-                    *stream = Some(open);
-                    Outcome::Read(response)
+            match response {
+                Ok(Ok(response)) => Outcome::Read(response),
+                Ok(Err(error)) => {
+                    *stream = None;
+                    Outcome::Failed(error)
                 }
-                Ok(Err(error)) => Outcome::Failed(error),
-                Err(_) => {
-                    *stream = Some(open);
-                    Outcome::Silent
-                }
+                Err(_) => Outcome::Silent,
             }
         }
         Action::Wait(delay) => {

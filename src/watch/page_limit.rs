@@ -18,12 +18,16 @@ pub(crate) struct PageLimit {
     limit: usize,
     /// How many keys the list has, as its first page says.
     total: Option<u64>,
+    /// How many bytes a key takes, on the page where they are largest.
+    size: usize,
+    /// So many bytes are asked for at once, because the kvstore compacts faster than it lists pages.
+    hurry: Option<usize>,
 }
 
 impl PageLimit {
     /// The limit of a first page.
     pub(crate) fn first() -> Self {
-        Self { limit: FIRST_PAGE, total: None }
+        Self { limit: FIRST_PAGE, total: None, size: 0, hurry: None }
     }
 
     /// How many keys the next page asks for.
@@ -31,13 +35,33 @@ impl PageLimit {
         self.limit
     }
 
+    /// Whether it knows how many keys there are.
+    pub(crate) fn is_known(&self) -> bool {
+        self.total.is_some()
+    }
+
     /// Takes a page: the next one has a tenth of all keys, but not more than fit into the bounds at this page's size.
     pub(crate) fn took(&mut self, page: &ListPage) {
         let bytes = |kv: &KeyValue| kv.path.len() + kv.value.len() + 64;
         let size = (page.kvs.iter().map(bytes).sum::<usize>() / page.kvs.len().max(1)).max(1);
+        self.size = self.size.max(size);
         let total = usize::try_from(*self.total.get_or_insert(page.count)).unwrap_or(usize::MAX);
+        if let Some(bytes) = self.hurry {
+            self.limit = self.limit.min((bytes / size).max(1));
+            return;
+        }
         let wanted = (total / PAGES).clamp(FIRST_PAGE, MAX_PAGE_KEYS);
         self.limit = wanted.min(self.limit.saturating_mul(GROWTH)).min((MAX_PAGE_BYTES / size).max(1));
+    }
+
+    /// The limit of a list that is to have one page, if what is known of it says that it takes at most so many bytes, or
+    /// else as few pages as that allows.
+    pub(crate) fn whole(&self, bytes: usize) -> Self {
+        let Some(total) = self.total else { return Self::first() };
+        let total = usize::try_from(total).unwrap_or(usize::MAX);
+        // There may be more by now.
+        let limit = total.saturating_add(total / 8).saturating_add(FIRST_PAGE).min((bytes / self.size.max(1)).max(1));
+        Self { limit, total: None, size: self.size, hurry: Some(bytes) }
     }
 
     /// Takes a failure: if the page may have been too large for a message or for the time it has, the next one has half

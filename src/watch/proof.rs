@@ -10,6 +10,9 @@ use crate::kv::{Header, KeyRange, Revision};
 /// How long a doubt waits, at least and at most: watches that were cut at once do not ask at once.
 const WAIT: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(2)];
 
+/// After a list of all names there is no other one for so long, however often the kvstore compacts.
+const REST: Duration = Duration::from_secs(30);
+
 /// Why a [`Watch`](super::Watch) may have lost events although its stream goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Doubt {
@@ -50,6 +53,8 @@ pub struct Proof {
     /// Nothing is asked before.
     due: Option<Instant>,
     asked: Option<Asked>,
+    /// No doubt is looked into before.
+    rest: Option<Instant>,
     backoff: Backoff,
     rng: fastrand::Rng,
 }
@@ -74,13 +79,13 @@ impl Proof {
     #[must_use]
     pub fn new(range: KeyRange, seed: u64) -> Self {
         let backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5), seed);
-        Self { range, doubt: None, due: None, asked: None, backoff, rng: fastrand::Rng::with_seed(seed) }
+        Self { range, doubt: None, due: None, asked: None, rest: None, backoff, rng: fastrand::Rng::with_seed(seed) }
     }
 
     /// Takes a doubt of the watch.
     pub fn doubt(&mut self, now: Instant, doubt: Doubt) {
         let wait = WAIT[0] + (WAIT[1] - WAIT[0]).mul_f64(self.rng.f64());
-        self.due.get_or_insert(now + wait);
+        self.due.get_or_insert(self.rest.map_or(now + wait, |rest| rest.max(now + wait)));
         self.add(doubt);
     }
 
@@ -95,7 +100,10 @@ impl Proof {
     pub fn poll(&mut self, now: Instant, in_step: Option<Header>) -> Option<Check> {
         let at = in_step.filter(|_| self.asked.is_none() && self.due.is_some_and(|due| due <= now))?;
         match self.doubt? {
-            Doubt::Strong => Some(Check::List),
+            Doubt::Strong => {
+                self.rest = Some(now + REST);
+                Some(Check::List)
+            }
             doubt @ Doubt::After(revision) => {
                 (self.doubt, self.due, self.asked) = (None, None, Some(Asked { at, doubt }));
                 let mut request = ListRequest::new(KeyRange::one(&self.range.start));

@@ -38,6 +38,10 @@ pub(super) struct Target {
 }
 
 impl Reading {
+    pub(super) fn toward(target: Option<Target>) -> Self {
+        Self { target, ..Self::default() }
+    }
+
     /// How long the watch may say nothing now.
     pub(super) fn patience(&self, silence: Duration) -> Duration {
         match &self.target {
@@ -73,7 +77,7 @@ impl Watch {
         if !listed {
             self.suspect(Doubt::After(delivered));
         }
-        self.state = State::Reading(Reading { target, ..Reading::default() });
+        self.state = State::Reading(Reading::toward(target));
         live.then_some(Delivery::Live)
     }
 
@@ -169,6 +173,7 @@ impl Watch {
         reading.proven = true;
         reading.quiet = Duration::ZERO;
         self.backoff.reset();
+        self.haste.is_over();
     }
 
     /// Whether the resumed watch has just caught up: asked by the shell after each delivery, said once.
@@ -180,7 +185,12 @@ impl Watch {
                 reading.target = None;
                 Some(Delivery::Live)
             }
-            State::Reading(_) | State::Listing(_) | State::Opening { .. } | State::Waiting { .. } => None,
+            State::Reading(_)
+            | State::Listing(_)
+            | State::Ahead(_)
+            | State::OpeningAhead(..)
+            | State::Opening { .. }
+            | State::Waiting { .. } => None,
         }
     }
 }
