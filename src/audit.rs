@@ -11,7 +11,7 @@ use bytes::Bytes;
 use crate::backend::{BackendError, ListPage, ListRequest};
 use crate::backoff::Backoff;
 use crate::kv::{Header, KeyRange, KeyValue, Revision};
-use crate::watch::{Delivery, FIRST_PAGE, next_limit};
+use crate::watch::{Delivery, PageLimit};
 
 /// A part holds no more keys than this, so that comparing it holds up nobody.
 const MAX_PART_KEYS: usize = 5000;
@@ -31,12 +31,14 @@ pub struct Audit {
     kind: Kind,
     /// First path of the next part.
     start: Bytes,
-    limit: usize,
-    /// How many parts a round has, as far as known.
-    parts: u32,
+    limit: PageLimit,
+    /// How much of the interval is left for the rest of the round.
+    left: Duration,
     /// The next part is not asked for before.
     next: Option<Instant>,
     part: Option<UnderWay>,
+    /// How often in a row the revision of the cache was compacted.
+    compacted: u32,
     backoff: Backoff,
     rng: fastrand::Rng,
 }
@@ -85,6 +87,9 @@ pub enum Found {
     Nothing,
     /// A part to compare.
     Part(Part),
+    /// The kvstore has compacted the revision the cache shows, as happens to a range in which nothing changes for long:
+    /// [`Watch::refresh`](crate::watch::Watch::refresh) brings a newer one, and the part is asked for again.
+    Compacted,
     /// The kvstore's history is another one: to [`Watch::distrust`](crate::watch::Watch::distrust).
     OtherHistory(BackendError),
 }
@@ -98,10 +103,11 @@ impl Audit {
             range,
             interval,
             kind: Kind::Rolling,
-            limit: FIRST_PAGE,
-            parts: 1,
+            limit: PageLimit::first(),
+            left: interval,
             next: None,
             part: None,
+            compacted: 0,
             backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(5), seed),
             rng: fastrand::Rng::with_seed(seed),
         }
@@ -132,7 +138,7 @@ impl Audit {
         self.part = Some(UnderWay { at, changed: HashSet::new(), void: false });
         let mut request = ListRequest::new(KeyRange { start: self.start.clone(), end: self.range.end.clone() });
         request.revision = Some(at.revision);
-        request.limit = self.limit.min(MAX_PART_KEYS);
+        request.limit = self.limit.get().min(MAX_PART_KEYS);
         request.keys_only = self.kind == Kind::Rolling;
         Some(request)
     }
@@ -163,7 +169,7 @@ impl Audit {
             return Found::Nothing;
         };
         let page = match result {
-            Ok(page) if page.header.cluster != at.cluster => {
+            Ok(page) if page.header.cluster.differs(at.cluster) => {
                 return Found::OtherHistory(BackendError::unavailable("another cluster answers an audit"));
             }
             Ok(page) if page.header.revision < at.revision => {
@@ -171,20 +177,20 @@ impl Audit {
             }
             Ok(page) => page,
             Err(BackendError::FutureRevision) => return Found::OtherHistory(BackendError::FutureRevision),
-            Err(_) => {
+            Err(BackendError::Compacted { .. }) => return self.compacted(now),
+            Err(error) => {
+                self.limit.failed(&error);
                 self.next = Some(now + self.backoff.fail());
                 return Found::Nothing;
             }
         };
         self.backoff.reset();
+        self.compacted = 0;
         let end = page.kvs.last().filter(|_| page.more).map(|last| KeyRange::one(&last.path).end);
         let first = self.start == self.range.start;
         let range = KeyRange { start: self.start.clone(), end: end.clone().unwrap_or_else(|| self.range.end.clone()) };
-        if first {
-            let parts = page.count.div_ceil(page.kvs.len().clamp(1, MAX_PART_KEYS) as u64);
-            self.parts = u32::try_from(parts).unwrap_or(u32::MAX).max(1);
-        }
-        self.limit = next_limit(&page);
+        let pause = self.share(&page);
+        self.limit.took(&page);
         let (kind, last) = (self.kind, end.is_none());
         match end {
             Some(end) => self.start = end,
@@ -193,13 +199,35 @@ impl Audit {
                 self.begin();
             }
         }
-        let pause = (self.interval / self.parts).mul_f64(0.9 + 0.2 * self.rng.f64());
         self.next = (self.kind == Kind::Rolling && !pause.is_zero()).then(|| now + pause);
         Found::Part(Part { kind, first, last, range, revision: at.revision, keys: page.kvs, changed })
     }
 
+    /// The revision of the cache is compacted. A round that was asked for needs a newer one now. A rolling one has time:
+    /// progress of the watch will tell a newer one, unless that is compacted at once, too.
+    fn compacted(&mut self, now: Instant) -> Found {
+        self.compacted += 1;
+        let patient = self.kind == Kind::Rolling;
+        if patient {
+            self.next = Some(now + (self.interval / 16).mul_f64(0.5 + self.rng.f64()));
+        } else if self.compacted > 3 {
+            // Somebody compacts faster than this can ask.
+            self.next = Some(now + self.backoff.fail());
+        }
+        if patient && self.compacted < 3 { Found::Nothing } else { Found::Compacted }
+    }
+
+    /// How long to wait after a part, jittered: its share of the keys that are left has that share of the time.
+    fn share(&mut self, page: &ListPage) -> Duration {
+        let share = if page.more { page.kvs.len() as f64 / page.count.max(1) as f64 } else { 1.0 };
+        let pause = self.left.mul_f64(share.min(1.0));
+        self.left -= pause;
+        pause.mul_f64(0.9 + 0.2 * self.rng.f64())
+    }
+
     fn begin(&mut self) {
         self.start = self.range.start.clone();
-        self.limit = FIRST_PAGE;
+        self.limit = PageLimit::first();
+        self.left = self.interval;
     }
 }

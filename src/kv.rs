@@ -45,6 +45,24 @@ impl fmt::Display for LeaseId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct ClusterId(pub u64);
 
+impl ClusterId {
+    /// Not told: a proxy between us and etcd answers some calls itself, without a cluster id, and then the revision of
+    /// its header is not the kvstore's either.
+    pub const NOT_TOLD: Self = Self(0);
+
+    /// Whether these are two clusters. One that is not told may be any.
+    #[must_use]
+    pub fn differs(self, other: Self) -> bool {
+        self != other && self != Self::NOT_TOLD && other != Self::NOT_TOLD
+    }
+
+    /// This one, or the other if this one is not told.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        if self == Self::NOT_TOLD { other } else { self }
+    }
+}
+
 /// What every answer of the kvstore says about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Header {

@@ -1,25 +1,33 @@
 //! List, watch, resume, relist: which revision to go on from after which answer.
 
 mod from_now;
+mod haste;
 mod history;
 mod listing;
+mod page_limit;
+mod proof;
+mod reading;
 #[cfg(test)]
 mod tests;
+mod types;
 
 use std::time::Duration;
 
-use crate::audit::Part;
-use crate::backend::{BackendError, Events, ListPage, ListRequest, WatchRequest, WatchResponse};
+use crate::backend::{BackendError, ListPage, WatchRequest, WatchResponse};
 use crate::backoff::Backoff;
-use crate::kv::{ClusterId, Event, Header, KeyRange, KeyValue, Revision};
+use crate::kv::{ClusterId, Header, KeyRange, Revision};
 
 use self::from_now::Lists;
+use self::haste::Haste;
 use self::history::History;
 use self::listing::Listing;
-pub(crate) use self::listing::{FIRST_PAGE, next_limit};
+pub(crate) use self::page_limit::PageLimit;
+pub use self::proof::{Check, Doubt, Proof};
+use self::reading::Reading;
+pub use self::types::{Action, Delivery, Outcome, Page, PageKeys, Resume};
 
-/// How long a resumed watch may say nothing before a relist proves that nothing was missed.
-const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(1);
+/// Many watches that find at once that they have to list do so within this time.
+const SPREAD: [Duration; 2] = [Duration::ZERO, Duration::from_secs(1)];
 /// Missing more revisions than this, a relist is faster than etcd's catch-up (about 1000 revisions per 100 ms).
 const REPLAY_LIMIT: u64 = 5000;
 
@@ -42,18 +50,25 @@ const REPLAY_LIMIT: u64 = 5000;
 pub struct Watch {
     range: KeyRange,
     silence: Duration,
+    seed: u64,
     backoff: Backoff,
+    rng: fastrand::Rng,
     /// What we are in step with, once a list was complete.
     history: Option<History>,
-    /// What we were in step with before the last delivery, should the consumer doubt that.
-    before: Option<History>,
     lists: Lists,
+    haste: Haste,
+    /// Why something may be lost since the last list, until the shell takes it.
+    doubt: Option<Doubt>,
     state: State,
 }
 
 #[derive(Debug)]
 enum State {
     Listing(Listing),
+    /// Asks where to open a watch before this list.
+    Ahead(Listing),
+    /// Opens a watch from this revision on before this list.
+    OpeningAhead(Revision, Listing),
     /// `listed`: a list has just proven that nothing was missed before it.
     Opening {
         listed: bool,
@@ -66,111 +81,9 @@ enum State {
 }
 
 #[derive(Debug)]
-struct Reading {
-    /// The kvstore's revision when the watch opened: caught up once it is reached. `None` when caught up.
-    target: Option<Revision>,
-    /// Events of a revision whose last fragment has not come.
-    partial: Vec<Event>,
-}
-
-#[derive(Debug)]
 enum Then {
     List(Listing),
     Open,
-}
-
-/// What the shell is to do next.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
-    /// Ask for a page; answer [`Outcome::Listed`].
-    List(ListRequest),
-    /// Open the watch; answer [`Outcome::Opened`].
-    Open(WatchRequest),
-    /// Read one response of the open watch; answer [`Outcome::Read`], or [`Outcome::Silent`] after so long.
-    Read(Duration),
-    /// Wait; answer [`Outcome::Waited`].
-    Wait(Duration),
-}
-
-/// What came of an [`Action`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// The page asked for.
-    Listed(ListPage),
-    /// The watch is open; the header of the answer that said so.
-    Opened(Header),
-    /// One response.
-    Read(WatchResponse),
-    /// No response within the time given: the watch may be dead. The shell drops it.
-    Silent,
-    /// The time has passed.
-    Waited,
-    /// It failed. The shell drops the watch if it was reading.
-    Failed(BackendError),
-}
-
-/// What the consumer is told, in order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Delivery {
-    /// A part of a list.
-    Page(Page),
-    /// Changes since the last delivery, whole revisions, in order, never empty.
-    Events(Vec<Event>),
-    /// Nothing else changed up to and including this revision.
-    Progress(Revision),
-    /// The watch begins here ([`Watch::from_now`]): nothing is said of what was before.
-    Began {
-        /// Every change after this revision will be delivered.
-        revision: Revision,
-        /// Whether what was delivered before still means something; if not, all of it is void.
-        same_history: bool,
-    },
-    /// The watch is open and nothing is missing.
-    Live,
-    /// The connection is lost: what was delivered may be out of date from now on.
-    Broken(BackendError),
-    /// A part of the kvstore to compare what was delivered with: not the watch says this, but an
-    /// [`Audit`](crate::audit::Audit) beside it.
-    Audited(Part),
-}
-
-/// A part of a list, all of whose parts show one revision.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Page {
-    /// The first part: parts of an earlier, unfinished list are void.
-    pub first: bool,
-    /// The last part: the list is complete, and what it did not name does not exist.
-    pub last: bool,
-    /// The revision the list shows.
-    pub revision: Revision,
-    /// The cluster that answered.
-    pub cluster: ClusterId,
-    /// Whether revisions seen before this list still mean something: same cluster, and history did not go backwards.
-    pub same_history: bool,
-    /// The keys.
-    pub keys: PageKeys,
-}
-
-/// The keys of a [`Page`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PageKeys {
-    /// Keys with their values.
-    Full(Vec<KeyValue>),
-    /// Keys without values: those whose `mod_revision` is not what the consumer has came in a [`Full`](Self::Full)
-    /// part before, or the consumer lost something and must ask for a [`relist`](Watch::relist).
-    Names(Vec<KeyValue>),
-}
-
-/// What the consumer has from before the watch began, and how to make sure of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Resume {
-    /// The cluster it is from.
-    pub cluster: ClusterId,
-    /// The revision it shows.
-    pub revision: Revision,
-    /// The first list has values only of keys written after this revision; `None` for all values. A little before
-    /// `revision`: what both have must be equal, or the history is another.
-    pub since: Option<Revision>,
 }
 
 impl Watch {
@@ -181,10 +94,13 @@ impl Watch {
             state: State::Listing(Listing::full(&range)),
             range,
             silence,
+            seed,
             backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(5), seed),
+            rng: fastrand::Rng::with_seed(seed),
             history: None,
-            before: None,
             lists: Lists::Values,
+            haste: Haste::default(),
+            doubt: None,
         }
     }
 
@@ -204,9 +120,10 @@ impl Watch {
     pub fn action(&self) -> Action {
         match &self.state {
             State::Listing(listing) => Action::List(listing.request(&self.range)),
+            State::Ahead(_) => Action::List(Listing::now(&self.range).request(&self.range)),
+            State::OpeningAhead(start, _) => Action::Open(WatchRequest { range: self.range.clone(), start: *start }),
             State::Opening { .. } => Action::Open(WatchRequest { range: self.range.clone(), start: self.cursor() }),
-            State::Reading(Reading { target: Some(_), .. }) => Action::Read(CATCH_UP_TIMEOUT.min(self.silence)),
-            State::Reading(_) => Action::Read(self.silence),
+            State::Reading(reading) => Action::Read(reading.patience(self.silence)),
             State::Waiting { delay, .. } => Action::Wait(*delay),
         }
     }
@@ -220,24 +137,40 @@ impl Watch {
         self.state = State::Listing(self.whole());
     }
 
-    /// The consumer doubts what was delivered last, and has not taken it in: a full list after `wait` says how it is.
-    ///
-    /// If that was a list of another history, the next one will be told as one, too, whatever its revision.
-    pub fn doubt(&mut self, wait: Duration) {
-        self.history = self.before;
-        let listing = Listing::full(&self.range);
-        self.state = if wait.is_zero() {
-            State::Listing(listing)
-        } else {
-            State::Waiting { delay: wait, then: Then::List(listing) }
-        };
-    }
-
     /// Something else than this watch has found that the kvstore's history is another: a full list tells. Drop what is
     /// open and ask for the action.
     #[must_use]
     pub fn distrust(&mut self, error: BackendError) -> Option<Delivery> {
         self.other_history(error)
+    }
+
+    /// Lists what changed although the watch goes on, if nothing else is under way: somebody needs a newer revision than
+    /// the last one delivered, or a [`Proof`] found that something may be lost. Ask for the action.
+    pub fn refresh(&mut self) {
+        if self.in_step().is_some() {
+            self.state = State::Listing(self.haste.beside(self.changes(), self.cursor()));
+        }
+    }
+
+    /// A proof for this watch.
+    #[must_use]
+    pub fn proof(&self) -> Proof {
+        Proof::new(self.range.clone(), self.seed)
+    }
+
+    /// Why something may be lost although nothing is missing as far as the kvstore says: for a [`Proof`]. Said once.
+    #[must_use]
+    pub fn take_doubt(&mut self) -> Option<Doubt> {
+        self.in_step().and_then(|_| self.doubt.take())
+    }
+
+    /// The shell found that since it had delivered this revision it has read more slowly than the kvstore writes.
+    pub fn fell_behind(&mut self, since: Revision) {
+        self.suspect(Doubt::After(since));
+    }
+
+    fn suspect(&mut self, doubt: Doubt) {
+        self.doubt = Some(self.doubt.map_or(doubt, |old| old.and(doubt)));
     }
 
     /// The cluster and the revision up to which everything is delivered, while the watch is open and nothing is missing.
@@ -247,7 +180,15 @@ impl Watch {
             (State::Reading(Reading { target: None, .. }), Some(History { cluster, revision })) => {
                 Some(Header { cluster, revision })
             }
-            (State::Reading(_) | State::Listing(_) | State::Opening { .. } | State::Waiting { .. }, _) => None,
+            (
+                State::Reading(_)
+                | State::Listing(_)
+                | State::Ahead(_)
+                | State::OpeningAhead(..)
+                | State::Opening { .. }
+                | State::Waiting { .. },
+                _,
+            ) => None,
         }
     }
 
@@ -261,20 +202,25 @@ impl Watch {
             (State::Opening { listed }, Outcome::Opened(header)) => self.opened(header, listed),
             (State::Reading(reading), Outcome::Read(WatchResponse::Events(events))) => self.events(reading, events),
             (State::Reading(reading), Outcome::Read(WatchResponse::Progress(header))) => self.progress(reading, header),
-            (State::Reading(Reading { target: Some(_), .. }), Outcome::Silent) => {
-                self.relist_changes();
+            (State::Reading(reading), Outcome::Silent) => self.silent(reading),
+            (State::Opening { listed: true }, Outcome::Failed(error)) if is_gone(&error) => {
+                self.haste.overtaken();
+                self.wait(Then::List(self.changes()), error)
+            }
+            (State::Ahead(listing), Outcome::Listed(page)) => {
+                self.state = State::OpeningAhead(page.header.revision.next(), listing);
                 None
             }
-            (State::Reading(_), Outcome::Silent) => self.watch_failed(BackendError::unavailable(format_args!(
-                "watch said nothing for {} s",
-                self.silence.as_secs()
-            ))),
-            (State::Opening { listed: true }, Outcome::Failed(error)) if is_gone(&error) => {
-                self.wait(Then::List(self.changes()), error)
+            (State::OpeningAhead(start, listing), Outcome::Opened(_)) => {
+                self.state = State::Listing(listing.beside(start));
+                None
+            }
+            (State::Ahead(listing) | State::OpeningAhead(_, listing), Outcome::Failed(error)) => {
+                self.wait(Then::List(listing), error)
             }
             (State::Opening { .. } | State::Reading(_), Outcome::Failed(error)) => self.watch_failed(error),
             (State::Waiting { then: Then::List(listing), .. }, Outcome::Waited) => {
-                self.state = State::Listing(listing);
+                self.state = self.begin(listing);
                 None
             }
             (State::Waiting { then: Then::Open, .. }, Outcome::Waited) => None,
@@ -286,9 +232,14 @@ impl Watch {
         }
     }
 
+    /// Everything up to this revision is delivered.
+    fn delivered(&self) -> Revision {
+        self.history.map_or(Revision::ZERO, |history| history.revision)
+    }
+
     /// The first revision not yet delivered.
     fn cursor(&self) -> Revision {
-        self.history.map_or(Revision::ZERO, |history| history.revision).next()
+        self.delivered().next()
     }
 
     fn listed(&mut self, mut listing: Listing, page: ListPage) -> Option<Delivery> {
@@ -296,9 +247,10 @@ impl Watch {
         let Some(mut page) = listing.take(page, &self.range) else {
             return self.other_history(other_cluster(answered));
         };
-        let cluster = listing.cluster();
+        let cluster = listing.cluster().or(self.history.map(|history| history.cluster).unwrap_or_default());
+        page.cluster = cluster;
         page.same_history =
-            self.history.is_none_or(|history| history.cluster == cluster && history.revision <= page.revision);
+            self.history.is_none_or(|history| !history.cluster.differs(cluster) && history.revision <= page.revision);
         if !page.same_history && listing.is_partial() {
             self.state = State::Listing(match self.lists {
                 Lists::Values => Listing::full(&self.range),
@@ -310,9 +262,10 @@ impl Watch {
             return self.began(cluster, &page);
         }
         if page.last {
-            self.before = if page.same_history { self.history } else { self.history.map(History::ended) };
             self.history = Some(History { cluster, revision: page.revision });
-            self.state = State::Opening { listed: true };
+            self.haste.listed(&listing);
+            self.state = self.after_list(&listing);
+            self.doubt = None;
         } else {
             self.state = State::Listing(listing);
         }
@@ -322,93 +275,25 @@ impl Watch {
     fn list_failed(&mut self, listing: Listing, error: BackendError) -> Option<Delivery> {
         let then = match error {
             // The pinned revision is gone: begin again at a new one.
-            BackendError::Compacted { .. } | BackendError::FutureRevision => self.whole(),
+            BackendError::Compacted { .. } => {
+                self.haste.listed(&listing);
+                self.haste.overtaken();
+                listing.anew(&self.range)
+            }
+            BackendError::FutureRevision => self.whole(),
             BackendError::LeaseNotFound { .. }
             | BackendError::LeaseExists { .. }
             | BackendError::Unavailable { .. }
             | BackendError::Rejected { .. }
             | BackendError::Forbidden { .. }
-            | BackendError::Misconfigured { .. } => listing,
+            | BackendError::Misconfigured { .. } => listing.again(&error),
         };
         self.wait(Then::List(then), error)
     }
 
-    fn opened(&mut self, header: Header, listed: bool) -> Option<Delivery> {
-        let delivered = self.history.map_or(Revision::ZERO, |history| history.revision);
-        if self.foreign(header) {
-            return self.other_history(other_cluster(header.cluster));
-        }
-        if header.revision < delivered {
-            return self.other_history(BackendError::FutureRevision);
-        }
-        // What others write between a list and its watch is no reason to list again: in a busy kvstore there is always some.
-        if !listed && header.revision.0 - delivered.0 > REPLAY_LIMIT {
-            self.relist_changes();
-            return None;
-        }
-        self.backoff.reset();
-        let target = (!listed && header.revision > delivered).then_some(header.revision);
-        self.state = State::Reading(Reading { target, partial: Vec::new() });
-        target.is_none().then_some(Delivery::Live)
-    }
-
-    fn events(&mut self, mut reading: Reading, response: Events) -> Option<Delivery> {
-        self.backoff.reset();
-        if self.foreign(response.header) {
-            return self.other_history(other_cluster(response.header.cluster));
-        }
-        let cursor = self.cursor();
-        let mut events = std::mem::take(&mut reading.partial);
-        events.extend(response.events.into_iter().filter(|event| event.revision() >= cursor));
-        if !response.complete {
-            let last = events.last().map(Event::revision);
-            let whole = events.iter().position(|event| Some(event.revision()) == last).unwrap_or(events.len());
-            reading.partial = events.split_off(whole);
-        }
-        self.before = self.history;
-        if let (Some(last), Some(history)) = (events.last(), &mut self.history) {
-            history.revision = last.revision();
-        }
-        self.state = State::Reading(reading);
-        (!events.is_empty()).then_some(Delivery::Events(events))
-    }
-
-    fn progress(&mut self, mut reading: Reading, header: Header) -> Option<Delivery> {
-        self.backoff.reset();
-        let delivered = self.history.map_or(Revision::ZERO, |history| history.revision);
-        if self.foreign(header) {
-            return self.other_history(other_cluster(header.cluster));
-        }
-        if header.revision < delivered {
-            return self.other_history(BackendError::FutureRevision);
-        }
-        if !reading.partial.is_empty() {
-            return self.watch_failed(BackendError::unavailable("watch reported progress inside a revision"));
-        }
-        reading.target = reading.target.filter(|target| *target > header.revision);
-        self.state = State::Reading(reading);
-        if let Some(history) = &mut self.history {
-            history.revision = header.revision;
-        }
-        Some(Delivery::Progress(header.revision))
-    }
-
-    /// Whether the resumed watch has just caught up: asked by the shell after each delivery, said once.
-    #[must_use]
-    pub fn caught_up(&mut self) -> Option<Delivery> {
-        let delivered = self.history.map_or(Revision::ZERO, |history| history.revision);
-        match &mut self.state {
-            State::Reading(reading) if reading.target.is_some_and(|target| delivered >= target) => {
-                reading.target = None;
-                Some(Delivery::Live)
-            }
-            State::Reading(_) | State::Listing(_) | State::Opening { .. } | State::Waiting { .. } => None,
-        }
-    }
-
     fn watch_failed(&mut self, error: BackendError) -> Option<Delivery> {
         if is_gone(&error) {
-            self.relist_changes();
+            self.relist_soon();
             return Some(Delivery::Broken(error));
         }
         self.wait(Then::Open, error)
@@ -437,8 +322,21 @@ impl Watch {
         }
     }
 
-    fn foreign(&self, header: Header) -> bool {
-        self.history.is_some_and(|history| history.cluster != header.cluster)
+    /// A list of what changed, but not at the same moment as others that have to list, too.
+    fn relist_soon(&mut self) {
+        self.state = State::Waiting { delay: self.draw(SPREAD), then: Then::List(self.changes()) };
+    }
+
+    fn draw(&mut self, [least, most]: [Duration; 2]) -> Duration {
+        least + (most - least).mul_f64(self.rng.f64())
+    }
+
+    /// Whether another cluster answers.
+    fn is_foreign(&mut self, header: Header) -> bool {
+        let Some(history) = &mut self.history else { return false };
+        let foreign = history.cluster.differs(header.cluster);
+        history.cluster = history.cluster.or(header.cluster);
+        foreign
     }
 }
 

@@ -3,9 +3,11 @@
 mod attaching;
 mod auditing;
 mod gating;
+mod joining;
 mod leaving;
 mod observing;
 mod owning;
+mod proving;
 mod publishing;
 mod restarting;
 

@@ -169,7 +169,11 @@ impl<K: Key> StoreActor<K> {
             return;
         }
         if self.told.as_ref().map(State::name) != Some(state.name()) {
-            if let State::Stale { cause, .. } = &state {
+            // Between its first list and its watch a store is stale, and nothing is wrong.
+            let joining = matches!(self.told, Some(State::Connecting { .. } | State::Listing { .. }));
+            if let State::Stale { cause, .. } = &state
+                && !joining
+            {
                 tracing::warn!(%cause, "store is stale");
             } else {
                 tracing::info!(%state, "store");

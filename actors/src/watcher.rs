@@ -1,19 +1,23 @@
 //! Streams what the kvstore says to the store.
 
+mod prover;
+
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use actix::WeakRecipient;
 use actix::prelude::*;
 use futures_util::FutureExt;
-use shared_store::Header;
 use shared_store::audit::{Audit, Found};
 use shared_store::backend::{Backend, BackendError, ListPage, WatchStream};
 use shared_store::store::Refused;
 use shared_store::watch::{Action, Delivery, Outcome, Watch};
+use shared_store::{Header, Revision};
 use tokio::sync::{Notify, oneshot};
 
+use self::prover::{Proven, Prover};
 use crate::sync::now;
 
 /// To the store: what the watch delivers. The watcher reads on when it is answered, so a store that is busy slows the
@@ -77,7 +81,9 @@ impl Actor for WatcherActor {
         if let Some(watch) = self.watch.take() {
             let (backend, asked, store) = (Arc::clone(&self.backend), Arc::clone(&self.asked), self.store.clone());
             let auditor = Auditor { backend: Arc::clone(&backend), audit: self.audit.take(), asked, page: None };
-            let run = Run { backend, watch, auditor, distrusted: Arc::clone(&self.distrusted), store }.run();
+            let prover = Prover::new(Arc::clone(&backend), watch.proof());
+            let distrusted = Arc::clone(&self.distrusted);
+            let run = Run { backend, watch, auditor, prover, distrusted, store }.run();
             ctx.spawn(run.into_actor(self).map(|_, _, ctx| ctx.stop()));
         }
     }
@@ -107,11 +113,15 @@ impl Handler<Distrust> for WatcherActor {
     }
 }
 
+/// For so long a watch may have a response ready whenever it is asked: then etcd may be waiting for its reader.
+const BACKLOG: Duration = Duration::from_millis(500);
+
 /// The loop of the actor.
 struct Run {
     backend: Arc<dyn Backend>,
     watch: Watch,
     auditor: Auditor,
+    prover: Prover,
     distrusted: Arc<Notify>,
     store: WeakRecipient<Deliver>,
 }
@@ -120,33 +130,66 @@ impl Run {
     /// Performs one action of the watch after the other. What the audit finds is delivered in between.
     async fn run(mut self) -> Result<(), MailboxError> {
         let mut stream: Option<Box<dyn WatchStream>> = None;
+        // Since when the next response has always been there before it was asked for.
+        let mut busy: Option<Instant> = None;
+        // The revision it had delivered then.
+        let mut backlog: Option<Revision> = None;
         loop {
             let (backend, distrusted) = (Arc::clone(&self.backend), Arc::clone(&self.distrusted));
-            let mut action = pin!(perform(&*backend, self.watch.action(), &mut stream));
-            let outcome = loop {
-                tokio::select! {
-                    outcome = &mut action => break Some(outcome),
-                    found = self.auditor.next(self.watch.in_step()) => {
-                        let delivery = match found {
-                            Found::Nothing => None,
-                            Found::Part(part) => Some(Delivery::Audited(part)),
-                            Found::OtherHistory(error) => self.watch.distrust(error),
-                        };
-                        if self.deliver(delivery).await? == Then::Anew {
+            let outcome = {
+                let mut action = pin!(perform(&*backend, self.watch.action(), &mut stream, &mut busy));
+                loop {
+                    tokio::select! {
+                        outcome = &mut action => break Some(outcome),
+                        found = self.auditor.next(self.watch.in_step()) => {
+                            let delivery = match found {
+                                Found::Nothing => None,
+                                Found::Part(part) => Some(Delivery::Audited(part)),
+                                Found::Compacted => {
+                                    self.watch.refresh();
+                                    break None;
+                                }
+                                Found::OtherHistory(error) => self.watch.distrust(error),
+                            };
+                            if self.deliver(delivery).await? == Then::Anew {
+                                break None;
+                            }
+                        }
+                        proven = self.prover.next(self.watch.in_step()) => match proven {
+                            Proven::Nothing => {}
+                            Proven::List => {
+                                tracing::info!("the kvstore was compacted while the watch was away: listing the names");
+                                self.watch.refresh();
+                                break None;
+                            }
+                            Proven::OtherHistory(error) => {
+                                let delivery = self.watch.distrust(error);
+                                self.deliver(delivery).await?;
+                                break None;
+                            }
+                        },
+                        // A watch that lists or waits already looks for itself.
+                        () = distrusted.notified(), if self.watch.in_step().is_some() => {
+                            let delivery = self.watch.ended();
+                            self.deliver(delivery).await?;
                             break None;
                         }
                     }
-                    // A watch that lists or waits already looks for itself.
-                    () = distrusted.notified(), if self.watch.in_step().is_some() => {
-                        let delivery = self.watch.ended();
-                        self.deliver(delivery).await?;
-                        break None;
-                    }
                 }
             };
+            backlog = backlog.filter(|_| busy.is_some()).or(self.watch.in_step().map(|header| header.revision));
+            if let (Some(since), Some(revision)) = (busy, backlog)
+                && now().saturating_duration_since(since) > BACKLOG
+            {
+                self.watch.fell_behind(revision);
+                busy = None;
+            }
             if let Some(outcome) = outcome {
                 let delivery = self.watch.handle(outcome);
                 self.deliver(delivery).await?;
+            }
+            if let Some(doubt) = self.watch.take_doubt() {
+                self.prover.doubt(doubt);
             }
         }
     }
@@ -165,6 +208,7 @@ impl Run {
                 let _ = self.distrusted.notified().now_or_never();
             }
             self.auditor.delivered(&delivery);
+            self.prover.delivered(&delivery);
             let store = self.store.upgrade().ok_or(MailboxError::Closed)?;
             next = match store.send(Deliver(delivery)).await? {
                 Ok(()) => self.watch.caught_up(),
@@ -233,14 +277,15 @@ impl Auditor {
     }
 }
 
-async fn perform(backend: &dyn Backend, action: Action, stream: &mut Option<Box<dyn WatchStream>>) -> Outcome {
-    let open = match action {
-        Action::Read(_) => stream.take(),
-        Action::List(_) | Action::Open(_) | Action::Wait(_) => {
-            *stream = None;
-            None
-        }
-    };
+async fn perform(
+    backend: &dyn Backend,
+    action: Action,
+    stream: &mut Option<Box<dyn WatchStream>>,
+    busy: &mut Option<Instant>,
+) -> Outcome {
+    if let Action::Open(_) | Action::Wait(_) = action {
+        *stream = None;
+    }
     match action {
         Action::List(request) => guarded(backend.list(request)).await.map_or_else(Outcome::Failed, Outcome::Listed),
         Action::Open(request) => match guarded(backend.watch(request)).await {
@@ -252,13 +297,26 @@ async fn perform(backend: &dyn Backend, action: Action, stream: &mut Option<Box<
             Err(error) => Outcome::Failed(error),
         },
         Action::Read(silence) => {
-            let Some(mut open) = open else { return Outcome::Failed(BackendError::unavailable("watch is not open")) };
-            match tokio::time::timeout(silence, guarded(open.next())).await {
-                Ok(Ok(response)) => {
-                    *stream = Some(open);
-                    Outcome::Read(response)
+            // In its place: whoever drops this future keeps the watch.
+            let Some(open) = stream.as_mut() else {
+                return Outcome::Failed(BackendError::unavailable("watch is not open"));
+            };
+            let response = {
+                let mut next = pin!(guarded(open.next()));
+                if let Some(response) = next.as_mut().now_or_never() {
+                    busy.get_or_insert_with(now);
+                    Ok(response)
+                } else {
+                    *busy = None;
+                    tokio::time::timeout(silence, next).await
                 }
-                Ok(Err(error)) => Outcome::Failed(error),
+            };
+            match response {
+                Ok(Ok(response)) => Outcome::Read(response),
+                Ok(Err(error)) => {
+                    *stream = None;
+                    Outcome::Failed(error)
+                }
                 Err(_) => Outcome::Silent,
             }
         }

@@ -1,5 +1,7 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one answer it expects")]
 
+mod rounds;
+
 use super::*;
 use crate::kv::{ClusterId, Event, LeaseId};
 use crate::prefix::Prefix;
@@ -64,7 +66,7 @@ fn a_rolling_round_asks_for_names_at_the_revision_of_the_cache_and_takes_the_int
     let start = bench.now;
     let request = bench.request(5);
     assert!(bench.now < start + HOUR, "at any time of the first interval");
-    assert_eq!((request.revision, request.keys_only, request.limit), (Some(Revision(5)), true, FIRST_PAGE));
+    assert_eq!((request.revision, request.keys_only, request.limit), (Some(Revision(5)), true, 500));
     let first = part(bench.answer(page(9, vec![kv("a", 2), kv("b", 3)], true)));
     assert_eq!((first.first, first.last, first.revision, first.kind), (true, false, Revision(5), Kind::Rolling));
     assert_eq!((&first.range.start[..], &first.range.end[..]), (&b"p/"[..], &b"p/b\0"[..]));
@@ -119,14 +121,46 @@ fn asking_voids_what_is_under_way_and_begins_anew() {
 }
 
 #[test]
-fn a_failure_is_asked_again_later_and_a_compacted_revision_too() {
+fn a_failure_is_asked_again_later() {
     let mut bench = Bench::new(HOUR);
-    for error in [BackendError::unavailable("down"), BackendError::Compacted { oldest: Revision(8) }] {
-        bench.request(5);
-        assert_eq!(bench.answer(Err(error)), Found::Nothing);
-        let wait = bench.audit.deadline().unwrap() - bench.now;
-        assert!(wait > Duration::ZERO && wait < Duration::from_secs(5), "{wait:?}");
+    bench.request(5);
+    assert_eq!(bench.answer(Err(BackendError::unavailable("down"))), Found::Nothing);
+    let wait = bench.audit.deadline().unwrap() - bench.now;
+    assert!(wait > Duration::ZERO && wait < Duration::from_secs(5), "{wait:?}");
+}
+
+fn compacted() -> Result<ListPage, BackendError> {
+    Err(BackendError::Compacted { oldest: Revision(8) })
+}
+
+#[test]
+fn a_round_that_was_asked_for_at_a_compacted_revision_asks_for_a_newer_one_and_then_at_that() {
+    let mut bench = Bench::new(HOUR);
+    bench.audit.ask();
+    for _ in 0..3 {
+        bench.audit.poll_request(bench.now, Some(header(5))).unwrap();
+        assert_eq!(bench.answer(compacted()), Found::Compacted);
     }
+    assert_eq!(bench.audit.poll_request(bench.now, Some(header(9))).unwrap().revision, Some(Revision(9)));
+    assert_eq!(bench.answer(compacted()), Found::Compacted);
+    assert!(bench.audit.deadline() > Some(bench.now), "somebody compacts faster than it asks");
+    bench.request(10);
+    assert!(part(bench.answer(page(10, vec![kv("a", 2)], false))).last);
+}
+
+#[test]
+fn a_rolling_round_at_a_compacted_revision_waits_for_progress_and_asks_for_a_newer_one_after_three_times() {
+    let mut bench = Bench::new(HOUR);
+    for found in [Found::Nothing, Found::Nothing, Found::Compacted] {
+        bench.request(5);
+        assert_eq!(bench.answer(compacted()), found);
+        let wait = bench.audit.deadline().unwrap() - bench.now;
+        assert!(wait > HOUR / 40 && wait < HOUR / 8, "{wait:?}");
+    }
+    bench.request(9);
+    part(bench.answer(page(9, vec![kv("a", 2)], false)));
+    bench.request(9);
+    assert_eq!(bench.answer(compacted()), Found::Nothing, "it counts anew");
 }
 
 #[test]

@@ -54,6 +54,7 @@ impl Member {
         let in_step = self.link.watch.in_step();
         match self.auditor.perform(world, in_step, dice, now) {
             Found::Nothing => {}
+            Found::Compacted => self.link.watch.refresh(),
             Found::Part(part) => {
                 self.say(|| format!("{part:?}"));
                 self.store.deliver(now, Delivery::Audited(part)).expect("nothing was lost");

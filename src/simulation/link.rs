@@ -63,7 +63,6 @@ impl Link {
             }
             Action::List(_) | Action::Open(_) if fails => cut(),
             Action::List(request) => {
-                self.stream = None;
                 let limit = request.limit.min(self.page);
                 let answer = world.mvcc.list(&ListRequest { limit, ..request });
                 if let Ok(page) = &answer {
@@ -113,15 +112,14 @@ impl Link {
     }
 
     /// The time of a read passes and nothing comes.
-    pub(super) fn time_out(&mut self, now: &mut Instant) -> Option<Outcome> {
+    pub(super) fn time_out(&self, now: &mut Instant) -> Option<Outcome> {
         match self.watch.action() {
             Action::Read(silence) => self.silent(now, silence),
             Action::List(_) | Action::Open(_) | Action::Wait(_) => None,
         }
     }
 
-    fn silent(&mut self, now: &mut Instant, silence: std::time::Duration) -> Option<Outcome> {
-        self.stream = None;
+    fn silent(&self, now: &mut Instant, silence: std::time::Duration) -> Option<Outcome> {
         *now += silence;
         Some(Outcome::Silent)
     }

@@ -2,26 +2,49 @@
 
 use bytes::Bytes;
 
+use super::page_limit::PageLimit;
 use super::{Page, PageKeys};
-use crate::backend::{ListPage, ListRequest};
-use crate::kv::{ClusterId, KeyRange, KeyValue, Revision};
-
-/// The first page is small: it tells how many keys there are and how large they are.
-pub(crate) const FIRST_PAGE: usize = 500;
-/// etcd walks the rest of the range for every page, so a list has few pages: this many, within the bounds below.
-const PAGES: usize = 10;
-const MAX_PAGE_KEYS: usize = 20_000;
-const MAX_PAGE_BYTES: usize = 16 << 20;
+use crate::backend::{BackendError, ListPage, ListRequest};
+use crate::kv::{ClusterId, KeyRange, Revision};
 
 /// Where a list in pages has got to.
 #[derive(Debug, Clone)]
 pub(super) struct Listing {
     phase: Phase,
+    /// The phase it began with.
+    begins: Phase,
     /// First path of the next page.
     start: Bytes,
-    limit: usize,
+    limits: Limits,
     /// Revision and cluster of the first page.
     pinned: Option<(Revision, ClusterId)>,
+    /// A watch has been open from this revision on since before the list.
+    pub(super) open: Option<Revision>,
+}
+
+/// The limits of pages with values, and of pages with names.
+#[derive(Debug, Clone)]
+pub(super) struct Limits {
+    values: PageLimit,
+    names: PageLimit,
+}
+
+impl Limits {
+    pub(super) fn first() -> Self {
+        Self { values: PageLimit::first(), names: PageLimit::first() }
+    }
+
+    /// As few pages as so many bytes at once allow. Both kinds of pages have the same keys.
+    pub(super) fn whole(&self, bytes: usize) -> Self {
+        let names = if self.names.is_known() { &self.names } else { &self.values };
+        Self { values: self.values.whole(bytes), names: names.whole(bytes) }
+    }
+
+    /// What a newer list has shown, and what only this one has.
+    pub(super) fn and(self, newer: &Self) -> Self {
+        let pick = |old: PageLimit, new: &PageLimit| if new.is_known() { new.clone() } else { old };
+        Self { values: pick(self.values, &newer.values), names: pick(self.names, &newer.names) }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,22 +62,27 @@ enum Phase {
 
 impl Listing {
     pub(super) fn full(range: &KeyRange) -> Self {
-        Self { phase: Phase::Full, start: range.start.clone(), limit: FIRST_PAGE, pinned: None }
+        Self::of(Phase::Full, range)
+    }
+
+    fn of(phase: Phase, range: &KeyRange) -> Self {
+        let (start, limits) = (range.start.clone(), Limits::first());
+        Self { phase, begins: phase, start, limits, pinned: None, open: None }
     }
 
     /// No key: where to begin.
     pub(super) fn now(range: &KeyRange) -> Self {
-        Self { phase: Phase::Now, limit: 1, ..Self::full(range) }
+        Self::of(Phase::Now, range)
     }
 
     /// The names of all keys.
     pub(super) fn names(range: &KeyRange) -> Self {
-        Self { phase: Phase::Names, ..Self::full(range) }
+        Self::of(Phase::Names, range)
     }
 
     /// Only what changed after `since`, and the names of all keys: enough to know what was deleted.
     pub(super) fn changes(range: &KeyRange, since: Revision) -> Self {
-        Self { phase: Phase::Changes { since }, ..Self::full(range) }
+        Self::of(Phase::Changes { since }, range)
     }
 
     /// Whether it leaves out values the consumer is thought to have.
@@ -74,26 +102,68 @@ impl Listing {
     pub(super) fn request(&self, range: &KeyRange) -> ListRequest {
         let mut request = ListRequest::new(KeyRange { start: self.start.clone(), end: range.end.clone() });
         request.revision = self.pinned.map(|(revision, _)| revision);
-        request.limit = self.limit;
         match self.phase {
-            Phase::Full => {}
-            Phase::Changes { since } => request.min_mod_revision = Some(since.next()),
-            Phase::Names | Phase::Now => request.keys_only = true,
+            Phase::Full => request.limit = self.limits.values.get(),
+            Phase::Changes { since } => {
+                request.limit = self.limits.values.get();
+                request.min_mod_revision = Some(since.next());
+            }
+            Phase::Names => (request.limit, request.keys_only) = (self.limits.names.get(), true),
+            Phase::Now => (request.limit, request.keys_only) = (1, true),
         }
         request
+    }
+
+    /// The same page once more, after this failure, which has ended the watch as well.
+    pub(super) fn again(mut self, error: &BackendError) -> Self {
+        self.limit().failed(error);
+        self.open = None;
+        self
+    }
+
+    /// The same list from its beginning.
+    pub(super) fn anew(&self, range: &KeyRange) -> Self {
+        Self::of(self.begins, range)
+    }
+
+    pub(super) fn limited(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// With a watch that has been open from this revision on since before the list.
+    pub(super) fn beside(self, open: Revision) -> Self {
+        Self { open: Some(open), ..self }
+    }
+
+    pub(super) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Whether a page has come.
+    pub(super) fn has_begun(&self) -> bool {
+        self.pinned.is_some()
+    }
+
+    fn limit(&mut self) -> &mut PageLimit {
+        match self.phase {
+            Phase::Full | Phase::Changes { .. } => &mut self.limits.values,
+            Phase::Names | Phase::Now => &mut self.limits.names,
+        }
     }
 
     /// Takes a page and moves on; `None` if another cluster answered.
     pub(super) fn take(&mut self, page: ListPage, range: &KeyRange) -> Option<Page> {
         let first = self.pinned.is_none();
         let (revision, cluster) = *self.pinned.get_or_insert((page.header.revision, page.header.cluster));
-        if cluster != page.header.cluster {
+        if cluster.differs(page.header.cluster) {
             return None;
         }
+        let cluster = cluster.or(page.header.cluster);
+        self.pinned = Some((revision, cluster));
         if let Some(last) = page.kvs.last() {
             self.start = KeyRange::one(&last.path).end;
         }
-        self.limit = next_limit(&page);
+        self.limit().took(&page);
         // A page that is empty but promises more would repeat for ever.
         let more = page.more && !page.kvs.is_empty();
         let keys = if self.phase == Phase::Names { PageKeys::Names(page.kvs) } else { PageKeys::Full(page.kvs) };
@@ -109,12 +179,4 @@ impl Listing {
         };
         Some(Page { first, last, revision, cluster, same_history: true, keys })
     }
-}
-
-/// A tenth of all keys, but no more than fit into the bounds at the size of this page's.
-pub(crate) fn next_limit(page: &ListPage) -> usize {
-    let bytes = |kv: &KeyValue| kv.path.len() + kv.value.len() + 64;
-    let size = (page.kvs.iter().map(bytes).sum::<usize>() / page.kvs.len().max(1)).max(1);
-    let total = usize::try_from(page.count).unwrap_or(usize::MAX);
-    (total / PAGES).clamp(FIRST_PAGE, MAX_PAGE_KEYS).min((MAX_PAGE_BYTES / size).max(1))
 }

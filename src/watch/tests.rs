@@ -1,7 +1,14 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one answer it expects")]
 
+mod doubts;
+mod haste;
+mod pages;
+mod proxies;
+mod reopening;
+
 use super::*;
-use crate::kv::LeaseId;
+use crate::backend::{Events, ListRequest};
+use crate::kv::{Event, KeyValue, LeaseId};
 use crate::prefix::Prefix;
 
 const CLUSTER: ClusterId = ClusterId(7);
@@ -57,6 +64,19 @@ fn listing(watch: &Watch) -> ListRequest {
         Action::List(request) => request,
         action => panic!("{action:?}"),
     }
+}
+
+/// Its watch begins in the compacted past.
+fn compacted(watch: &mut Watch) {
+    let gone = BackendError::Compacted { oldest: Revision(50) };
+    assert_eq!(watch.handle(Outcome::Failed(gone.clone())), Some(Delivery::Broken(gone)));
+    waits(watch);
+}
+
+/// It does not list at the same moment as others.
+fn waits(watch: &mut Watch) {
+    assert!(matches!(watch.action(), Action::Wait(_)), "{:?}", watch.action());
+    assert_eq!(watch.handle(Outcome::Waited), None);
 }
 
 fn breaks(watch: &mut Watch) {
@@ -161,8 +181,7 @@ fn another_cluster_in_the_middle_of_a_list_starts_it_anew() {
 #[test]
 fn a_compacted_watch_lists_what_changed_and_the_names_of_all() {
     let mut watch = reading(10);
-    let gone = BackendError::Compacted { oldest: Revision(50) };
-    assert_eq!(watch.handle(Outcome::Failed(gone.clone())), Some(Delivery::Broken(gone)));
+    compacted(&mut watch);
     let changes = listing(&watch);
     assert_eq!((changes.min_mod_revision, changes.keys_only), (Some(Revision(11)), false));
     let Some(Delivery::Page(changed)) = watch.handle(page(60, vec![put("b", 55)], false)) else { panic!("no page") };
@@ -178,7 +197,7 @@ fn a_compacted_watch_lists_what_changed_and_the_names_of_all() {
 #[test]
 fn the_names_are_listed_from_the_start_after_many_pages_of_changes() {
     let mut watch = reading(10);
-    let _ = watch.handle(Outcome::Failed(BackendError::Compacted { oldest: Revision(50) }));
+    compacted(&mut watch);
     let _ = watch.handle(page(60, vec![put("b", 55)], true));
     let _ = watch.handle(page(60, vec![put("c", 56)], false));
     assert_eq!(listing(&watch).range, range());
@@ -227,7 +246,7 @@ fn a_member_that_lags_for_long_is_not_asked_for_list_after_list_at_once() {
 #[test]
 fn a_list_of_changes_on_another_history_becomes_a_full_one() {
     let mut watch = reading(10);
-    let _ = watch.handle(Outcome::Failed(BackendError::Compacted { oldest: Revision(50) }));
+    compacted(&mut watch);
     assert_eq!(watch.handle(page(5, vec![], false)), None);
     assert_eq!((listing(&watch).min_mod_revision, listing(&watch).keys_only), (None, false));
 }
@@ -237,7 +256,7 @@ fn a_resumed_watch_is_live_only_when_it_has_seen_what_it_missed() {
     let mut watch = reading(10);
     breaks(&mut watch);
     assert_eq!(watch.handle(Outcome::Opened(header(12))), None);
-    assert_eq!(watch.action(), Action::Read(CATCH_UP_TIMEOUT));
+    assert!(matches!(watch.action(), Action::Read(wait) if wait < Duration::from_secs(3)));
     assert_eq!(delivered(watch.handle(events(12, &[11], true))), [11]);
     assert_eq!(watch.caught_up(), None);
     assert_eq!(delivered(watch.handle(events(12, &[12], true))), [12]);
@@ -252,23 +271,6 @@ fn a_resumed_watch_that_says_nothing_proves_itself_by_a_relist() {
     assert_eq!(watch.handle(Outcome::Opened(header(12))), None);
     assert_eq!(watch.handle(Outcome::Silent), None);
     assert_eq!(listing(&watch).min_mod_revision, Some(Revision(11)));
-}
-
-#[test]
-fn a_quiet_range_in_a_busy_kvstore_is_live_after_its_list_and_not_listed_again_and_again() {
-    for ahead in [1, REPLAY_LIMIT + 1] {
-        let mut watch = Watch::new(range(), Duration::from_secs(60), 1);
-        let _ = watch.handle(page(10, vec![], false));
-        assert_eq!(watch.handle(Outcome::Opened(header(10 + ahead))), Some(Delivery::Live), "others write meanwhile");
-        breaks(&mut watch);
-        assert_eq!(watch.handle(Outcome::Opened(header(12 + ahead))), None);
-        if matches!(watch.action(), Action::Read(_)) {
-            assert_eq!(watch.handle(Outcome::Silent), None);
-        }
-        assert_eq!(watch.handle(page(13 + ahead, vec![], false)).map(|_| ()), Some(()));
-        assert_eq!(watch.handle(page(13 + ahead, vec![], false)).map(|_| ()), Some(()));
-        assert_eq!(watch.handle(Outcome::Opened(header(14 + 2 * ahead))), Some(Delivery::Live));
-    }
 }
 
 #[test]
@@ -287,7 +289,7 @@ fn a_watch_refused_right_after_its_list_waits_before_it_lists_again() {
 fn a_relist_the_consumer_asks_for_is_of_another_history_however_far_that_has_got() {
     let mut watch = reading(5);
     watch.relist();
-    assert_eq!(listing(&watch), ListRequest { limit: listing::FIRST_PAGE, ..ListRequest::new(range()) });
+    assert_eq!(listing(&watch), ListRequest { limit: 500, ..ListRequest::new(range()) });
     let delivered = watch.handle(page(9, vec![put("a", 3)], false));
     assert!(matches!(delivered, Some(Delivery::Page(Page { same_history: false, last: true, .. }))), "{delivered:?}");
     assert_eq!(start(&watch), 10);
@@ -298,12 +300,16 @@ fn far_behind_it_relists_instead_of_replaying() {
     let mut watch = reading(10);
     breaks(&mut watch);
     assert_eq!(watch.handle(Outcome::Opened(header(10 + REPLAY_LIMIT + 1))), None);
+    waits(&mut watch);
     assert_eq!(listing(&watch).min_mod_revision, Some(Revision(11)));
 }
 
 #[test]
 fn a_live_watch_that_says_nothing_for_too_long_is_opened_anew() {
     let mut watch = reading(10);
+    let Action::Read(first) = watch.action() else { panic!("it reads") };
+    assert_eq!(watch.handle(Outcome::Silent), None);
+    assert_eq!(watch.action(), Action::Read(Duration::from_secs(60) - first));
     assert!(matches!(watch.handle(Outcome::Silent), Some(Delivery::Broken(_))));
     assert!(matches!(watch.action(), Action::Wait(_)));
     assert_eq!(watch.handle(Outcome::Waited), None);
@@ -366,7 +372,8 @@ fn a_watch_resumed_on_another_history_lists_in_full_and_says_so() {
 fn a_resumed_watch_that_cannot_list_asks_the_same_again() {
     let mut watch = resumed(Some(8));
     let request = watch.action();
-    breaks(&mut watch);
+    assert!(watch.handle(Outcome::Failed(BackendError::unreachable("down"))).is_some());
+    assert_eq!(watch.handle(Outcome::Waited), None);
     assert_eq!(watch.action(), request);
 }
 
@@ -392,8 +399,7 @@ fn a_watch_from_now_asks_for_one_name_and_begins_after_the_revision_of_the_answe
 #[test]
 fn a_watch_from_now_finds_what_it_missed_by_all_names_and_no_values() {
     let mut watch = begun(10);
-    let compacted = BackendError::Compacted { oldest: Revision(20) };
-    assert!(matches!(watch.handle(Outcome::Failed(compacted)), Some(Delivery::Broken(_))));
+    compacted(&mut watch);
     assert_eq!((listing(&watch).keys_only, listing(&watch).min_mod_revision), (true, None));
     assert!(listing(&watch).limit > 1);
     let Some(Delivery::Page(first)) = watch.handle(page(30, vec![put("a", 1)], true)) else { panic!("a page") };
@@ -409,6 +415,7 @@ fn a_watch_from_now_begins_anew_in_another_history_and_never_lists_values() {
     let mut watch = begun(10);
     // Restored from a backup: it lags, or it is another history. The names tell.
     assert!(matches!(watch.handle(Outcome::Failed(BackendError::FutureRevision)), Some(Delivery::Broken(_))));
+    waits(&mut watch);
     assert!(listing(&watch).keys_only);
     assert_eq!(watch.handle(page(5, vec![put("a", 1)], false)), None, "they mean nothing here");
     assert_eq!((listing(&watch).limit, listing(&watch).keys_only), (1, true));
@@ -421,6 +428,7 @@ fn a_watch_from_now_begins_anew_in_another_history_and_never_lists_values() {
 fn a_watch_from_now_that_finds_its_old_history_again_lists_the_names() {
     let mut watch = begun(10);
     assert!(matches!(watch.handle(Outcome::Failed(BackendError::FutureRevision)), Some(Delivery::Broken(_))));
+    waits(&mut watch);
     assert_eq!(watch.handle(page(5, vec![], false)), None);
     // A member that lagged has caught up: what happened between is not known.
     assert_eq!(watch.handle(page(12, vec![], false)), None);

@@ -194,3 +194,30 @@ fn owners_fill_an_empty_kvstore_before_anybody_is_told_that_it_was_empty() {
         assert_eq!(theirs.log()[told..], ["resynced"], "nothing was ever gone");
     });
 }
+
+#[test]
+fn an_audit_of_a_quiet_prefix_in_a_busy_and_often_compacted_kvstore_ends() {
+    paused(async {
+        let (memory, backend, store, _shadow) = watching(|config| config.audit_interval(Duration::ZERO)).await;
+        let busy = |n: u32| {
+            let memory = memory.clone();
+            async move {
+                let action = WriteAction::Put { value: n.to_string().into(), lease: LeaseId::NONE };
+                let path = "elsewhere".into();
+                let write = shared_store::backend::Write { path, expect: shared_store::backend::Expect::Any, action };
+                memory.write(vec![write]).await.unwrap();
+                // The watch sees that this does not concern it.
+                tokio::time::sleep(MINUTE / 6000).await;
+                memory.compact(memory.revision()).unwrap();
+            }
+        };
+        for n in 0..100 {
+            busy(n).await;
+        }
+        let lists = backend.calls(Op::List);
+        let report = store.audit(MINUTE / 10).await.unwrap();
+        assert_eq!((report.keys, report.differences.len(), report.revision), (10, 0, memory.revision()));
+        assert_eq!(backend.calls(Op::List) - lists, 4, "in vain, what changed, the names, the keys");
+        assert_eq!(store.reader().state(), State::Synced);
+    });
+}

@@ -181,6 +181,25 @@ fn the_state_says_how_far_the_cache_can_be_trusted() {
 }
 
 #[test]
+fn once_a_list_is_complete_the_state_is_synced_or_stale() {
+    let mut bench = Bench::new();
+    bench.deliver(Bench::page(true, true, 5, PageKeys::Full(vec![kv("a", "1", 2)])));
+    let since = bench.now;
+    let state = |bench: &Bench| bench.reader.state();
+    assert_eq!(state(&bench), State::Stale { since, cause: "the watch is not open yet".into() });
+    bench.passes(10);
+    bench.deliver(Delivery::Broken(BackendError::unavailable("down")));
+    assert_eq!(state(&bench), State::Stale { since, cause: "down".into() });
+    bench.deliver(Bench::page(true, false, 6, PageKeys::Full(vec![kv("a", "1", 2)])));
+    assert_eq!(state(&bench), State::Stale { since, cause: "down".into() });
+    bench.deliver(Bench::page(false, true, 6, PageKeys::Full(vec![])));
+    assert_eq!(state(&bench), State::Stale { since, cause: "down".into() });
+    bench.deliver(Delivery::Live);
+    bench.deliver(Bench::page(true, true, 7, PageKeys::Full(vec![kv("a", "1", 2)])));
+    assert_eq!(state(&bench), State::Synced, "a list beside an open watch takes nothing back");
+}
+
+#[test]
 fn a_deleted_key_leaves_nothing_behind() {
     let mut bench = Bench::listed(&[kv("a", "1", 2), kv("b", "x", 3)], 5);
     bench.events([delete("a", 6), delete("b", 7)]);

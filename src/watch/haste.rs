@@ -1,0 +1,90 @@
+//! Listing a kvstore that compacts its history faster than a list in pages ends.
+
+use std::time::Duration;
+
+use super::listing::{Limits, Listing};
+use super::reading::{Reading, Target};
+use super::{State, Watch};
+use crate::kv::Revision;
+
+/// A list that was overtaken so often in a row is asked for in one page.
+const WHOLE: u32 = 2;
+/// After so often the watch is opened before the list, because nobody else may open one in time after it.
+const AHEAD: u32 = 3;
+/// A page of a list in haste has at most so many bytes. Far below the limit of a message.
+const WHOLE_BYTES: usize = 256 << 20;
+/// The same for a list beside a watch that is in step, for which nothing is urgent.
+const BESIDE_BYTES: usize = 32 << 20;
+
+/// How often compactions came before a list, or the watch after it, was done.
+///
+/// 1. A first compaction may be chance: the list begins anew.
+/// 2. After the second one the list has one page, or as few as [`WHOLE_BYTES`] allow: a page that is not pinned to a
+///    revision cannot be overtaken.
+/// 3. After the third one the watch is opened first. A list at a later revision then needs no other watch. It has all
+///    values, so that it can be one request.
+#[derive(Debug, Default)]
+pub(super) struct Haste {
+    overtaken: u32,
+    /// What the last list has shown of its sizes.
+    limits: Option<Limits>,
+}
+
+impl Haste {
+    /// A compaction came before the list or its watch was done.
+    pub(super) fn overtaken(&mut self) {
+        self.overtaken = self.overtaken.saturating_add(1);
+    }
+
+    /// Remembers how large a list is.
+    pub(super) fn listed(&mut self, listing: &Listing) {
+        if !listing.is_now() {
+            let newer = listing.limits();
+            self.limits = Some(self.limits.take().map_or_else(|| newer.clone(), |limits| limits.and(newer)));
+        }
+    }
+
+    /// A watch has proven to be good for something.
+    pub(super) fn is_over(&mut self) {
+        self.overtaken = 0;
+    }
+
+    /// A list beside a watch that is open from this revision on and stays so.
+    pub(super) fn beside(&self, listing: Listing, open: Revision) -> Listing {
+        self.whole(listing, BESIDE_BYTES).beside(open)
+    }
+
+    fn whole(&self, listing: Listing, bytes: usize) -> Listing {
+        match &self.limits {
+            Some(limits) => listing.limited(limits.whole(bytes)),
+            None => listing,
+        }
+    }
+}
+
+impl Watch {
+    /// Begins a list, or goes on with it, in the way that the last ones call for.
+    pub(super) fn begin(&self, listing: Listing) -> State {
+        if listing.is_now() || listing.has_begun() || self.haste.overtaken < WHOLE {
+            return State::Listing(listing);
+        }
+        if self.haste.overtaken < AHEAD {
+            return State::Listing(self.haste.whole(listing, WHOLE_BYTES));
+        }
+        // Not what changed and then the names: those are two requests.
+        State::Ahead(self.haste.whole(self.whole(), WHOLE_BYTES))
+    }
+
+    /// What follows a complete list: its watch, unless one is open already.
+    pub(super) fn after_list(&self, listing: &Listing) -> State {
+        let revision = self.delivered();
+        match listing.open {
+            Some(open) if open <= revision.next() => {
+                // It is live as soon as the list is taken in.
+                let target = Some(Target { revision, patience: Duration::ZERO, listed: true });
+                State::Reading(Reading::toward(target))
+            }
+            Some(_) | None => State::Opening { listed: true },
+        }
+    }
+}

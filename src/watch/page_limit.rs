@@ -1,0 +1,83 @@
+//! How many keys the next page of a list asks for.
+
+use crate::backend::{Applied, BackendError, ListPage};
+use crate::kv::KeyValue;
+
+/// The first page is small: it tells how many keys there are and how large they are.
+const FIRST_PAGE: usize = 500;
+/// etcd walks the rest of the range for every page, so a list has few pages: this many, within the bounds below.
+const PAGES: usize = 10;
+const MAX_PAGE_KEYS: usize = 20_000;
+const MAX_PAGE_BYTES: usize = 16 << 20;
+/// A page has at most so many times the keys of the one before, because the values after it may be larger.
+const GROWTH: usize = 4;
+
+/// The limit of the pages of one list.
+#[derive(Debug, Clone)]
+pub(crate) struct PageLimit {
+    limit: usize,
+    /// How many keys the list has, as its first page says.
+    total: Option<u64>,
+    /// How many bytes a key takes, on the page where they are largest.
+    size: usize,
+    /// So many bytes are asked for at once, because the kvstore compacts faster than it lists pages.
+    hurry: Option<usize>,
+}
+
+impl PageLimit {
+    /// The limit of a first page.
+    pub(crate) fn first() -> Self {
+        Self { limit: FIRST_PAGE, total: None, size: 0, hurry: None }
+    }
+
+    /// How many keys the next page asks for.
+    pub(crate) fn get(&self) -> usize {
+        self.limit
+    }
+
+    /// Whether it knows how many keys there are.
+    pub(crate) fn is_known(&self) -> bool {
+        self.total.is_some()
+    }
+
+    /// Takes a page: the next one has a tenth of all keys, but not more than fit into the bounds at this page's size.
+    pub(crate) fn took(&mut self, page: &ListPage) {
+        let bytes = |kv: &KeyValue| kv.path.len() + kv.value.len() + 64;
+        let size = (page.kvs.iter().map(bytes).sum::<usize>() / page.kvs.len().max(1)).max(1);
+        self.size = self.size.max(size);
+        let total = usize::try_from(*self.total.get_or_insert(page.count)).unwrap_or(usize::MAX);
+        if let Some(bytes) = self.hurry {
+            self.limit = self.limit.min((bytes / size).max(1));
+            return;
+        }
+        let wanted = (total / PAGES).clamp(FIRST_PAGE, MAX_PAGE_KEYS);
+        self.limit = wanted.min(self.limit.saturating_mul(GROWTH)).min((MAX_PAGE_BYTES / size).max(1));
+    }
+
+    /// The limit of a list that is to have one page, if what is known of it says that it takes at most so many bytes, or
+    /// else as few pages as that allows.
+    pub(crate) fn whole(&self, bytes: usize) -> Self {
+        let Some(total) = self.total else { return Self::first() };
+        let total = usize::try_from(total).unwrap_or(usize::MAX);
+        // There may be more by now.
+        let limit = total.saturating_add(total / 8).saturating_add(FIRST_PAGE).min((bytes / self.size.max(1)).max(1));
+        Self { limit, total: None, size: self.size, hurry: Some(bytes) }
+    }
+
+    /// Takes a failure: if the page may have been too large for a message or for the time it has, the next one has half
+    /// the keys.
+    pub(crate) fn failed(&mut self, error: &BackendError) {
+        match error {
+            BackendError::Rejected { .. } | BackendError::Unavailable { applied: Applied::Maybe, .. } => {
+                self.limit = (self.limit / 2).max(1);
+            }
+            BackendError::Unavailable { applied: Applied::No, .. }
+            | BackendError::Compacted { .. }
+            | BackendError::FutureRevision
+            | BackendError::LeaseNotFound { .. }
+            | BackendError::LeaseExists { .. }
+            | BackendError::Forbidden { .. }
+            | BackendError::Misconfigured { .. } => {}
+        }
+    }
+}

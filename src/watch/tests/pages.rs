@@ -1,0 +1,119 @@
+//! How large the pages of a list are.
+
+use super::*;
+use crate::backend::ListPage;
+use crate::backend::memory::Mvcc;
+use crate::backend::{Expect, Write, WriteAction};
+use crate::key::KeyName;
+
+/// What a list may carry before the network refuses it.
+const MESSAGE_LIMIT: usize = 32 << 20;
+
+/// A kvstore with keys in order, each with a value of this many bytes.
+pub(in crate::watch) fn filled(sizes: impl IntoIterator<Item = usize>) -> Mvcc {
+    let prefix = Prefix::new("p").unwrap();
+    let mut kv = Mvcc::new();
+    let mut writes = Vec::new();
+    let mut bytes = 0;
+    for (n, size) in sizes.into_iter().enumerate() {
+        if writes.len() == 128 || bytes + size > 1 << 20 {
+            kv.write(std::mem::take(&mut writes)).unwrap();
+            bytes = 0;
+        }
+        bytes += size;
+        writes.push(Write {
+            path: prefix.path(&KeyName::new(format!("{n:08}")).unwrap()),
+            expect: Expect::Any,
+            action: WriteAction::Put { value: vec![b'x'; size].into(), lease: LeaseId::NONE },
+        });
+    }
+    kv.write(writes).unwrap();
+    kv
+}
+
+fn bytes(page: &ListPage) -> usize {
+    page.kvs.iter().map(|kv| kv.value.len() + kv.path.len()).sum()
+}
+
+/// Performs the list of a watch over a network that refuses large messages. The limit and the size of each page.
+fn list(watch: &mut Watch, kv: &Mvcc) -> Vec<(usize, Result<usize, usize>)> {
+    let mut asked = Vec::new();
+    loop {
+        match watch.action() {
+            Action::List(request) => {
+                let page = kv.list(&request).unwrap();
+                let size = bytes(&page);
+                let fits = size <= MESSAGE_LIMIT;
+                asked.push((request.limit, if fits { Ok(page.kvs.len()) } else { Err(size) }));
+                let too_large = || Outcome::Failed(BackendError::rejected("message length too large"));
+                let _ = watch.handle(if fits { Outcome::Listed(page) } else { too_large() });
+            }
+            Action::Wait(_) => assert_eq!(watch.handle(Outcome::Waited), None),
+            Action::Open(_) | Action::Read(_) => return asked,
+        }
+        assert!(asked.len() < 1000, "it never ends: {asked:?}");
+    }
+}
+
+#[test]
+fn a_list_of_100k_keys_has_about_ten_pages() {
+    let kv = filled(std::iter::repeat_n(200, 100_000));
+    let mut watch = Watch::new(range(), Duration::from_secs(60), 1);
+    let asked = list(&mut watch, &kv);
+    assert!(asked.len() <= 12, "{asked:?}");
+}
+
+#[test]
+fn a_page_has_at_most_four_times_the_keys_of_the_one_before() {
+    let kv = filled(std::iter::repeat_n(1, 50_000));
+    let mut watch = Watch::new(range(), Duration::from_secs(60), 1);
+    let limits: Vec<_> = list(&mut watch, &kv).iter().map(|(limit, _)| *limit).collect();
+    assert_eq!(limits[..4], [500, 2000, 5000, 5000], "{limits:?}");
+}
+
+#[test]
+fn large_values_after_tiny_ones_do_not_run_through_the_limit_of_a_message() {
+    let kv = filled(std::iter::repeat_n(1, 2500).chain(std::iter::repeat_n(100 << 10, 2000)));
+    let mut watch = Watch::new(range(), Duration::from_secs(60), 1);
+    let asked = list(&mut watch, &kv);
+    assert_eq!(asked.iter().filter_map(|(_, page)| page.ok()).sum::<usize>(), 4500);
+    let failures = asked.iter().filter(|(_, page)| page.is_err()).count();
+    assert!(failures <= 3, "{asked:?}");
+}
+
+#[test]
+fn a_page_that_failed_and_may_be_too_large_is_asked_again_with_half_the_limit() {
+    for error in [broken(), BackendError::rejected("message length too large")] {
+        let mut watch = Watch::new(range(), Duration::from_secs(60), 1);
+        for limit in [500, 250, 125, 62, 31, 15, 7, 3, 1, 1, 1] {
+            assert_eq!(listing(&watch).limit, limit, "after {error}");
+            let _ = watch.handle(Outcome::Failed(error.clone()));
+            let _ = watch.handle(Outcome::Waited);
+        }
+    }
+    for error in [BackendError::unreachable("refused"), BackendError::misconfigured("no permission")] {
+        let mut watch = Watch::new(range(), Duration::from_secs(60), 1);
+        let _ = watch.handle(Outcome::Failed(error));
+        let _ = watch.handle(Outcome::Waited);
+        assert_eq!(listing(&watch).limit, 500, "a request that was not answered with a page says nothing of its size");
+    }
+}
+
+#[test]
+fn the_names_begin_with_a_page_limit_of_their_own() {
+    let mut watch = reading(10);
+    compacted(&mut watch);
+    let large = KeyValue { value: vec![b'x'; 1 << 20].into(), ..put("b", 55) };
+    let page = |kvs| Outcome::Listed(ListPage { header: header(60), count: 100_000, kvs, more: true });
+    let _ = watch.handle(page(vec![large; 10]));
+    assert_eq!((listing(&watch).limit, listing(&watch).keys_only), (15, false), "16 MiB of such values");
+    let _ =
+        watch.handle(Outcome::Listed(ListPage { header: header(60), count: 9, kvs: vec![put("c", 56)], more: false }));
+    assert_eq!((listing(&watch).limit, listing(&watch).keys_only), (500, true), "names are small");
+    let _ = watch.handle(page(vec![put("a", 3)]));
+    assert_eq!(listing(&watch).limit, 2000);
+    let _ = watch.handle(page(vec![put("b", 3)]));
+    assert_eq!(listing(&watch).limit, 8000);
+    let _ = watch.handle(page(vec![put("c", 3)]));
+    assert_eq!(listing(&watch).limit, 10_000, "a tenth of all keys, however many are left");
+}
