@@ -9,6 +9,8 @@ mod running;
 
 use std::fs::File;
 use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 
 use serde_json::Value;
 
@@ -29,6 +31,7 @@ fn a_joined_program_owns_what_stdin_says_and_takes_it_back_at_the_end() {
     assert_eq!(replies[0]["revision"], update["revision"]);
     assert_eq!(replies[1]["value"].to_string(), r#"{"x":1.5}"#);
     program.say(r#"{"op":"update","name":"b","value":null}"#);
+    assert_eq!(program.next("update")["name"], "b");
     program.say(r#"{"id":3,"op":"delete","name":"a"}"#);
     assert_eq!(program.next("delete")["name"], "a");
     let (rest, code) = program.end();
@@ -113,14 +116,22 @@ fn a_reader_that_stands_still_does_not_keep_it_from_leaving() {
 
 #[test]
 fn a_stdin_that_cannot_be_read_closes_it() {
-    let directory = tempfile::tempdir().unwrap();
-    let printed = directory.path().join("printed");
-    let stdin = File::open(directory.path()).unwrap();
-    let output = run_on(stdin, File::create(&printed).unwrap(), &[&JOIN[..], &["--key", "a=1"]].concat());
-    assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("cannot read stdin: "), "{}", stderr(&output));
-    let printed = std::fs::read_to_string(printed).unwrap();
-    assert!(printed.contains(r#""type":"delete""#), "{printed}");
+    let (ours, theirs) = connected();
+    // What the program's side has sent and we never read makes the kernel reset the connection when we drop it.
+    (&theirs).write_all(b"unread").unwrap();
+    let mut program = Running::start_on(OwnedFd::from(theirs), &[&JOIN[..], &["--key", "a=1"]].concat());
+    assert_eq!(program.next("update")["name"], "a");
+    drop(ours);
+    assert_eq!(program.next("delete")["name"], "a");
+    program.hear("error: cannot read stdin: Connection reset");
+    assert_eq!(program.code(), Some(1));
+}
+
+/// Two ends of one connection.
+fn connected() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    (ours, listener.accept().unwrap().0)
 }
 
 #[test]

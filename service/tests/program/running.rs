@@ -38,6 +38,7 @@ pub(crate) struct Running {
     process: Child,
     stdin: Option<ChildStdin>,
     lines: Receiver<String>,
+    heard: Receiver<String>,
     waiting: Vec<Value>,
     /// Holds stdout open.
     _reader: JoinHandle<BufReader<ChildStdout>>,
@@ -45,23 +46,32 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        Self::spawned(program(arguments).stderr(Stdio::null()).spawn().unwrap(), "")
+        Self::spawned(program(arguments), "")
+    }
+
+    /// With this as stdin.
+    pub(crate) fn start_on(stdin: impl Into<Stdio>, arguments: &[&str]) -> Self {
+        let mut program = program(arguments);
+        program.stdin(stdin);
+        Self::spawned(program, "")
     }
 
     /// With a stderr that nobody reads any more.
     pub(crate) fn start_unheard(arguments: &[&str]) -> Self {
-        let mut process = program(arguments).spawn().unwrap();
-        drop(process.stderr.take());
-        Self::spawned(process, "")
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut program = program(arguments);
+        program.stderr(writer);
+        Self::spawned(program, "")
     }
 
     /// With a stdout that nobody reads beyond the first line of this type, and nobody closes.
     pub(crate) fn start_read_until(arguments: &[&str], of_type: &str) -> Self {
-        let process = program(arguments).stderr(Stdio::null()).spawn().unwrap();
-        Self::spawned(process, &format!("\"type\":\"{of_type}\""))
+        Self::spawned(program(arguments), &format!("\"type\":\"{of_type}\""))
     }
 
-    fn spawned(mut process: Child, last: &str) -> Self {
+    fn spawned(mut program: Command, last: &str) -> Self {
+        let mut process = program.spawn().unwrap();
         let mut stdout = BufReader::new(process.stdout.take().unwrap());
         let (sender, lines) = channel();
         let last = last.to_owned();
@@ -74,8 +84,29 @@ impl Running {
             }
             stdout
         });
+        let (sender, heard) = channel();
+        if let Some(stderr) = process.stderr.take() {
+            std::thread::spawn(move || {
+                // To its end, even if nobody wants to hear it.
+                for line in BufReader::new(stderr).lines().map(Result::unwrap) {
+                    let _ = sender.send(line);
+                }
+            });
+        }
         let stdin = process.stdin.take();
-        Self { process, stdin, lines, waiting: Vec::new(), _reader: reader }
+        Self { process, stdin, lines, heard, waiting: Vec::new(), _reader: reader }
+    }
+
+    /// The next line of stderr that contains this.
+    pub(crate) fn hear(&self, text: &str) -> String {
+        let mut before = Vec::new();
+        loop {
+            let line = self.heard.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no {text:?} in {before:?}"));
+            if line.contains(text) {
+                return line;
+            }
+            before.push(line);
+        }
     }
 
     pub(crate) fn say(&mut self, line: &str) {
