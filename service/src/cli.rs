@@ -18,15 +18,19 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Args)]
 pub(crate) struct Common {
-    /// URLs of etcd's members; without them an embedded kvstore is used
-    #[arg(long, env = "SHARED_STORE_ENDPOINTS", value_delimiter = ',', global = true)]
+    /// URLs of etcd's members, separated by commas
+    #[arg(long, env = "SHARED_STORE_ENDPOINTS", value_name = "URL", value_delimiter = ',', value_parser = endpoint,
+        global = true)]
     pub(crate) endpoints: Vec<String>,
     /// The common prefix of all keys
     #[arg(long, global = true)]
     pub(crate) prefix: Option<String>,
-    /// Which kvstore; by default etcd if there are endpoints
+    /// Which kvstore; etcd needs --endpoints, memory is one in this process, which starts empty
     #[arg(long, value_enum, global = true)]
     pub(crate) backend: Option<Backend>,
+    /// What values are: JSON documents, UTF-8 text, or any bytes, read and printed as base64
+    #[arg(long, value_enum, default_value_t = ValueForm::Json, global = true)]
+    pub(crate) value: ValueForm,
     /// One JSON object a line, or text for people
     #[arg(long, value_enum, default_value_t = Format::Text, global = true)]
     pub(crate) output: Format,
@@ -54,6 +58,13 @@ pub(crate) struct Common {
 pub(crate) enum Backend {
     Etcd,
     Memory,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ValueForm {
+    Json,
+    Text,
+    Base64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -150,12 +161,15 @@ pub(crate) struct Own {
 
 #[derive(Debug, Args)]
 pub(crate) struct JoinArgs {
-    /// A key to own, as NAME=JSON; repeatable
-    #[arg(long, value_name = "NAME=JSON")]
+    /// A key to own, as NAME=VALUE; repeatable
+    #[arg(long, value_name = "NAME=VALUE")]
     pub(crate) key: Vec<String>,
     /// A file with keys to own, one {"name":..,"value":..} a line
     #[arg(long, value_name = "FILE")]
     pub(crate) keys_file: Option<PathBuf>,
+    /// Take no commands from stdin, and stay until a signal
+    #[arg(long)]
+    pub(crate) no_stdin: bool,
     #[command(flatten)]
     pub(crate) observe: Observe,
     #[command(flatten)]
@@ -179,6 +193,9 @@ pub(crate) struct ListArgs {
     /// Only the names
     #[arg(long)]
     pub(crate) keys_only: bool,
+    /// Only the keys whose values are not what --value says, and why
+    #[arg(long, conflicts_with = "keys_only")]
+    pub(crate) undecodable: bool,
     /// At most so many keys; 0 for all
     #[arg(long, default_value_t = 0)]
     pub(crate) limit: usize,
@@ -188,6 +205,9 @@ pub(crate) struct ListArgs {
 pub(crate) struct GetArgs {
     /// The key's name
     pub(crate) name: String,
+    /// Print the bytes of the value as they are, whatever they are, and nothing else
+    #[arg(long)]
+    pub(crate) raw: bool,
     /// Wait until the cache shows this revision or a later one
     #[arg(long)]
     pub(crate) revision: Option<u64>,
@@ -207,6 +227,21 @@ pub(crate) struct PublishArgs {
     pub(crate) canary: Option<String>,
     #[command(flatten)]
     pub(crate) own: Own,
+}
+
+/// A URL of etcd; the library checks the rest.
+fn endpoint(text: &str) -> Result<String, String> {
+    const WRITE: &str = "write http://HOST:PORT, and a comma without spaces between two";
+    let authority = text.split_once("://").map_or(text, |(_, authority)| authority);
+    if text.is_empty() {
+        Err(format!("it is empty, or there is a comma too many: {WRITE}"))
+    } else if text.contains(char::is_whitespace) {
+        Err(format!("there is a space in it: {WRITE}"))
+    } else if authority.matches(':').count() > 1 && !authority.contains('[') {
+        Err("an IPv6 address needs brackets: write http://[::1]:2379".to_owned())
+    } else {
+        Ok(text.to_owned())
+    }
 }
 
 /// `30s`, `5m`, `2h`, `250ms`; a number alone is in seconds.

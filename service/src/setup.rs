@@ -5,10 +5,10 @@ use std::io::{IsTerminal, Write as _};
 
 use actix::prelude::*;
 use shared_store_actors::{CloseError, Config, JoinError, MemoryBackend, Prefix, StateChanged};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::{Backend, Common, Conflict, Observe, OriginArg, Own};
 use crate::document::Document;
+use crate::value::Form;
 
 /// Why the program did not leave as asked.
 #[derive(Debug)]
@@ -74,24 +74,59 @@ pub(crate) fn log(level: &str) {
         .init();
 }
 
+/// What libraries answer to limits with a panic is told in words, too, without a backtrace.
+pub(crate) fn panics_in_words() {
+    std::panic::set_hook(Box::new(|panic| {
+        let text = panic.payload().downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.payload().downcast_ref::<&str>().copied()).unwrap_or("unknown cause");
+        let place = panic.location().map_or_else(String::new, |place| format!(" ({place})"));
+        say(format_args!("error: the program failed: {text}{place}; is a limit too low (ulimit -n, ulimit -u)?"));
+    }));
+}
+
 /// Says something on stderr. What nobody reads is no reason to leave the own keys behind, which a panic would do.
 pub(crate) fn say(line: impl fmt::Display) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// The configuration all commands share.
-pub(crate) fn config(common: &Common) -> Result<Config, Failure> {
-    let Some(prefix) = &common.prefix else { return Err(Failure::usage("--prefix is missing")) };
-    let prefix = Prefix::new(prefix).map_err(Failure::usage)?;
-    backend(common, Config::new(prefix).list_timeout(common.list_timeout))
+/// A thread or the files it needs are not to be had.
+#[allow(clippy::needless_pass_by_value, reason = "map_err gives it away")]
+pub(crate) fn cannot_start(error: std::io::Error) -> Failure {
+    Failure::promise(format_args!(
+        "cannot start a thread: {error}; raise the limit of open files (ulimit -n) or of processes (ulimit -u)"
+    ))
 }
 
-fn backend(common: &Common, config: Config) -> Result<Config, Failure> {
+/// What becomes of a command without a kvstore to connect to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Alone {
+    /// An answer about an empty kvstore of its own would mislead.
+    Refused,
+    /// It uses an embedded kvstore and says so.
+    Told,
+}
+
+/// The configuration all commands share.
+pub(crate) fn config(common: &Common, alone: Alone) -> Result<Config, Failure> {
+    let Some(prefix) = &common.prefix else {
+        return Err(Failure::usage(
+            "--prefix is missing: give the common prefix of the keys, as in --prefix demo/nodes",
+        ));
+    };
+    let prefix = Prefix::new(prefix).map_err(Failure::usage)?;
+    backend(common, Config::new(prefix).list_timeout(common.list_timeout), alone)
+}
+
+fn backend(common: &Common, config: Config, alone: Alone) -> Result<Config, Failure> {
     let given = !common.endpoints.is_empty();
     match common.backend {
         Some(Backend::Memory) if given => Err(Failure::usage("--backend memory has no endpoints")),
         Some(Backend::Etcd) if !given => Err(Failure::usage("--backend etcd needs --endpoints")),
         Some(Backend::Memory) => Ok(config.backend(MemoryBackend::new())),
+        None if !given && alone == Alone::Refused => Err(Failure::usage(
+            "--endpoints is missing: give etcd's URL, as in --endpoints http://127.0.0.1:2379 (or set \
+             SHARED_STORE_ENDPOINTS); --backend memory uses an embedded kvstore, which starts empty",
+        )),
         None if !given => {
             say("note: no --endpoints: using an embedded kvstore, which nobody else sees");
             Ok(config.backend(MemoryBackend::new()))
@@ -151,7 +186,7 @@ pub(crate) fn observe(config: Config, observe: &Observe) -> Config {
 }
 
 /// The filter an observer asked for.
-pub(crate) fn filter(observe: &Observe) -> shared_store_actors::Filter<Document> {
+pub(crate) fn filter<V: Form>(observe: &Observe) -> shared_store_actors::Filter<Document<V>> {
     use shared_store_actors::{Filter, Origin};
 
     let filter = observe.filter.iter().fold(Filter::new(), |filter, glob| filter.glob(glob));
@@ -180,27 +215,6 @@ impl Handler<StateChanged> for Causes {
         if cause.is_some() && cause != self.told {
             say(&state);
             self.told = cause;
-        }
-    }
-}
-
-/// The signals that ask the program to leave.
-#[derive(Debug)]
-pub(crate) struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    pub(crate) fn new() -> Result<Self, Failure> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    /// Waits for one of them. Cancel-safe.
-    pub(crate) async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
         }
     }
 }

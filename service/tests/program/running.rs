@@ -1,6 +1,5 @@
 //! The program, running.
 
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -12,8 +11,10 @@ use serde_json::Value;
 /// Long enough for a loaded machine; a test that waits so long has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+const BINARY: &str = env!("CARGO_BIN_EXE_shared-store");
+
 fn program(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_shared-store"));
+    let mut command = Command::new(BINARY);
     command.args(arguments).env_remove("SHARED_STORE_ENDPOINTS").env_remove("SHARED_STORE_PASSWORD");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
@@ -25,8 +26,20 @@ pub(crate) fn run(arguments: &[&str]) -> Output {
 }
 
 /// Runs it with these as stdin and stdout.
-pub(crate) fn run_on(stdin: File, stdout: File, arguments: &[&str]) -> Output {
+pub(crate) fn run_on(stdin: impl Into<Stdio>, stdout: impl Into<Stdio>, arguments: &[&str]) -> Output {
     program(arguments).stdin(stdin).stdout(stdout).output().unwrap()
+}
+
+/// Runs it with an empty stdin, after these commands of a shell.
+pub(crate) fn run_after(shell: &str, arguments: &[&str]) -> Output {
+    after(shell, arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+fn after(shell: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("{shell}; exec \"$@\""), "sh", BINARY]).args(arguments);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
 }
 
 pub(crate) fn stderr(output: &Output) -> String {
@@ -47,6 +60,11 @@ pub(crate) struct Running {
 impl Running {
     pub(crate) fn start(arguments: &[&str]) -> Self {
         Self::spawned(program(arguments), "")
+    }
+
+    /// After these commands of a shell.
+    pub(crate) fn start_after(shell: &str, arguments: &[&str]) -> Self {
+        Self::spawned(after(shell, arguments), "")
     }
 
     /// With this as stdin.
@@ -161,6 +179,13 @@ impl Running {
             std::thread::sleep(Duration::from_millis(50));
         }
         panic!("it does not end");
+    }
+
+    /// The rest of stderr, and the exit code.
+    pub(crate) fn last_words(mut self) -> (String, Option<i32>) {
+        let heard = std::mem::replace(&mut self.heard, channel().1);
+        let code = self.code();
+        (heard.iter().collect::<Vec<_>>().join("\n"), code)
     }
 
     /// All lines to the end, and the exit code.
