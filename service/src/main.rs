@@ -7,6 +7,7 @@ mod demo;
 mod document;
 mod input;
 mod join;
+mod manual;
 mod output;
 mod printable;
 mod publish;
@@ -28,7 +29,7 @@ use crate::value::{Base64, Form, Json, Text};
 
 fn main() -> ! {
     let cli = Cli::parse();
-    setup::log(&cli.common.log);
+    setup::log(&cli.common);
     setup::panics_in_words();
     let code = match catch_unwind(AssertUnwindSafe(|| run(cli))) {
         Ok(Ok(())) => 0,
@@ -65,6 +66,8 @@ async fn command<V: Form>(cli: Cli) -> Result<(), Failure> {
         Command::Get(args) => Box::pin(read::get::<V>(&common, args)),
         Command::Audit => Box::pin(audit::run::<V>(&common)),
         Command::Demo => Box::pin(demo::run(&common)),
+        Command::Completions { shell } => return manual::completions(*shell),
+        Command::Man { command } => return manual::page(command.as_deref()),
     };
     tokio::select! {
         result = short => result,

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{BufWriter, ErrorKind, Write};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -9,6 +10,8 @@ use shared_store_actors::{
     CodecError, Conflict, ConflictPolicy, Delete, KeyName, Origin, Resynced, Revision, State, StateChanged, Synced,
     Undecodable, Update,
 };
+use tokio::io::Interest;
+use tokio::net::unix::pipe;
 use tokio::sync::watch;
 
 use crate::cli::Format;
@@ -262,10 +265,26 @@ pub(crate) async fn print(printer: &Addr<Printer>, line: String) {
     let _ = printer.send(Line(line)).await;
 }
 
-/// Waits until nothing can be printed any more.
+/// Waits until nothing can be printed any more, or nobody reads: that is noticed at once, not at the next line.
 pub(crate) async fn nobody_reads(ended: &mut Ended) {
-    // An error would say that the printer has stopped.
-    let _ = ended.wait_for(Option::is_some).await;
+    tokio::select! {
+        // An error would say that the printer has stopped.
+        _ = ended.wait_for(Option::is_some) => {}
+        () = reader_gone() => {}
+    }
+}
+
+/// Waits until the other end of stdout is closed. A file has no other end.
+async fn reader_gone() {
+    let stdout = std::io::stdout().as_fd().try_clone_to_owned();
+    // Unchecked, because the check makes the printer's stdout non-blocking, too.
+    let gone = match stdout.and_then(pipe::Sender::from_owned_fd_unchecked) {
+        Ok(pipe) => pipe.ready(Interest::ERROR).await.is_ok(),
+        Err(_) => false,
+    };
+    if !gone {
+        std::future::pending::<()>().await;
+    }
 }
 
 /// Has what was told before printed, and a last line, before the program ends. That nobody wants to read it is no

@@ -6,7 +6,7 @@ use std::io::{IsTerminal, Write as _};
 use actix::prelude::*;
 use shared_store_actors::{CloseError, Config, JoinError, MemoryBackend, Prefix, StateChanged};
 
-use crate::cli::{Backend, Common, Conflict, Observe, OriginArg, Own};
+use crate::cli::{Backend, Common, Conflict, Format, Observe, OriginArg, Own};
 use crate::document::Document;
 use crate::value::Form;
 
@@ -62,16 +62,18 @@ impl From<std::io::Error> for Failure {
     }
 }
 
-pub(crate) fn log(level: &str) {
-    let filter = tracing_subscriber::EnvFilter::try_new(level).unwrap_or_else(|_| "error".into());
-    let stderr = std::io::stderr();
-    tracing_subscriber::fmt()
+pub(crate) fn log(common: &Common) {
+    let filter = tracing_subscriber::EnvFilter::try_new(&common.log).unwrap_or_else(|_| "error".into());
+    let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_ansi(stderr.is_terminal())
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         // They would be said with a panic on a stderr that nobody reads.
-        .log_internal_errors(false)
-        .init();
+        .log_internal_errors(false);
+    match common.log_format {
+        Format::Text => log.init(),
+        Format::Json => log.json().init(),
+    }
 }
 
 /// What libraries answer to limits with a panic is told in words, too, without a backtrace.
@@ -149,8 +151,11 @@ fn etcd(common: &Common, config: Config) -> Result<Config, Failure> {
     if let Some(file) = &common.tls_ca {
         etcd = etcd.tls_ca(file);
     }
-    if let (Some(certificate), Some(key)) = (&common.tls_cert, &common.tls_key) {
-        etcd = etcd.tls_identity(certificate, key);
+    match (&common.tls_cert, &common.tls_key) {
+        (Some(certificate), Some(key)) => etcd = etcd.tls_identity(certificate, key),
+        (None, None) => {}
+        (Some(_), None) => return Err(Failure::usage("--tls-cert needs --tls-key, the key of that certificate")),
+        (None, Some(_)) => return Err(Failure::usage("--tls-key needs --tls-cert, the certificate of that key")),
     }
     let backend = EtcdBackend::new(etcd).map_err(|error| {
         let source = std::error::Error::source(&error).map_or_else(String::new, |source| format!(": {source}"));

@@ -15,7 +15,10 @@ const BINARY: &str = env!("CARGO_BIN_EXE_shared-store");
 
 fn program(arguments: &[&str]) -> Command {
     let mut command = Command::new(BINARY);
-    command.args(arguments).env_remove("SHARED_STORE_ENDPOINTS").env_remove("SHARED_STORE_PASSWORD");
+    command.args(arguments);
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("SHARED_STORE_")) {
+        command.env_remove(name);
+    }
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

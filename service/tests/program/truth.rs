@@ -1,5 +1,6 @@
 //! The program says what is: how it starts, how it ends, and what goes wrong meanwhile.
 
+use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
 use super::running::{Running, run, run_after, run_on, stderr};
@@ -82,6 +83,71 @@ fn what_nobody_reads_ends_it_in_silence() {
         assert_eq!(output.status.code(), Some(0), "{arguments:?}");
         let error = stderr(&output);
         assert!(!error.contains("error") && !error.contains("panicked"), "{arguments:?}: {error}");
+    }
+}
+
+#[test]
+fn a_watch_whose_reader_goes_ends_although_nothing_changes() {
+    let (reader, stdout) = std::io::pipe().unwrap();
+    let ended = std::thread::spawn(|| run_on(Stdio::null(), stdout, &[&JOIN[..6], &["watch"]].concat()));
+    let mut lines = BufReader::new(reader).lines().map(Result::unwrap);
+    // Nothing is printed after this.
+    assert!(lines.any(|line| line == r#"{"type":"status","state":"synced"}"#));
+    drop(lines);
+    let output = ended.join().unwrap();
+    assert_eq!((output.status.code(), &*stderr(&output)), (Some(0), ""));
+}
+
+#[test]
+fn the_log_can_be_json_and_stdout_has_none_of_it() {
+    let output =
+        run(&[&["--log", "shared_store=debug", "--log-format", "json"], &JOIN[..], &["--key", "a=1"]].concat());
+    let error = stderr(&output);
+    let log: Vec<_> = error.lines().filter(|line| line.starts_with('{')).collect();
+    assert!(!log.is_empty(), "{error}");
+    for line in log {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(line["level"].is_string() && line["fields"].is_object(), "{line}");
+    }
+    assert!(!String::from_utf8(output.stdout).unwrap().contains("\"level\""));
+}
+
+#[test]
+fn completions_and_manual_pages_are_printed() {
+    for (arguments, text) in [
+        (&["completions", "bash"][..], "complete -F _shared__store"),
+        (&["completions", "zsh"], "#compdef shared-store"),
+        (&["man"], ".TH shared-store 1"),
+        (&["man", "publish"], "--canary"),
+        (&["help"], "Exit codes:"),
+        (&["publish", "--help"], "Example:"),
+    ] {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", stderr(&output));
+        // roff escapes hyphens.
+        let printed = String::from_utf8(output.stdout).unwrap().replace("\\-", "-");
+        assert!(printed.contains(text), "{arguments:?}: {printed}");
+    }
+    assert_eq!(run(&["man", "fly"]).status.code(), Some(2));
+}
+
+#[test]
+fn connection_options_come_from_variables_too() {
+    for (variables, code, cause) in [
+        ("SHARED_STORE_PREFIX=p SHARED_STORE_BACKEND=memory", 0, ""),
+        ("SHARED_STORE_PREFIX=p/ SHARED_STORE_BACKEND=memory", 2, "ends with a slash"),
+        ("SHARED_STORE_PREFIX=p SHARED_STORE_ENDPOINTS=http://h:1 SHARED_STORE_USER=u", 2, "SHARED_STORE_PASSWORD"),
+        (
+            "SHARED_STORE_PREFIX=p SHARED_STORE_ENDPOINTS=https://h:1 SHARED_STORE_TLS_CA=/no/ca",
+            2,
+            "cannot read /no/ca",
+        ),
+        ("SHARED_STORE_PREFIX=p SHARED_STORE_ENDPOINTS=https://h:1 SHARED_STORE_TLS_CERT=/c", 2, "needs --tls-key"),
+        ("SHARED_STORE_PREFIX=p SHARED_STORE_ENDPOINTS=https://h:1 SHARED_STORE_TLS_KEY=/k", 2, "needs --tls-cert"),
+    ] {
+        let output = run_after(&format!("export {variables}"), &["list"]);
+        assert_eq!(output.status.code(), Some(code), "{variables}: {}", stderr(&output));
+        assert!(stderr(&output).contains(cause), "{variables}: {}", stderr(&output));
     }
 }
 
