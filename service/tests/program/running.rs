@@ -1,7 +1,7 @@
 //! The program, running.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -25,17 +25,48 @@ fn program(arguments: &[&str]) -> Command {
 
 /// Runs it with an empty stdin to its end.
 pub(crate) fn run(arguments: &[&str]) -> Output {
-    program(arguments).stdin(Stdio::null()).output().unwrap()
+    output(program(arguments).stdin(Stdio::null()))
 }
 
 /// Runs it with these as stdin and stdout.
 pub(crate) fn run_on(stdin: impl Into<Stdio>, stdout: impl Into<Stdio>, arguments: &[&str]) -> Output {
-    program(arguments).stdin(stdin).stdout(stdout).output().unwrap()
+    output(program(arguments).stdin(stdin).stdout(stdout))
 }
 
 /// Runs it with an empty stdin, after these commands of a shell.
 pub(crate) fn run_after(shell: &str, arguments: &[&str]) -> Output {
-    after(shell, arguments).stdin(Stdio::null()).output().unwrap()
+    output(after(shell, arguments).stdin(Stdio::null()))
+}
+
+/// As [`Command::output`], but not for ever.
+fn output(command: &mut Command) -> Output {
+    fn kept(pipe: Option<impl Read + Send + 'static>) -> JoinHandle<Vec<u8>> {
+        std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            pipe.map(|mut pipe| pipe.read_to_end(&mut bytes).unwrap());
+            bytes
+        })
+    }
+    let mut process = command.spawn().unwrap();
+    let (stdout, stderr) = (kept(process.stdout.take()), kept(process.stderr.take()));
+    let Some(status) = ended(&mut process) else {
+        process.kill().unwrap();
+        panic!("it does not end: {}", String::from_utf8_lossy(&stderr.join().unwrap()));
+    };
+    Output { status, stdout: stdout.join().unwrap(), stderr: stderr.join().unwrap() }
+}
+
+/// Waits for its end.
+fn ended(process: &mut Child) -> Option<ExitStatus> {
+    let begun = Instant::now();
+    while begun.elapsed() < PATIENCE {
+        let status = process.try_wait().unwrap();
+        if status.is_some() {
+            return status;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    None
 }
 
 fn after(shell: &str, arguments: &[&str]) -> Command {
@@ -174,14 +205,7 @@ impl Running {
 
     /// The exit code.
     pub(crate) fn code(mut self) -> Option<i32> {
-        let begun = Instant::now();
-        while begun.elapsed() < PATIENCE {
-            if let Some(status) = self.process.try_wait().unwrap() {
-                return status.code();
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        panic!("it does not end");
+        ended(&mut self.process).expect("it ends").code()
     }
 
     /// The rest of stderr, and the exit code.
