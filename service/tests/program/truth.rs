@@ -119,6 +119,7 @@ fn completions_and_manual_pages_are_printed() {
         (&["completions", "zsh"], "#compdef shared-store"),
         (&["man"], ".TH shared-store 1"),
         (&["man", "publish"], "--canary"),
+        (&["man", "publish"], "SHARED_STORE_PREFIX"),
         (&["help"], "Exit codes:"),
         (&["publish", "--help"], "Example:"),
     ] {
