@@ -95,13 +95,14 @@ fn an_outage_and_its_end_are_told_on_stderr_and_in_json() {
     let published = publisher.next("published");
     assert_eq!((&published["keys"], &published["refused"]), (&3.into(), &0.into()));
     publisher.hear("published 3 keys");
+    publisher.state("synced");
     server.kill();
     publisher.hear("stale: ");
-    let stale = publisher.find("status", |line| line["state"] == "stale");
+    let stale = publisher.state("stale");
     assert!(!stale["cause"].as_str().unwrap().is_empty());
     server.restart();
     publisher.hear("synced: the kvstore answers again");
-    publisher.find("status", |line| line["state"] == "synced");
+    publisher.state("synced");
     publisher.signal("TERM");
     let (rest, code) = publisher.end();
     assert_eq!((code, &rest.last().unwrap()["state"]), (0, &"closed".into()));

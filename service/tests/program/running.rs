@@ -189,6 +189,16 @@ impl Running {
         }
     }
 
+    /// Waits until it is in this state, and forgets the states before.
+    pub(crate) fn state(&mut self, name: &str) -> Value {
+        loop {
+            let status = self.next("status");
+            if status["state"] == name {
+                return status;
+            }
+        }
+    }
+
     /// So many lines of this type.
     pub(crate) fn take(&mut self, of_type: &str, count: usize) -> Vec<Value> {
         (0..count).map(|_| self.next(of_type)).collect()
