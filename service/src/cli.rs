@@ -277,7 +277,7 @@ fn endpoint(text: &str) -> Result<String, String> {
     const WRITE: &str = "write http://HOST:PORT, and a comma without spaces between two";
     let authority = text.split_once("://").map_or(text, |(_, authority)| authority);
     if text.is_empty() {
-        Err(format!("it is empty, or there is a comma too many: {WRITE}"))
+        Err(format!("it is empty, or there is a comma too many (look at SHARED_STORE_ENDPOINTS, too): {WRITE}"))
     } else if text.contains(char::is_whitespace) {
         Err(format!("there is a space in it: {WRITE}"))
     } else if authority.matches(':').count() > 1 && !authority.contains('[') {

@@ -154,7 +154,10 @@ fn usage_that_cannot_work_ends_with_2_and_says_why() {
         (&["--prefix", "p", "join", "--sync-interval", "soon"], "unknown unit"),
         (&["--prefix", "p", "fly"], "unrecognized subcommand"),
         (&["--prefix", "p", "--endpoints", "http://a:1, http://b:1", "list"], "there is a space in it: write http://"),
-        (&["--prefix", "p", "--endpoints", "http://a:1,", "list"], "a comma too many: write http://"),
+        (
+            &["--prefix", "p", "--endpoints", "http://a:1,", "list"],
+            "a comma too many (look at SHARED_STORE_ENDPOINTS, too): write http://",
+        ),
         (&["--prefix", "p", "--endpoints", "http://::1:2379", "list"], "needs brackets: write http://[::1]:2379"),
         (&["--prefix", "p", "--endpoints", "http://a", "list"], "is not of the form http://host:port"),
         (&["--prefix", "p", "list"], "--endpoints is missing: give etcd's URL"),

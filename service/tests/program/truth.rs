@@ -22,9 +22,11 @@ fn options_may_stand_before_and_after_the_subcommand() {
 
 #[test]
 fn endpoints_from_an_empty_variable_are_a_usage_error_that_says_what_to_write() {
-    for (variable, cause) in
-        [("", "it is empty"), ("http://a:1,", "a comma too many"), ("::1:2379", "write http://[::1]")]
-    {
+    for (variable, cause) in [
+        ("", "SHARED_STORE_ENDPOINTS, too"),
+        ("http://a:1,", "there is a comma too many"),
+        ("::1:2379", "write http://[::1]"),
+    ] {
         let output = run_after(&format!("export SHARED_STORE_ENDPOINTS={variable}"), &["--prefix", "p", "join"]);
         assert_eq!(output.status.code(), Some(2), "{variable:?}");
         assert!(stderr(&output).contains(cause) && stderr(&output).contains("write http://"), "{}", stderr(&output));
