@@ -1,25 +1,26 @@
 //! `audit`: the cache against the kvstore at the same revision.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 
 use shared_store_actors::AuditReport;
 
 use crate::cli::{Common, Format};
-use crate::output::quoted;
+use crate::document::Document;
+use crate::output::print_all;
+use crate::printable::{printable, quoted};
 use crate::read::joined;
 use crate::setup::Failure;
+use crate::value::Form;
 
-pub(crate) async fn run(common: &Common) -> Result<(), Failure> {
-    let store = joined(common, None).await?;
+pub(crate) async fn run<V: Form>(common: &Common) -> Result<(), Failure> {
+    let store = joined::<Document<V>>(common, None).await?;
     let report = store.audit(common.list_timeout).await.map_err(Failure::promise)?;
     store.release().await?;
     let line = match common.output {
         Format::Json => format!("{{\"type\":\"audit\",\"revision\":{}{}}}\n", report.revision, members(&report)),
         Format::Text => text(&report),
     };
-    let mut stdout = std::io::stdout().lock();
-    stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush())?;
+    print_all(|out| out.write_all(line.as_bytes()))?;
     match report.differences.len() {
         0 => Ok(()),
         count => Err(Failure::promise(format_args!("{count} keys differ between the cache and the kvstore"))),
@@ -40,7 +41,7 @@ fn text(report: &AuditReport) -> String {
     let mut text = format!("audit: {keys} keys compared at revision {revision}, {count} differences\n");
     for difference in &report.differences {
         // Writing to a text cannot fail.
-        let _ = writeln!(text, "{}: {}", difference.name, difference.kind);
+        let _ = writeln!(text, "{}: {}", printable(difference.name.as_str()), difference.kind);
     }
     text
 }

@@ -6,9 +6,15 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  it left as asked, or nobody reads its output any more
+  1  it could not keep its promise: the reason is on stderr
+  2  bad usage or configuration: stderr says what to write instead";
+
 /// A typed store shared by many collaborators over etcd.
 #[derive(Debug, Parser)]
-#[command(name = "shared-store", version, about)]
+#[command(name = "shared-store", version, about, after_help = EXIT_CODES)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) common: Common,
@@ -17,34 +23,42 @@ pub(crate) struct Cli {
 }
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Common options")]
 pub(crate) struct Common {
-    /// URLs of etcd's members; without them an embedded kvstore is used
-    #[arg(long, env = "SHARED_STORE_ENDPOINTS", value_delimiter = ',', global = true)]
+    /// URLs of etcd's members, separated by commas
+    #[arg(long, env = "SHARED_STORE_ENDPOINTS", value_name = "URL", value_delimiter = ',', value_parser = endpoint,
+        global = true)]
     pub(crate) endpoints: Vec<String>,
-    /// The common prefix of all keys
-    #[arg(long, global = true)]
+    /// The common prefix of all keys, without a slash at its end
+    #[arg(long, env = "SHARED_STORE_PREFIX", global = true)]
     pub(crate) prefix: Option<String>,
-    /// Which kvstore; by default etcd if there are endpoints
-    #[arg(long, value_enum, global = true)]
+    /// Which kvstore; etcd needs --endpoints, memory is one in this process, which starts empty
+    #[arg(long, env = "SHARED_STORE_BACKEND", value_enum, global = true)]
     pub(crate) backend: Option<Backend>,
+    /// What values are: JSON documents, UTF-8 text, or any bytes, read and printed as base64
+    #[arg(long, value_enum, default_value_t = ValueForm::Json, global = true)]
+    pub(crate) value: ValueForm,
     /// One JSON object a line, or text for people
     #[arg(long, value_enum, default_value_t = Format::Text, global = true)]
     pub(crate) output: Format,
-    /// File with the certificates of the authorities etcd's may be signed by
-    #[arg(long, value_name = "FILE", global = true)]
+    /// File with the certificates of the authorities that sign etcd's certificate
+    #[arg(long, env = "SHARED_STORE_TLS_CA", value_name = "FILE", global = true)]
     pub(crate) tls_ca: Option<PathBuf>,
     /// File with our certificate
-    #[arg(long, value_name = "FILE", requires = "tls_key", global = true)]
+    #[arg(long, env = "SHARED_STORE_TLS_CERT", value_name = "FILE", global = true)]
     pub(crate) tls_cert: Option<PathBuf>,
     /// File with our certificate's key
-    #[arg(long, value_name = "FILE", requires = "tls_cert", global = true)]
+    #[arg(long, env = "SHARED_STORE_TLS_KEY", value_name = "FILE", global = true)]
     pub(crate) tls_key: Option<PathBuf>,
     /// etcd's user; the password comes from SHARED_STORE_PASSWORD
-    #[arg(long, global = true)]
+    #[arg(long, env = "SHARED_STORE_USER", global = true)]
     pub(crate) user: Option<String>,
     /// How much is logged to stderr: error, warn, info, debug, trace
     #[arg(long, value_name = "LEVEL", default_value = "error", global = true)]
     pub(crate) log: String,
+    /// The log as text for people, or one JSON object a line
+    #[arg(long, value_enum, default_value_t = Format::Text, global = true)]
+    pub(crate) log_format: Format,
     /// How long the initial list may take
     #[arg(long, value_parser = duration, default_value = "3m", global = true)]
     pub(crate) list_timeout: Duration,
@@ -57,6 +71,13 @@ pub(crate) enum Backend {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ValueForm {
+    Json,
+    Text,
+    Base64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
     Text,
     Json,
@@ -65,23 +86,56 @@ pub(crate) enum Format {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Join: print every change, take commands on stdin, leave on EOF or a signal
+    #[command(after_help = "Example: own the key a and watch all others
+  shared-store --endpoints http://127.0.0.1:2379 --prefix demo/nodes join --key 'a={\"ip\":\"10.0.0.1\"}'
+
+Commands on stdin, one JSON object a line; replies carry the id:
+  {\"id\":1,\"op\":\"update_sync\",\"name\":\"b\",\"value\":{}}
+  ops: update, update_sync, update_once, delete, get, list, at_least, audit, status, release, close")]
     Join(JoinArgs),
     /// Join without owning anything and without stdin
+    #[command(after_help = "Example: print every change as JSON
+  shared-store --endpoints http://127.0.0.1:2379 --prefix demo/nodes --output json watch")]
     Watch(WatchArgs),
     /// Print the keys once
+    #[command(after_help = "Example: save all keys in a form that publish reads
+  shared-store --endpoints http://127.0.0.1:2379 --prefix demo/nodes --output json list > nodes.json")]
     List(ListArgs),
     /// Print the value of one key
+    #[command(after_help = "Example:
+  shared-store --endpoints http://127.0.0.1:2379 --prefix demo/nodes get a")]
     Get(GetArgs),
     /// Own every key of a file until a signal, without reading what others have
     ///
     /// The keys are kept in the kvstore: what others delete or overwrite is put back, and what went with a lost lease
     /// is put again. Memory grows with the keys of the file, not with those of others. stderr says when all keys are
     /// in, which keys are refused for good, and what else is wrong.
+    #[command(after_help = "Example:
+  echo '{\"name\":\"a\",\"value\":{\"ip\":\"10.0.0.1\"}}' > nodes.json
+  shared-store --endpoints http://127.0.0.1:2379 --prefix demo/nodes publish nodes.json")]
     Publish(PublishArgs),
     /// Compare the cache with the kvstore at the same revision; exit code 1 if anything differs
+    #[command(after_help = "Example:
+  shared-store --endpoints http://127.0.0.1:2379 --prefix demo/nodes audit")]
     Audit,
     /// Three collaborators on an embedded kvstore in this process
+    #[command(after_help = "Example:
+  shared-store demo")]
     Demo,
+    /// Print the completions of a shell
+    #[command(after_help = "Example:
+  shared-store completions bash > /etc/bash_completion.d/shared-store")]
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page of the program or of a subcommand
+    #[command(after_help = "Example:
+  shared-store man publish | man -l -")]
+    Man {
+        /// Which subcommand
+        command: Option<String>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -89,7 +143,7 @@ pub(crate) struct Observe {
     /// Tell the latest of each key, or every event
     #[arg(long, value_enum, default_value_t = Mode::Latest)]
     pub(crate) mode: Mode,
-    /// With --mode every: how many events may wait before they melt
+    /// With --mode every: how many events may wait; beyond that only the latest of each key is told
     #[arg(long, default_value = "10000")]
     pub(crate) capacity: NonZeroUsize,
     /// Only names that match this pattern (* is any text, ? one character); repeatable
@@ -101,7 +155,7 @@ pub(crate) struct Observe {
     /// How long a deletion is held back in case the key returns
     #[arg(long, value_parser = duration, default_value = "0s")]
     pub(crate) delete_delay: Duration,
-    /// Where a snapshot of the keys is kept, to be printed at once at the next start
+    /// Directory for a snapshot of the keys, which the next start prints at once
     #[arg(long, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
 }
@@ -143,19 +197,22 @@ pub(crate) struct Own {
     /// What to do when another live owner writes one of our names
     #[arg(long, value_enum, default_value_t = Conflict::Overwrite)]
     pub(crate) conflict: Conflict,
-    /// Delete the own keys when leaving, or let them to their lease
+    /// Delete the own keys when leaving, or leave them until their lease expires
     #[arg(long, value_enum, default_value_t = OnExit::Close)]
     pub(crate) on_exit: OnExit,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct JoinArgs {
-    /// A key to own, as NAME=JSON; repeatable
-    #[arg(long, value_name = "NAME=JSON")]
+    /// A key to own, as NAME=VALUE; repeatable
+    #[arg(long, value_name = "NAME=VALUE")]
     pub(crate) key: Vec<String>,
     /// A file with keys to own, one {"name":..,"value":..} a line
     #[arg(long, value_name = "FILE")]
     pub(crate) keys_file: Option<PathBuf>,
+    /// Take no commands from stdin, and stay until a signal
+    #[arg(long)]
+    pub(crate) no_stdin: bool,
     #[command(flatten)]
     pub(crate) observe: Observe,
     #[command(flatten)]
@@ -179,6 +236,9 @@ pub(crate) struct ListArgs {
     /// Only the names
     #[arg(long)]
     pub(crate) keys_only: bool,
+    /// Only the keys whose values are not what --value says, and why
+    #[arg(long, conflicts_with = "keys_only")]
+    pub(crate) undecodable: bool,
     /// At most so many keys; 0 for all
     #[arg(long, default_value_t = 0)]
     pub(crate) limit: usize,
@@ -188,6 +248,9 @@ pub(crate) struct ListArgs {
 pub(crate) struct GetArgs {
     /// The key's name
     pub(crate) name: String,
+    /// Print the bytes of the value as they are, whatever they are, and nothing else
+    #[arg(long)]
+    pub(crate) raw: bool,
     /// Wait until the cache shows this revision or a later one
     #[arg(long)]
     pub(crate) revision: Option<u64>,
@@ -197,7 +260,7 @@ pub(crate) struct GetArgs {
 pub(crate) struct PublishArgs {
     /// One {"name":..,"value":..} a line; - for stdin
     pub(crate) file: PathBuf,
-    /// Exit when all is in the kvstore, and leave the keys to their lease; exit code 1, with the reasons, if the kvstore
+    /// Exit when all is in the kvstore, and leave the keys until their lease expires; exit code 1, with the reasons, if the kvstore
     /// refuses some of them for good or they are left to another owner: the others are in
     #[arg(long)]
     pub(crate) once: bool,
@@ -207,6 +270,21 @@ pub(crate) struct PublishArgs {
     pub(crate) canary: Option<String>,
     #[command(flatten)]
     pub(crate) own: Own,
+}
+
+/// A URL of etcd; the library checks the rest.
+fn endpoint(text: &str) -> Result<String, String> {
+    const WRITE: &str = "write http://HOST:PORT, and a comma without spaces between two";
+    let authority = text.split_once("://").map_or(text, |(_, authority)| authority);
+    if text.is_empty() {
+        Err(format!("it is empty, or there is a comma too many (look at SHARED_STORE_ENDPOINTS, too): {WRITE}"))
+    } else if text.contains(char::is_whitespace) {
+        Err(format!("there is a space in it: {WRITE}"))
+    } else if authority.matches(':').count() > 1 && !authority.contains('[') {
+        Err("an IPv6 address needs brackets: write http://[::1]:2379".to_owned())
+    } else {
+        Ok(text.to_owned())
+    }
 }
 
 /// `30s`, `5m`, `2h`, `250ms`; a number alone is in seconds.
@@ -225,6 +303,8 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
 
     #[test]
@@ -238,8 +318,19 @@ mod tests {
     }
 
     #[test]
-    fn the_command_line_is_consistent() {
-        use clap::CommandFactory;
-        Cli::command().debug_assert();
+    fn the_command_line_is_consistent_and_common_options_may_stand_anywhere() {
+        let command = Cli::command();
+        let common =
+            command.get_arguments().filter(|argument| !["help", "version"].contains(&argument.get_id().as_str()));
+        assert_eq!(common.filter(|argument| !argument.is_global_set()).count(), 0);
+        command.debug_assert();
+    }
+
+    #[test]
+    fn every_subcommand_has_an_example() {
+        for command in Cli::command().get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.starts_with("Example") && help.contains("shared-store "), "{}", command.get_name());
+        }
     }
 }

@@ -2,26 +2,26 @@
 
 use std::time::Duration;
 
-use serde_json::value::RawValue;
 use shared_store_actors::{Config, KeyName, MemoryBackend, Observer, Prefix, SharedStore, join};
 
 use crate::cli::Common;
 use crate::document::Document;
 use crate::output::Printer;
 use crate::setup::{Failure, say};
+use crate::value::Json;
 
 const STEP: Duration = Duration::from_millis(700);
 
 pub(crate) async fn run(common: &Common) -> Result<(), Failure> {
     let kvstore = MemoryBackend::new();
-    let (printer, _ended) = Printer::start(common.output);
+    let (printer, _ended) = Printer::start(common.output)?;
     let prefix = Prefix::new("demo/nodes").map_err(Failure::usage)?;
     let config = || Config::new(prefix.clone()).backend(kvstore.clone());
     let watcher = Observer::new(&printer).synced(printer.clone().recipient());
-    let (alpha, beta) = (join::<Document>(config()).await?, join::<Document>(config()).await?);
+    let (alpha, beta) = (join::<Document<Json>>(config()).await?, join::<Document<Json>>(config()).await?);
     put(&alpha, "alpha", r#"{"ip":"10.0.0.1"}"#).await?;
     say("# a third collaborator joins, and is told what is there");
-    let gamma = join::<Document>(config()).observer(watcher).await?;
+    let gamma = join::<Document<Json>>(config()).observer(watcher).await?;
     say("# beta and gamma publish their nodes");
     put(&beta, "beta", r#"{"ip":"10.0.0.2"}"#).await?;
     put(&gamma, "gamma", r#"{"ip":"10.0.0.3"}"#).await?;
@@ -41,9 +41,8 @@ pub(crate) async fn run(common: &Common) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn put(store: &SharedStore<Document>, name: &str, json: &str) -> Result<(), Failure> {
-    let json: &RawValue = serde_json::from_str(json).map_err(Failure::usage)?;
-    let document = Document::new(name, json).map_err(Failure::usage)?;
+async fn put(store: &SharedStore<Document<Json>>, name: &str, json: &str) -> Result<(), Failure> {
+    let document = Document::from_argument(name, json).map_err(Failure::usage)?;
     store.update_local_key_sync(document).await.map_err(Failure::promise)?;
     Ok(())
 }

@@ -1,116 +1,196 @@
-//! The program's keys: a name and any JSON.
+//! The program's keys: a name and a value.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt;
+use std::marker::PhantomData;
 
 use bytes::Bytes;
 use serde::Deserialize;
+use serde_json::error::Category;
 use serde_json::value::RawValue;
 use shared_store_actors::{Codec, CodecError, Key, KeyName};
 
-/// A name and any JSON value, kept as its bytes: unknown fields and numbers of any size survive, and nothing is built
-/// that nobody reads.
+use crate::printable::quoted;
+use crate::value::{Base64, Form, encoding};
+
+/// A name and a value, kept as its bytes: what is given is what is put, and nothing is built that nobody reads.
 #[derive(Clone)]
-pub(crate) struct Document {
+pub(crate) struct Document<V> {
     name: KeyName,
-    json: Bytes,
+    value: Bytes,
+    form: PhantomData<V>,
 }
 
-impl Document {
-    /// Takes a value that is JSON, without the white space between its parts.
-    pub(crate) fn new(name: &str, json: &RawValue) -> anyhow::Result<Self> {
-        Ok(Self { name: KeyName::new(name)?, json: compact(json.get()).into() })
+/// A document of which nothing is asked: its value may be any bytes.
+pub(crate) type AnyDocument = Document<Base64>;
+
+impl<V: Form> Document<V> {
+    fn from_bytes(name: KeyName, value: Bytes) -> Self {
+        Self { name, value, form: PhantomData }
     }
 
-    /// The value, as it is in the kvstore.
-    pub(crate) fn json(&self) -> &str {
-        std::str::from_utf8(&self.json).unwrap_or("null")
+    /// Takes a value that is given in JSON, to the letter.
+    pub(crate) fn new(name: &str, value: &RawValue) -> anyhow::Result<Self> {
+        Ok(Self::from_bytes(KeyName::new(name)?, V::from_json(value)?))
+    }
+
+    /// Takes a value that is given as an argument, to the letter.
+    pub(crate) fn from_argument(name: &str, value: &str) -> anyhow::Result<Self> {
+        Ok(Self::from_bytes(KeyName::new(name)?, V::from_argument(value)?))
+    }
+
+    /// The same bytes as a value of another form, which the caller has checked.
+    pub(crate) fn as_form<W: Form>(&self) -> Document<W> {
+        Document::from_bytes(self.name.clone(), self.value.clone())
+    }
+
+    /// The key's name.
+    pub(crate) fn key_name(&self) -> &KeyName {
+        &self.name
+    }
+
+    /// The value as it is in the kvstore.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.value
+    }
+
+    /// The value as JSON on one line.
+    pub(crate) fn json(&self) -> String {
+        V::to_json(&self.value)
+    }
+
+    /// The document as a JSON object on one line, as [`read_lines`] reads it.
+    pub(crate) fn json_line(&self) -> String {
+        format!("{{\"name\":{},\"value\":{}{}}}", quoted(self.name.as_str()), self.json(), encoding::<V>())
+    }
+
+    /// The value for people, on one line.
+    pub(crate) fn text(&self) -> String {
+        V::to_text(&self.value)
     }
 }
 
-impl fmt::Debug for Document {
+impl<V> fmt::Debug for Document<V> {
     /// Without the value.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Document").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
-/// The bytes of the value and nothing else.
-pub(crate) enum JsonBytes {}
-
-impl Codec<Document> for JsonBytes {
-    const TAG: &'static str = "json-bytes";
-
-    fn encode(document: &Document) -> Result<Bytes, CodecError> {
-        Ok(document.json.clone())
-    }
-
-    fn decode(name: &KeyName, value: &Bytes) -> Result<Document, CodecError> {
-        serde_json::from_slice::<&RawValue>(value).map_err(CodecError::new)?;
-        Ok(Document { name: name.clone(), json: value.clone() })
-    }
-}
-
-impl Key for Document {
-    type Codec = JsonBytes;
+impl<V: Form> Key for Document<V> {
+    type Codec = Self;
 
     fn name(&self) -> String {
         self.name.to_string()
     }
 }
 
-/// A line that names a key and its value.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Line<'a> {
-    #[serde(borrow)]
-    pub(crate) name: std::borrow::Cow<'a, str>,
-    #[serde(borrow)]
-    pub(crate) value: &'a RawValue,
+/// The bytes of the value and nothing else.
+impl<V: Form> Codec<Self> for Document<V> {
+    const TAG: &'static str = V::TAG;
+
+    fn encode(document: &Self) -> Result<Bytes, CodecError> {
+        Ok(document.value.clone())
+    }
+
+    fn decode(name: &KeyName, value: &Bytes) -> Result<Self, CodecError> {
+        V::check(value).map(|()| Self::from_bytes(name.clone(), value.clone()))
+    }
 }
 
-/// JSON without the white space between its parts. Rewriting it through values would change numbers.
-fn compact(json: &str) -> String {
-    let (mut in_string, mut escaped) = (false, false);
-    json.chars()
-        .filter(|c| {
-            if in_string {
-                in_string = escaped || *c != '"';
-                escaped = !escaped && *c == '\\';
-                return true;
-            }
-            in_string = *c == '"';
-            !matches!(c, ' ' | '\t' | '\n' | '\r')
-        })
-        .collect()
+/// A line that names a key and its value.
+#[derive(Debug, Deserialize)]
+#[serde(expecting = "{\"name\":..,\"value\":..}")]
+struct Line<'a> {
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+    #[serde(borrow)]
+    value: &'a RawValue,
+    #[serde(borrow, default)]
+    encoding: Option<Cow<'a, str>>,
+}
+
+/// Why a line is not what it should be. Serde's own text may quote a value.
+pub(crate) fn why(error: &serde_json::Error) -> String {
+    let (text, column) = (error.to_string(), error.column());
+    let text = text.rsplit_once(" at line ").map_or(&*text, |(text, _)| text);
+    match text.rsplit_once(", expected ") {
+        Some((_, expected)) if error.classify() == Category::Data && text.starts_with("invalid ") => {
+            format!("wrong type, expected {expected} (column {column})")
+        }
+        Some(_) | None => format!("{text} (column {column})"),
+    }
+}
+
+/// Refuses a value that says it is encoded in another way than the program was told.
+pub(crate) fn check_encoding<V: Form>(encoding: Option<&str>) -> Result<(), String> {
+    let expected = V::ENCODING.unwrap_or("json");
+    match encoding {
+        Some(given) if given != expected => {
+            Err(format!("the value's encoding is {given:?}, and --value is {expected}: use --value {given}"))
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Reads `{"name":..,"value":..}` lines; the error names the line.
-pub(crate) fn read_lines(text: &str, what: &str) -> anyhow::Result<Vec<Document>> {
+pub(crate) fn read_lines<V: Form>(text: &str, what: &str) -> anyhow::Result<Vec<Document<V>>> {
+    let mut seen = HashMap::new();
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    lines
-        .map(|(index, line)| {
-            let place = || format!("{what}, line {}", index + 1);
-            let line: Line<'_> = serde_json::from_str(line).map_err(|error| anyhow::anyhow!("{}: {error}", place()))?;
-            Document::new(&line.name, line.value).map_err(|error| anyhow::anyhow!("{}: {error}", place()))
-        })
-        .collect()
+    let documents = lines.map(|(index, line)| {
+        let number = index + 1;
+        let document = read_line(line).map_err(|error| anyhow::anyhow!("{what}, line {number}: {error}"))?;
+        if let Some(first) = seen.insert(document.name.clone(), number) {
+            let name = &document.name;
+            anyhow::bail!("{what}, lines {first} and {number}: both have the name {name:?}; delete one of them");
+        }
+        Ok(document)
+    });
+    documents.collect()
+}
+
+fn read_line<V: Form>(line: &str) -> anyhow::Result<Document<V>> {
+    let line: Line<'_> = serde_json::from_str(line).map_err(|error| anyhow::anyhow!(why(&error)))?;
+    check_encoding::<V>(line.encoding.as_deref()).map_err(anyhow::Error::msg)?;
+    Document::new(&line.name, line.value)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::value::{Json, Text};
 
-    #[test]
-    fn compacting_changes_nothing_but_white_space() {
-        let json = r#" { "a b" : [ 1.0 , 1e400,"x \" y \\" , "\u00e9 é" ] } "#;
-        assert_eq!(compact(json), r#"{"a b":[1.0,1e400,"x \" y \\","\u00e9 é"]}"#);
+    fn error<V: Form>(lines: &str) -> String {
+        read_lines::<V>(lines, "keys").unwrap_err().to_string()
     }
 
     #[test]
     fn a_bad_line_is_named() {
-        let error = read_lines("{\"name\":\"a\",\"value\":1}\n\n{\"name\":\"\",\"value\":1}", "keys").unwrap_err();
-        assert_eq!(error.to_string(), "keys, line 3: key name is empty");
-        let error = read_lines("{\"name\":\"a\"}", "keys").unwrap_err();
-        assert!(error.to_string().starts_with("keys, line 1: missing field"), "{error}");
-        assert_eq!(read_lines("{\"name\":\"a\",\"value\":null}", "keys").unwrap()[0].json(), "null");
+        assert_eq!(
+            error::<Json>("{\"name\":\"a\",\"value\":1}\n\n{\"name\":\"\",\"value\":1}"),
+            "keys, line 3: key name is empty"
+        );
+        assert_eq!(error::<Json>("{\"name\":\"a\"}"), "keys, line 1: missing field `value` (column 12)");
+        assert_eq!(
+            error::<Json>("{\"name\":\"a\",\"value\":1}\n{\"name\":\"b\",\"value\":1}\n{\"name\":\"a\",\"value\":2}"),
+            "keys, lines 1 and 3: both have the name \"a\"; delete one of them"
+        );
+        assert_eq!(
+            error::<Json>("\"s3cr3t\""),
+            "keys, line 1: wrong type, expected {\"name\":..,\"value\":..} (column 8)"
+        );
+    }
+
+    #[test]
+    fn a_value_is_taken_to_the_letter_and_its_encoding_must_fit() {
+        let line = "{\"name\":\"a\",\"value\":{ \"a\" : 1.0 }}";
+        assert_eq!(read_lines::<Json>(line, "keys").unwrap()[0].bytes(), b"{ \"a\" : 1.0 }");
+        let line = "{\"name\":\"a\",\"value\":\"x\\u0000\",\"encoding\":\"text\"}";
+        assert_eq!(read_lines::<Text>(line, "keys").unwrap()[0].bytes(), b"x\0");
+        assert_eq!(
+            error::<Json>(line),
+            "keys, line 1: the value's encoding is \"text\", and --value is json: use --value text"
+        );
     }
 }

@@ -8,8 +8,10 @@ use shared_store_actors::{KeyName, Reader, Revision, SharedStore};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt};
 
 use crate::audit;
-use crate::document::Document;
-use crate::output::{Answer, quoted};
+use crate::document::{Document, check_encoding, why};
+use crate::output::Answer;
+use crate::printable::quoted;
+use crate::value::{Form, encoding};
 
 /// A longer line is not a command: etcd takes no value above 1.5 MiB.
 const MAX_LINE: u64 = 8 << 20;
@@ -49,17 +51,17 @@ pub(crate) async fn next(stdin: &mut (impl AsyncBufRead + Unpin)) -> std::io::Re
 
 /// A command, and its id to be given back.
 #[derive(Debug)]
-pub(crate) struct Command {
+pub(crate) struct Command<V> {
     pub(crate) id: Option<String>,
-    pub(crate) op: Result<Op, String>,
+    pub(crate) op: Result<Op<V>, String>,
 }
 
 /// What is to be done.
 #[derive(Debug)]
-pub(crate) enum Op {
-    Update(Document),
-    UpdateSync(Document),
-    UpdateOnce(Document),
+pub(crate) enum Op<V> {
+    Update(Document<V>),
+    UpdateSync(Document<V>),
+    UpdateOnce(Document<V>),
     Delete(KeyName),
     Get(String),
     AtLeast(Revision, Duration),
@@ -81,6 +83,8 @@ struct Raw<'a> {
     name: Option<std::borrow::Cow<'a, str>>,
     #[serde(borrow, default, deserialize_with = "given")]
     value: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    encoding: Option<std::borrow::Cow<'a, str>>,
     #[serde(default)]
     revision: Option<u64>,
     #[serde(default)]
@@ -92,8 +96,27 @@ fn given<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<&'d
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
+impl<V: Form> Op<V> {
+    /// The name it writes.
+    pub(crate) fn written(&self) -> Option<&KeyName> {
+        match self {
+            Self::Update(document) | Self::UpdateSync(document) | Self::UpdateOnce(document) => {
+                Some(document.key_name())
+            }
+            Self::Delete(_)
+            | Self::Get(_)
+            | Self::AtLeast(..)
+            | Self::Audit(_)
+            | Self::Status
+            | Self::List
+            | Self::Release
+            | Self::Close => None,
+        }
+    }
+}
+
 /// Reads a command; one that is not has its reason in place of what is to be done.
-pub(crate) fn parse(line: &[u8]) -> Command {
+pub(crate) fn parse<V: Form>(line: &[u8]) -> Command<V> {
     #[derive(Deserialize)]
     struct Id<'a> {
         #[serde(borrow, default)]
@@ -104,13 +127,14 @@ pub(crate) fn parse(line: &[u8]) -> Command {
         Err(error) => {
             // The id may be there all the same.
             let id = serde_json::from_slice::<Id<'_>>(line).ok().and_then(|raw| raw.id).map(|id| id.get().to_owned());
-            return Command { id, op: Err(format!("not a command: {error}")) };
+            return Command { id, op: Err(format!("not a command: {}", why(&error))) };
         }
     };
     let name = raw.name.as_deref();
     let document = || {
         let name = name.ok_or("name is missing")?;
         let value = raw.value.ok_or("value is missing")?;
+        check_encoding::<V>(raw.encoding.as_deref())?;
         Document::new(name, value).map_err(|error| error.to_string())
     };
     let op = match &*raw.op {
@@ -136,7 +160,7 @@ pub(crate) fn parse(line: &[u8]) -> Command {
 }
 
 /// Does what a command asks, and says what came of it. Leaving is not done here.
-pub(crate) async fn perform(store: &SharedStore<Document>, op: Op) -> Result<Answer, String> {
+pub(crate) async fn perform<V: Form>(store: &SharedStore<Document<V>>, op: Op<V>) -> Result<Answer, String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let revision = |revision| Answer { revision: Some(revision), more: String::new() };
     match op {
@@ -149,7 +173,10 @@ pub(crate) async fn perform(store: &SharedStore<Document>, op: Op) -> Result<Ans
         Op::UpdateOnce(document) => store.update_key_sync(document).await.map(revision).map_err(|error| text(&error)),
         Op::Delete(name) => store.delete_local_key(name).await.map(revision).map_err(|error| text(&error)),
         Op::Get(name) => match store.reader().get_with_revision(&name) {
-            Some((document, at)) => Ok(Answer { revision: Some(at), more: format!(",\"value\":{}", document.json()) }),
+            Some((document, at)) => {
+                let more = format!(",\"value\":{}{}", document.json(), encoding::<V>());
+                Ok(Answer { revision: Some(at), more })
+            }
             None => Err(format!("no key named {name:?}")),
         },
         Op::AtLeast(wanted, timeout) => match store.reader().at_least(wanted, timeout).await {
@@ -194,19 +221,16 @@ fn status_answer(status: &shared_store_actors::Status) -> Answer {
     Answer { revision: Some(status.revision), more }
 }
 
-fn list_answer(reader: &Reader<Document>) -> Answer {
+fn list_answer<V: Form>(reader: &Reader<Document<V>>) -> Answer {
     let snapshot = reader.scan("");
-    let entries: Vec<_> = snapshot
-        .entries
-        .iter()
-        .map(|(name, document)| format!("{{\"name\":{},\"value\":{}}}", quoted(name.as_str()), document.json()))
-        .collect();
+    let entries: Vec<_> = snapshot.entries.iter().map(|(_, document)| document.json_line()).collect();
     Answer { revision: Some(snapshot.revision), more: format!(",\"keys\":[{}]", entries.join(",")) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::value::Json;
 
     #[test]
     fn what_is_not_a_command_says_why_and_keeps_its_id() {
@@ -221,11 +245,11 @@ mod tests {
             (r#"{"id":7,"op":"status","nmae":1}"#, "not a command: unknown field `nmae`"),
             ("\"\u{fffd}", "not a command"),
         ] {
-            let command = parse(line.as_bytes());
+            let command = parse::<Json>(line.as_bytes());
             assert!(command.op.as_ref().unwrap_err().starts_with(error), "{line}: {:?}", command.op);
             assert_eq!(command.id.is_some(), line.contains("\"id\""), "{line}");
         }
-        assert!(parse(b"\xff\xfe").op.is_err());
+        assert!(parse::<Json>(b"\xff\xfe").op.is_err());
     }
 
     /// JSON with white space wherever it may be, and the same without.
@@ -269,7 +293,7 @@ mod tests {
             let (op, name) = (["update", "get", "delete", "list", "fly"][random.usize(..5)], quoted("a b"));
             let ((id, _), (value, compact)) = (json(&mut random, 1), json(&mut random, 3));
             let line = format!("{{\"id\":{id},\"op\":\"{op}\",\"name\":{name},\"value\":{value}}}");
-            let command = parse(line.as_bytes());
+            let command = parse::<Json>(line.as_bytes());
             // An id that is null is none.
             assert_eq!(command.id.as_deref(), Some(id.trim()).filter(|id| *id != "null"), "{line}");
             match command.op {
@@ -287,7 +311,7 @@ mod tests {
                     line.truncate(at + 1);
                 }
             }
-            match parse(&line).op {
+            match parse::<Json>(&line).op {
                 Ok(_) => commands += 1,
                 Err(error) => errors += usize::from(!error.is_empty()),
             }

@@ -1,42 +1,49 @@
 //! `join` and `watch`: print what happens, and do what stdin says.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix::Addr;
-use shared_store_actors::{CloseError, Config, Mode, Observer, SharedStore, join};
+use shared_store_actors::{CloseError, Config, Mode, Observer, Prefix, SharedStore, join};
 use tokio::io::BufReader;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc};
 
+use crate::cilium;
 use crate::cli::{Common, JoinArgs, Mode as ModeArg, Observe, OnExit, WatchArgs};
 use crate::document::{Document, read_lines};
 use crate::input::{self, Input, Op};
-use crate::output::{Line, Printer, reply};
-use crate::setup::{self, Failure, Signals};
+use crate::output::{Ended, Printer, all_printed, nobody_reads, print, reply};
+use crate::setup::{self, Alone, Failure};
+use crate::signals::Signals;
+use crate::value::Form;
 
 /// Commands under way at once; more are read when one is answered.
 const MAX_COMMANDS: usize = 1024;
-/// How long what was told last may take to be printed, when the store has been left.
-const LAST_WORDS: Duration = Duration::from_secs(3);
 
-pub(crate) async fn run(common: &Common, args: JoinArgs) -> Result<(), Failure> {
-    let mut documents = args.key.iter().map(|key| named(key)).collect::<Result<Vec<_>, _>>()?;
+pub(crate) async fn run<V: Form>(common: &Common, args: &JoinArgs, signals: Signals) -> Result<(), Failure> {
+    let mut documents = args.key.iter().map(|key| named::<V>(key)).collect::<Result<Vec<_>, _>>()?;
     if let Some(file) = &args.keys_file {
         let text = std::fs::read_to_string(file)
             .map_err(|error| Failure::usage(format_args!("cannot read {}: {error}", file.display())))?;
         documents.extend(read_lines(&text, &file.display().to_string()).map_err(Failure::usage)?);
     }
-    let config = setup::own(setup::config(common)?, &args.own);
-    let Some(Joined { store, printer, mut ended, mut signals }) = joined(common, config, &args.observe).await? else {
+    let config = setup::own(setup::config(common, Alone::Told)?, &args.own);
+    let prefix = config.prefix.clone();
+    cilium::warn(&prefix, documents.iter().map(Document::key_name));
+    let Some(Joined { store, printer, mut ended, mut signals }) =
+        joined::<V>(common, config, &args.observe, signals).await?
+    else {
         return Ok(());
     };
     store.update_local_keys(documents).await.map_err(Failure::promise)?;
     let mut leave = Leave { delete: args.own.on_exit == OnExit::Close, reply: None };
     let mut read = Ok(());
     tokio::select! {
-        last = commands(&store, &printer) => match last {
+        last = commands(&store, &printer, &prefix), if !args.no_stdin => match last {
             Ok(Some((id, delete))) => leave = Leave { delete, reply: Some(id) },
-            Ok(None) => {}
+            Ok(None) => {
+                let what = if leave.delete { "closing" } else { "releasing" };
+                setup::say(format_args!("stdin ended: {what} (--no-stdin stays until a signal)"));
+            }
             Err(error) => read = Err(Failure::promise(format_args!("cannot read stdin: {error}"))),
         },
         () = signals.next() => {}
@@ -57,9 +64,9 @@ struct Leave {
     reply: Option<Option<String>>,
 }
 
-pub(crate) async fn watch(common: &Common, args: WatchArgs) -> Result<(), Failure> {
+pub(crate) async fn watch<V: Form>(common: &Common, args: &WatchArgs, signals: Signals) -> Result<(), Failure> {
     let Some(Joined { store, printer, mut ended, mut signals }) =
-        joined(common, setup::config(common)?, &args.observe).await?
+        joined::<V>(common, setup::config(common, Alone::Refused)?, &args.observe, signals).await?
     else {
         return if args.until_synced { Err(Failure::promise("interrupted before all was printed")) } else { Ok(()) };
     };
@@ -75,18 +82,22 @@ pub(crate) async fn watch(common: &Common, args: WatchArgs) -> Result<(), Failur
 }
 
 /// A store whose changes are printed.
-struct Joined {
-    store: SharedStore<Document>,
+struct Joined<V: Form> {
+    store: SharedStore<Document<V>>,
     printer: Addr<Printer>,
-    ended: watch::Receiver<Option<String>>,
+    ended: Ended,
     signals: Signals,
 }
 
 /// Joins; `None` if a signal comes first.
-async fn joined(common: &Common, config: Config, observe: &Observe) -> Result<Option<Joined>, Failure> {
-    let mut signals = Signals::new()?;
-    let (printer, ended) = Printer::start(common.output);
-    let joining = join::<Document>(setup::observe(config, observe))
+async fn joined<V: Form>(
+    common: &Common,
+    config: Config,
+    observe: &Observe,
+    mut signals: Signals,
+) -> Result<Option<Joined<V>>, Failure> {
+    let (printer, ended) = Printer::start(common.output)?;
+    let joining = join::<Document<V>>(setup::observe(config, observe))
         .observer(observer(&printer, observe))
         .state_observer(printer.clone().recipient());
     tokio::select! {
@@ -95,7 +106,7 @@ async fn joined(common: &Common, config: Config, observe: &Observe) -> Result<Op
     }
 }
 
-fn observer(printer: &Addr<Printer>, observe: &Observe) -> Observer<Document> {
+fn observer<V: Form>(printer: &Addr<Printer>, observe: &Observe) -> Observer<Document<V>> {
     let mode = match observe.mode {
         ModeArg::Latest => Mode::LatestPerKey,
         ModeArg::Every => Mode::EveryEvent { capacity: observe.capacity },
@@ -109,19 +120,18 @@ fn observer(printer: &Addr<Printer>, observe: &Observe) -> Observer<Document> {
         .conflict(printer.clone().recipient())
 }
 
-/// `NAME=JSON`
-fn named(text: &str) -> Result<Document, Failure> {
-    let (name, json) =
-        text.split_once('=').ok_or_else(|| Failure::usage(format_args!("--key {text:?} is not NAME=JSON")))?;
-    let bad = |error: &dyn std::fmt::Display| Failure::usage(format_args!("--key {name}: {error}"));
-    let json = serde_json::from_str(json).map_err(|error| bad(&error))?;
-    Document::new(name, json).map_err(|error| bad(&error))
+/// `NAME=VALUE`
+fn named<V: Form>(text: &str) -> Result<Document<V>, Failure> {
+    let (name, value) =
+        text.split_once('=').ok_or_else(|| Failure::usage(format_args!("--key {text:?} is not NAME=VALUE")))?;
+    Document::from_argument(name, value).map_err(|error| Failure::usage(format_args!("--key {name}: {error}")))
 }
 
 /// Does what stdin says until it ends or says to leave: then with the command's id and whether to delete the own keys.
-async fn commands(
-    store: &SharedStore<Document>,
+async fn commands<V: Form>(
+    store: &SharedStore<Document<V>>,
     printer: &Addr<Printer>,
+    prefix: &Prefix,
 ) -> std::io::Result<Option<(Option<String>, bool)>> {
     let mut stdin = BufReader::new(tokio::io::stdin());
     let permits = Arc::new(Semaphore::new(MAX_COMMANDS));
@@ -140,6 +150,7 @@ async fn commands(
             Ok(Op::Close) => break Some((id, true)),
             Ok(Op::Release) => break Some((id, false)),
             Ok(op) => {
+                cilium::warn(prefix, op.written());
                 let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { break None };
                 let (store, printer, under_way) = (store.clone(), printer.clone(), under_way.clone());
                 actix_rt::spawn(async move {
@@ -153,31 +164,4 @@ async fn commands(
     drop(under_way);
     let _ = all_answered.recv().await;
     Ok(last)
-}
-
-async fn print(printer: &Addr<Printer>, line: String) {
-    // A printer that is gone has nothing to print on.
-    let _ = printer.send(Line(line)).await;
-}
-
-/// Waits until nothing can be printed any more.
-async fn nobody_reads(ended: &mut watch::Receiver<Option<String>>) {
-    // An error would say that the printer has stopped.
-    let _ = ended.wait_for(Option::is_some).await;
-}
-
-/// Has what was told before printed, and a last line, before the program ends. That nobody wants to read it is no
-/// failure; a reader that stands still is.
-async fn all_printed(
-    printer: &Addr<Printer>,
-    ended: &watch::Receiver<Option<String>>,
-    last: String,
-) -> Result<(), Failure> {
-    if tokio::time::timeout(LAST_WORDS, print(printer, last)).await.is_err() {
-        return Err(Failure::promise("cannot write: stdout takes nothing"));
-    }
-    match &*ended.borrow() {
-        Some(cause) if !cause.is_empty() => Err(Failure::promise(format_args!("cannot write: {cause}"))),
-        Some(_) | None => Ok(()),
-    }
 }

@@ -1,42 +1,76 @@
 //! The shared-store program: join, watch, list and publish keys from the command line.
 
 mod audit;
+mod cilium;
 mod cli;
 mod demo;
 mod document;
 mod input;
 mod join;
+mod manual;
 mod output;
+mod printable;
 mod publish;
 mod read;
 mod setup;
+mod signals;
+mod value;
+
+use std::mem::ManuallyDrop;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 
 use clap::Parser;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, ValueForm};
+use crate::setup::Failure;
+use crate::signals::Signals;
+use crate::value::{Base64, Form, Json, Text};
 
 fn main() -> ! {
     let cli = Cli::parse();
-    setup::log(&cli.common.log);
-    let system = actix_rt::System::new();
-    let result = system.block_on(async {
-        match cli.command {
-            Command::Join(args) => join::run(&cli.common, args).await,
-            Command::Watch(args) => join::watch(&cli.common, args).await,
-            Command::List(args) => read::list(&cli.common, &args).await,
-            Command::Get(args) => read::get(&cli.common, &args).await,
-            Command::Publish(args) => publish::run(&cli.common, &args).await,
-            Command::Audit => audit::run(&cli.common).await,
-            Command::Demo => demo::run(&cli.common).await,
-        }
-    });
-    let code = match result {
-        Ok(()) => 0,
-        Err(failure) => {
+    setup::log(&cli.common);
+    setup::panics_in_words();
+    let code = match catch_unwind(AssertUnwindSafe(|| run(cli))) {
+        Ok(Ok(())) => 0,
+        Ok(Err(failure)) => {
             setup::say(format_args!("error: {failure}"));
             failure.code()
         }
+        // The hook has told it.
+        Err(_) => 1,
     };
-    // Not by dropping the system: that would wait for the thread that reads stdin.
     std::process::exit(code)
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    let runtime = actix_rt::Runtime::new().map_err(setup::cannot_start)?;
+    // Dropping the system would wait for the thread that reads stdin.
+    let system = ManuallyDrop::new(actix_rt::System::with_tokio_rt(|| runtime));
+    system.block_on(async {
+        match cli.common.value {
+            ValueForm::Json => command::<Json>(cli).await,
+            ValueForm::Text => command::<Text>(cli).await,
+            ValueForm::Base64 => command::<Base64>(cli).await,
+        }
+    })
+}
+
+async fn command<V: Form>(cli: Cli) -> Result<(), Failure> {
+    let (common, mut signals) = (cli.common, Signals::new()?);
+    let short: Pin<Box<dyn Future<Output = _>>> = match &cli.command {
+        Command::Join(args) => return join::run::<V>(&common, args, signals).await,
+        Command::Watch(args) => return join::watch::<V>(&common, args, signals).await,
+        Command::Publish(args) => return publish::run::<V>(&common, args, signals).await,
+        Command::List(args) => Box::pin(read::list::<V>(&common, args)),
+        Command::Get(args) => Box::pin(read::get::<V>(&common, args)),
+        Command::Audit => Box::pin(audit::run::<V>(&common)),
+        Command::Demo => Box::pin(demo::run(&common)),
+        Command::Completions { shell } => return manual::completions(*shell),
+        Command::Man { command } => return manual::page(command.as_deref()),
+    };
+    tokio::select! {
+        result = short => result,
+        () = signals.next() => Err(Failure::promise("interrupted")),
+    }
 }

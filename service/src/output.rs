@@ -1,16 +1,30 @@
 //! What the program prints: one line a message, flushed at once.
 
 use std::fmt::Write as _;
-use std::io::{ErrorKind, Write as _};
+use std::io::{BufWriter, ErrorKind, Write};
+use std::os::fd::AsFd;
+use std::time::Duration;
 
 use actix::prelude::*;
 use shared_store_actors::{
-    Conflict, ConflictPolicy, Delete, Origin, Resynced, Revision, State, StateChanged, Synced, Undecodable, Update,
+    CodecError, Conflict, ConflictPolicy, Delete, KeyName, Origin, Resynced, Revision, State, StateChanged, Synced,
+    Undecodable, Update,
 };
+use tokio::io::Interest;
+use tokio::net::unix::pipe;
 use tokio::sync::watch;
 
 use crate::cli::Format;
 use crate::document::Document;
+use crate::printable::{printable, quoted};
+use crate::setup::{self, Failure};
+use crate::value::{Form, encoding};
+
+/// How long what was told last may take to be printed, when the store has been left.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
+/// Has a value once nothing can be printed any more: why, or nothing if nobody reads.
+pub(crate) type Ended = watch::Receiver<Option<String>>;
 
 /// Prints what observers are told. Runs on a thread of its own: a reader that is slow holds up nothing but the
 /// notifications, which melt meanwhile.
@@ -29,11 +43,11 @@ pub(crate) struct Printer {
 pub(crate) struct Line(pub(crate) String);
 
 impl Printer {
-    pub(crate) fn start(format: Format) -> (Addr<Self>, watch::Receiver<Option<String>>) {
+    pub(crate) fn start(format: Format) -> Result<(Addr<Self>, Ended), Failure> {
         let (end, ended) = watch::channel(None);
-        let arbiter = Arbiter::new();
+        let arbiter = Arbiter::try_new().map_err(setup::cannot_start)?;
         let printer = Self::start_in_arbiter(&arbiter.handle(), move |_| Self { format, state: None, end });
-        (printer, ended)
+        Ok((printer, ended))
     }
 
     fn print(&self, line: &str) {
@@ -62,39 +76,41 @@ impl Handler<Line> for Printer {
     }
 }
 
-impl Handler<Update<Document>> for Printer {
+impl<V: Form> Handler<Update<Document<V>>> for Printer {
     type Result = ();
 
-    fn handle(&mut self, update: Update<Document>, _: &mut Self::Context) {
+    fn handle(&mut self, update: Update<Document<V>>, _: &mut Self::Context) {
         let Update { name, key, old, revision, origin, initial } = update;
-        let value = key.json();
         if self.is_json() {
-            let (name, origin) = (quoted(name.as_str()), origin_name(origin));
-            let old = old.as_ref().map_or("null", |old| old.json());
+            let (name, value, origin, encoding) =
+                (quoted(name.as_str()), key.json(), origin_name(origin), encoding::<V>());
+            let old = old.as_ref().map_or_else(|| "null".to_owned(), |old| old.json());
             self.print(&format!(
-                "{{\"type\":\"update\",\"name\":{name},\"value\":{value},\"old\":{old},\"revision\":{revision},\
-                 \"origin\":\"{origin}\",\"initial\":{initial}}}\n"
+                "{{\"type\":\"update\",\"name\":{name},\"value\":{value},\"old\":{old}{encoding},\
+                 \"revision\":{revision},\"origin\":\"{origin}\",\"initial\":{initial}}}\n"
             ));
         } else {
             let what = if old.is_some() { "update" } else { "create" };
+            let (name, value) = (printable(name.as_str()), key.text());
             self.print(&format!("{what} {name} = {value} ({}, revision {revision})\n", origin_name(origin)));
         }
     }
 }
 
-impl Handler<Delete<Document>> for Printer {
+impl<V: Form> Handler<Delete<Document<V>>> for Printer {
     type Result = ();
 
-    fn handle(&mut self, delete: Delete<Document>, _: &mut Self::Context) {
+    fn handle(&mut self, delete: Delete<Document<V>>, _: &mut Self::Context) {
         let Delete { name, key, revision, origin } = delete;
         let origin = origin_name(origin);
         if self.is_json() {
-            let (name, value) = (quoted(name.as_str()), key.json());
+            let (name, value, encoding) = (quoted(name.as_str()), key.json(), encoding::<V>());
             self.print(&format!(
-                "{{\"type\":\"delete\",\"name\":{name},\"value\":{value},\"revision\":{revision},\
+                "{{\"type\":\"delete\",\"name\":{name},\"value\":{value}{encoding},\"revision\":{revision},\
                  \"origin\":\"{origin}\"}}\n"
             ));
         } else {
+            let name = printable(name.as_str());
             self.print(&format!("delete {name} ({origin}, revision {revision})\n"));
         }
     }
@@ -129,12 +145,9 @@ impl Handler<Undecodable> for Printer {
 
     fn handle(&mut self, Undecodable { name, revision, cause }: Undecodable, _: &mut Self::Context) {
         if self.is_json() {
-            let (name, cause) = (quoted(name.as_str()), quoted(&cause.to_string()));
-            self.print(&format!(
-                "{{\"type\":\"undecodable\",\"name\":{name},\"revision\":{revision},\"cause\":{cause}}}\n"
-            ));
+            self.print(&undecodable_line(&name, revision, &cause));
         } else {
-            self.print(&format!("undecodable {name} (revision {revision}): {cause}\n"));
+            self.print(&format!("undecodable {} (revision {revision}): {cause}\n", printable(name.as_str())));
         }
     }
 }
@@ -143,17 +156,14 @@ impl Handler<Conflict> for Printer {
     type Result = ();
 
     fn handle(&mut self, Conflict { name, revision, lease, policy }: Conflict, _: &mut Self::Context) {
-        let policy = match policy {
-            ConflictPolicy::Overwrite => "overwrite",
-            ConflictPolicy::Yield => "yield",
-            ConflictPolicy::Fail => "fail",
-        };
+        let policy = policy_name(policy);
         if self.is_json() {
             let name = quoted(name.as_str());
             self.print(&format!(
                 "{{\"type\":\"conflict\",\"name\":{name},\"revision\":{revision},\"policy\":\"{policy}\"}}\n"
             ));
         } else {
+            let name = printable(name.as_str());
             self.print(&format!("conflict {name} (revision {revision}): owned by lease {lease}, {policy}\n"));
         }
     }
@@ -173,7 +183,14 @@ impl Handler<StateChanged> for Printer {
     }
 }
 
-fn state_line(format: Format, state: &State) -> String {
+/// An undecodable value in JSON output.
+pub(crate) fn undecodable_line(name: &KeyName, revision: Revision, cause: &CodecError) -> String {
+    let (name, cause) = (quoted(name.as_str()), quoted(&cause.to_string()));
+    format!("{{\"type\":\"undecodable\",\"name\":{name},\"revision\":{revision},\"cause\":{cause}}}\n")
+}
+
+/// A state, with a line end.
+pub(crate) fn state_line(format: Format, state: &State) -> String {
     let mut line = String::new();
     let name = state.name();
     let _ = match (format, state.cause()) {
@@ -181,7 +198,7 @@ fn state_line(format: Format, state: &State) -> String {
             writeln!(line, "{{\"type\":\"status\",\"state\":\"{name}\",\"cause\":{}}}", quoted(cause))
         }
         (Format::Json, None) => writeln!(line, "{{\"type\":\"status\",\"state\":\"{name}\"}}"),
-        (Format::Text, Some(cause)) => writeln!(line, "status {name}: {cause}"),
+        (Format::Text, Some(cause)) => writeln!(line, "status {name}: {}", printable(cause)),
         (Format::Text, None) => writeln!(line, "status {name}"),
     };
     line
@@ -217,14 +234,67 @@ pub(crate) struct Answer {
     pub(crate) more: String,
 }
 
-pub(crate) fn origin_name(origin: Origin) -> &'static str {
+pub(crate) fn policy_name(policy: ConflictPolicy) -> &'static str {
+    match policy {
+        ConflictPolicy::Overwrite => "overwrite",
+        ConflictPolicy::Yield => "yield",
+        ConflictPolicy::Fail => "fail",
+    }
+}
+
+fn origin_name(origin: Origin) -> &'static str {
     match origin {
         Origin::Local => "local",
         Origin::Remote => "remote",
     }
 }
 
-/// A text as JSON.
-pub(crate) fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+/// Prints to stdout at once. That nobody reads, as with `| head`, is no failure.
+pub(crate) fn print_all(print: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<(), Failure> {
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    match print(&mut out).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::promise(format_args!("cannot write: {error}")))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+pub(crate) async fn print(printer: &Addr<Printer>, line: String) {
+    // A printer that is gone has nothing to print on.
+    let _ = printer.send(Line(line)).await;
+}
+
+/// Waits until nothing can be printed any more, or nobody reads: that is noticed at once, not at the next line.
+pub(crate) async fn nobody_reads(ended: &mut Ended) {
+    tokio::select! {
+        // An error would say that the printer has stopped.
+        _ = ended.wait_for(Option::is_some) => {}
+        () = reader_gone() => {}
+    }
+}
+
+/// Waits until the other end of stdout is closed. A file has no other end.
+async fn reader_gone() {
+    let stdout = std::io::stdout().as_fd().try_clone_to_owned();
+    // Unchecked, because the check makes the printer's stdout non-blocking, too.
+    let gone = match stdout.and_then(pipe::Sender::from_owned_fd_unchecked) {
+        Ok(pipe) => pipe.ready(Interest::ERROR).await.is_ok(),
+        Err(_) => false,
+    };
+    if !gone {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Has what was told before printed, and a last line, before the program ends. That nobody wants to read it is no
+/// failure; a reader that stands still is.
+pub(crate) async fn all_printed(printer: &Addr<Printer>, ended: &Ended, last: String) -> Result<(), Failure> {
+    if tokio::time::timeout(LAST_WORDS, print(printer, last)).await.is_err() {
+        return Err(Failure::promise("cannot write: stdout takes nothing"));
+    }
+    match &*ended.borrow() {
+        Some(cause) if !cause.is_empty() => Err(Failure::promise(format_args!("cannot write: {cause}"))),
+        Some(_) | None => Ok(()),
+    }
 }

@@ -1,53 +1,54 @@
 //! `publish`: own every key of a file, without reading what others have.
 
-use std::collections::HashSet;
-use std::io::Read;
+mod report;
+
+use std::path::PathBuf;
 use std::pin::pin;
 use std::time::Duration;
 
 use actix::prelude::*;
-use shared_store_actors::core::sync::OwnEvent;
-use shared_store_actors::{Key, Prefix, PublishEvent, Publisher, PublisherStatus, State, Trouble, publish};
+use shared_store_actors::{Prefix, Publisher, PublisherStatus, State, StateChanged, publish};
 
-use crate::cli::{Common, OnExit, PublishArgs};
+use self::report::{Published, Reporter};
+use crate::cilium;
+use crate::cli::{Common, Format, OnExit, PublishArgs};
 use crate::document::{Document, read_lines};
-use crate::setup::{self, Failure, Signals};
+use crate::output::{Printer, all_printed, nobody_reads};
+use crate::printable::printable;
+use crate::setup::{self, Alone, Failure};
+use crate::signals::Signals;
+use crate::value::Form;
 
 /// With `--once`, how long nothing may move.
 const STALLED: Duration = Duration::from_secs(30);
 /// How many refused keys are named.
 const NAMED: usize = 10;
 
-pub(crate) async fn run(common: &Common, args: &PublishArgs) -> Result<(), Failure> {
-    let what = args.file.display();
-    let text = if args.file.as_os_str() == "-" {
-        let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text).map(|_| text)
-    } else {
-        std::fs::read_to_string(&args.file)
+pub(crate) async fn run<V: Form>(common: &Common, args: &PublishArgs, mut signals: Signals) -> Result<(), Failure> {
+    let interrupted = || if args.once { Err(Failure::promise("interrupted before all was written")) } else { Ok(()) };
+    let documents = tokio::select! {
+        documents = read::<V>(args.file.clone()) => documents?,
+        () = signals.next() => return interrupted(),
     };
-    let text = text.map_err(|error| Failure::usage(format_args!("cannot read {what}: {error}")))?;
-    let documents = read_lines(&text, &what.to_string()).map_err(Failure::usage)?;
-    drop(text);
-
-    let mut publishing = publish::<Document>(setup::own(setup::config(common)?, &args.own));
+    // What is written once into an embedded kvstore is gone at the end.
+    let alone = if args.once { Alone::Refused } else { Alone::Told };
+    let config = setup::own(setup::config(common, alone)?, &args.own);
+    cilium::warn(&config.prefix, documents.iter().map(Document::key_name));
+    let mut publishing = publish::<Document<V>>(config);
     if let Some(cluster) = &args.canary {
         let canaries = Prefix::canaries(cluster);
         publishing = publishing.canary(canaries.map_err(|error| Failure::usage(format_args!("--canary: {error}")))?);
     }
-    let mut signals = Signals::new()?;
-    let reporter = Reporter::default().start();
+    let (printer, mut ended) = Printer::start(common.output)?;
+    let reporter = Reporter::new((common.output == Format::Json).then(|| printer.clone())).start();
     let publisher = publishing.observer(reporter.clone().recipient()).start()?;
-    // Of a name that is there twice the last value is published.
-    let total = documents.iter().map(Key::name).collect::<HashSet<_>>().len();
+    let total = documents.len();
     publisher.update_keys(documents).await.map_err(Failure::promise)?;
     let done = tokio::select! {
-        done = published(&publisher, common, args, total) => done,
-        () = signals.next() => if args.once {
-            Err(Failure::promise("interrupted before all was written"))
-        } else {
-            Ok(())
-        },
+        done = published(&publisher, &reporter, common, args, total) => done,
+        () = states(&publisher, &reporter) => Ok(()),
+        () = signals.next() => interrupted(),
+        () = nobody_reads(&mut ended) => Ok(()),
     };
     if done.is_err() && matches!(publisher.state(), State::Connecting { .. }) {
         // Nothing was ever written.
@@ -55,12 +56,45 @@ pub(crate) async fn run(common: &Common, args: &PublishArgs) -> Result<(), Failu
     }
     let delete = !args.once && args.own.on_exit == OnExit::Close;
     let left = if delete { publisher.close().await } else { publisher.release().await };
-    done.and(left.map_err(Failure::from))
+    // The reporter hands what it was told to the printer first.
+    let _ = reporter.send(StateChanged(publisher.state())).await;
+    let printed = all_printed(&printer, &ended, String::new()).await;
+    done.and(left.map_err(Failure::from)).and(printed)
+}
+
+/// Reads the file on a thread of its own: stdin may take its time, and signals are heard meanwhile.
+async fn read<V: Form>(file: PathBuf) -> Result<Vec<Document<V>>, Failure> {
+    let reading = tokio::task::spawn_blocking(move || {
+        let what = file.display();
+        let text = if file.as_os_str() == "-" {
+            std::io::read_to_string(std::io::stdin())
+        } else {
+            std::fs::read_to_string(&file)
+        };
+        let text = text.map_err(|error| Failure::usage(format_args!("cannot read {what}: {error}")))?;
+        read_lines(&text, &what.to_string()).map_err(Failure::usage)
+    });
+    reading.await.map_err(Failure::promise)?
+}
+
+/// Tells how the publisher is, as long as it runs.
+async fn states<V: Form>(publisher: &Publisher<Document<V>>, reporter: &Addr<Reporter>) {
+    let mut state = publisher.state();
+    loop {
+        reporter.do_send(StateChanged(state.clone()));
+        let next = publisher.state_changed(&state).await;
+        if next == state {
+            // It has ended.
+            return;
+        }
+        state = next;
+    }
 }
 
 /// Says when all is in; ends then with `--once`, and otherwise never.
-async fn published(
-    publisher: &Publisher<Document>,
+async fn published<V: Form>(
+    publisher: &Publisher<Document<V>>,
+    reporter: &Addr<Reporter>,
     common: &Common,
     args: &PublishArgs,
     total: usize,
@@ -70,9 +104,9 @@ async fn published(
         setup::say(format_args!("publishing {total} keys until a signal"));
     }
     let status = all_in(publisher, args).await?;
+    // Sent and awaited, so that it is told before the program ends.
+    let _ = reporter.send(Published { total, status: status.clone() }).await;
     let refused = status.refused.len();
-    let canary = if status.canary.is_some() { " and the canary" } else { "" };
-    setup::say(format_args!("published {} keys{canary}", total.saturating_sub(refused)));
     if !args.once {
         return std::future::pending().await;
     }
@@ -81,7 +115,7 @@ async fn published(
     }
     let mut reasons = format!("{refused} keys are refused");
     for (name, cause) in status.refused.iter().take(NAMED) {
-        reasons.push_str(&format!("\n  {name}: {cause}"));
+        reasons.push_str(&format!("\n  {}: {cause}", printable(name.as_str())));
     }
     if refused > NAMED {
         reasons.push_str(&format!("\n  and {} more", refused - NAMED));
@@ -89,14 +123,11 @@ async fn published(
     Err(Failure::promise(reasons))
 }
 
-/// Waits for the kvstore to answer, and tells why that takes so long.
-async fn reached(publisher: &Publisher<Document>, timeout: Duration) -> Result<(), Failure> {
+/// Waits for the kvstore to answer.
+async fn reached<V: Form>(publisher: &Publisher<Document<V>>, timeout: Duration) -> Result<(), Failure> {
     let reached = async {
         let mut state = publisher.state();
         while matches!(state, State::Connecting { .. }) {
-            if state.cause().is_some() {
-                setup::say(&state);
-            }
             state = publisher.state_changed(&state).await;
         }
     };
@@ -108,7 +139,7 @@ async fn reached(publisher: &Publisher<Document>, timeout: Duration) -> Result<(
 }
 
 /// Waits for all keys; with `--once` no longer than something moves.
-async fn all_in(publisher: &Publisher<Document>, args: &PublishArgs) -> Result<PublisherStatus, Failure> {
+async fn all_in<V: Form>(publisher: &Publisher<Document<V>>, args: &PublishArgs) -> Result<PublisherStatus, Failure> {
     let mut synced = pin!(publisher.synced());
     let mut pending = usize::MAX;
     loop {
@@ -121,46 +152,5 @@ async fn all_in(publisher: &Publisher<Document>, args: &PublishArgs) -> Result<P
             return Err(Failure::promise(format_args!("{pending} keys could not be written{cause}")));
         }
         pending = status.pending;
-    }
-}
-
-/// Says on stderr what is wrong.
-#[derive(Debug, Default)]
-struct Reporter {
-    last: String,
-}
-
-impl Actor for Reporter {
-    type Context = Context<Self>;
-}
-
-impl Handler<Trouble> for Reporter {
-    type Result = ();
-
-    fn handle(&mut self, Trouble(event): Trouble, _: &mut Self::Context) {
-        let (of, event) = match event {
-            PublishEvent::Keys(event) => ("", event),
-            PublishEvent::Canary(event) => ("canary: ", event),
-            PublishEvent::Synced { .. } | PublishEvent::Closed { .. } => return,
-        };
-        let line = match event {
-            OwnEvent::SetAside { name, cause } => format!("{of}refused {name}: {cause}"),
-            OwnEvent::Conflict { name, lease, policy, .. } => {
-                format!("{of}conflict {name}: owned by lease {lease}, {policy:?}")
-            }
-            OwnEvent::Lost { name } => format!("{of}lost {name}: left to its other owner"),
-            OwnEvent::LeaseLost { lease, cause } => format!("{of}lease {lease} is lost: {cause}"),
-            OwnEvent::HistoryWentBack => format!("{of}the kvstore is another one: publishing again"),
-            OwnEvent::BackendFailed(cause) => format!("{of}write failed, trying again: {cause}"),
-            OwnEvent::Done { .. }
-            | OwnEvent::Stored { .. }
-            | OwnEvent::Deleted { .. }
-            | OwnEvent::Closed { .. } => return,
-        };
-        // An outage repeats itself.
-        if self.last != line {
-            setup::say(&line);
-            self.last = line;
-        }
     }
 }

@@ -1,57 +1,92 @@
 //! `list` and `get`: the cache after its initial sync, once.
 
-use std::io::{BufWriter, Write};
+use std::io::Write;
 
 use actix::Actor;
-use shared_store_actors::{Revision, SharedStore, join};
+use shared_store_actors::{Key, KeyName, Revision, SharedStore, join};
 
 use crate::cli::{Common, Format, GetArgs, ListArgs};
-use crate::document::Document;
-use crate::output::quoted;
-use crate::setup::{self, Causes, Failure};
+use crate::document::{AnyDocument, Document};
+use crate::output::{print_all, undecodable_line};
+use crate::printable::{printable, quoted};
+use crate::setup::{self, Alone, Causes, Failure};
+use crate::value::{Form, encoding};
 
-pub(crate) async fn list(common: &Common, args: &ListArgs) -> Result<(), Failure> {
-    let store = joined(common, args.revision).await?;
+pub(crate) async fn list<V: Form>(common: &Common, args: &ListArgs) -> Result<(), Failure> {
+    let store = joined::<AnyDocument>(common, args.revision).await?;
     let snapshot = store.reader().scan("");
+    let checked = snapshot.entries.iter().map(|(name, document)| (name, document, V::check(document.bytes())));
+    let (good, bad): (Vec<_>, Vec<_>) = checked.partition(|(_, _, check)| check.is_ok());
     let limit = if args.limit == 0 { usize::MAX } else { args.limit };
-    let mut out = BufWriter::new(std::io::stdout().lock());
-    for (name, document) in snapshot.entries.iter().take(limit) {
-        match (common.output, args.keys_only) {
-            (Format::Text, true) => writeln!(out, "{name}")?,
-            (Format::Text, false) => writeln!(out, "{name} = {}", document.json())?,
-            (Format::Json, true) => writeln!(out, "{{\"name\":{}}}", quoted(name.as_str()))?,
-            (Format::Json, false) => {
-                writeln!(out, "{{\"name\":{},\"value\":{}}}", quoted(name.as_str()), document.json())?;
+    print_all(|out| {
+        if !args.undecodable {
+            return good
+                .iter()
+                .take(limit)
+                .try_for_each(|(_, document, _)| entry::<V>(out, common.output, document, args));
+        }
+        for (name, _, check) in bad.iter().take(limit) {
+            let Err(cause) = check else { continue };
+            let revision = store.reader().get_with_revision(name.as_str()).map_or(snapshot.revision, |(_, at)| at);
+            match common.output {
+                Format::Text => writeln!(out, "{} (revision {revision}): {cause}", printable(name.as_str()))?,
+                Format::Json => out.write_all(undecodable_line(name, revision, cause).as_bytes())?,
             }
         }
+        Ok(())
+    })?;
+    if !bad.is_empty() && !args.undecodable {
+        let (count, form) = (bad.len(), V::NAME);
+        setup::say(format_args!(
+            "note: {count} keys are left out, their values are not {form}: see list --undecodable"
+        ));
     }
-    out.flush()?;
     store.release().await?;
     Ok(())
 }
 
-pub(crate) async fn get(common: &Common, args: &GetArgs) -> Result<(), Failure> {
-    let store = joined(common, args.revision).await?;
-    let found = store.reader().get_with_revision(&args.name);
+fn entry<V: Form>(out: &mut dyn Write, format: Format, document: &AnyDocument, args: &ListArgs) -> std::io::Result<()> {
+    let document: Document<V> = document.as_form();
+    let name = document.key_name().as_str();
+    match (format, args.keys_only) {
+        (Format::Text, true) => writeln!(out, "{}", printable(name)),
+        (Format::Text, false) => writeln!(out, "{} = {}", printable(name), document.text()),
+        (Format::Json, true) => writeln!(out, "{{\"name\":{}}}", quoted(name)),
+        (Format::Json, false) => writeln!(out, "{}", document.json_line()),
+    }
+}
+
+pub(crate) async fn get<V: Form>(common: &Common, args: &GetArgs) -> Result<(), Failure> {
+    let name = KeyName::new(&*args.name).map_err(Failure::usage)?;
+    let store = joined::<AnyDocument>(common, args.revision).await?;
+    let found = store.reader().get_with_revision(name.as_str());
     store.release().await?;
     let Some((document, revision)) = found else {
-        return Err(Failure::promise(format_args!("no key named {:?}", args.name)));
+        return Err(Failure::promise(format_args!("no key named {name:?}")));
     };
-    let mut out = std::io::stdout().lock();
-    match common.output {
-        Format::Text => writeln!(out, "{}", document.json())?,
-        Format::Json => {
-            let (name, value) = (quoted(&args.name), document.json());
-            writeln!(out, "{{\"name\":{name},\"value\":{value},\"revision\":{revision}}}")?;
-        }
+    if args.raw {
+        return print_all(|out| out.write_all(document.bytes()));
     }
-    Ok(())
+    if let Err(cause) = V::check(document.bytes()) {
+        return Err(Failure::promise(format_args!(
+            "the value of {name:?} (revision {revision}) is {cause}; `get --raw` prints its bytes, \
+             --value text or base64 prints it as a string"
+        )));
+    }
+    let document: Document<V> = document.as_form();
+    print_all(|out| match common.output {
+        Format::Text => writeln!(out, "{}", document.text()),
+        Format::Json => {
+            let (name, value, encoding) = (quoted(name.as_str()), document.json(), encoding::<V>());
+            writeln!(out, "{{\"name\":{name},\"value\":{value}{encoding},\"revision\":{revision}}}")
+        }
+    })
 }
 
 /// Joins, and tells on stderr why that takes so long.
-pub(crate) async fn joined(common: &Common, revision: Option<u64>) -> Result<SharedStore<Document>, Failure> {
+pub(crate) async fn joined<K: Key>(common: &Common, revision: Option<u64>) -> Result<SharedStore<K>, Failure> {
     let causes = Causes::default().start();
-    let store = join::<Document>(setup::config(common)?).state_observer(causes.clone().recipient()).await?;
+    let store = join::<K>(setup::config(common, Alone::Refused)?).state_observer(causes.clone().recipient()).await?;
     if let Some(revision) = revision {
         store.reader().at_least(Revision(revision), common.list_timeout).await.map_err(Failure::promise)?;
     }

@@ -5,10 +5,10 @@ use std::io::{IsTerminal, Write as _};
 
 use actix::prelude::*;
 use shared_store_actors::{CloseError, Config, JoinError, MemoryBackend, Prefix, StateChanged};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::cli::{Backend, Common, Conflict, Observe, OriginArg, Own};
+use crate::cli::{Backend, Common, Conflict, Format, Observe, OriginArg, Own};
 use crate::document::Document;
+use crate::value::Form;
 
 /// Why the program did not leave as asked.
 #[derive(Debug)]
@@ -62,16 +62,28 @@ impl From<std::io::Error> for Failure {
     }
 }
 
-pub(crate) fn log(level: &str) {
-    let filter = tracing_subscriber::EnvFilter::try_new(level).unwrap_or_else(|_| "error".into());
-    let stderr = std::io::stderr();
-    tracing_subscriber::fmt()
+pub(crate) fn log(common: &Common) {
+    let filter = tracing_subscriber::EnvFilter::try_new(&common.log).unwrap_or_else(|_| "error".into());
+    let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_ansi(stderr.is_terminal())
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         // They would be said with a panic on a stderr that nobody reads.
-        .log_internal_errors(false)
-        .init();
+        .log_internal_errors(false);
+    match common.log_format {
+        Format::Text => log.init(),
+        Format::Json => log.json().init(),
+    }
+}
+
+/// What libraries answer to limits with a panic is told in words, too, without a backtrace.
+pub(crate) fn panics_in_words() {
+    std::panic::set_hook(Box::new(|panic| {
+        let text = panic.payload().downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.payload().downcast_ref::<&str>().copied()).unwrap_or("unknown cause");
+        let place = panic.location().map_or_else(String::new, |place| format!(" ({place})"));
+        say(format_args!("error: the program failed: {text}{place}; is a limit too low (ulimit -n, ulimit -u)?"));
+    }));
 }
 
 /// Says something on stderr. What nobody reads is no reason to leave the own keys behind, which a panic would do.
@@ -79,19 +91,44 @@ pub(crate) fn say(line: impl fmt::Display) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// The configuration all commands share.
-pub(crate) fn config(common: &Common) -> Result<Config, Failure> {
-    let Some(prefix) = &common.prefix else { return Err(Failure::usage("--prefix is missing")) };
-    let prefix = Prefix::new(prefix).map_err(Failure::usage)?;
-    backend(common, Config::new(prefix).list_timeout(common.list_timeout))
+/// A thread or the files it needs are not to be had.
+#[allow(clippy::needless_pass_by_value, reason = "map_err gives it away")]
+pub(crate) fn cannot_start(error: std::io::Error) -> Failure {
+    Failure::promise(format_args!(
+        "cannot start a thread: {error}; raise the limit of open files (ulimit -n) or of processes (ulimit -u)"
+    ))
 }
 
-fn backend(common: &Common, config: Config) -> Result<Config, Failure> {
+/// What becomes of a command without a kvstore to connect to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Alone {
+    /// An answer about an empty kvstore of its own would mislead.
+    Refused,
+    /// It uses an embedded kvstore and says so.
+    Told,
+}
+
+/// The configuration all commands share.
+pub(crate) fn config(common: &Common, alone: Alone) -> Result<Config, Failure> {
+    let Some(prefix) = &common.prefix else {
+        return Err(Failure::usage(
+            "--prefix is missing: give the common prefix of the keys, as in --prefix demo/nodes",
+        ));
+    };
+    let prefix = Prefix::new(prefix).map_err(Failure::usage)?;
+    backend(common, Config::new(prefix).list_timeout(common.list_timeout), alone)
+}
+
+fn backend(common: &Common, config: Config, alone: Alone) -> Result<Config, Failure> {
     let given = !common.endpoints.is_empty();
     match common.backend {
         Some(Backend::Memory) if given => Err(Failure::usage("--backend memory has no endpoints")),
         Some(Backend::Etcd) if !given => Err(Failure::usage("--backend etcd needs --endpoints")),
         Some(Backend::Memory) => Ok(config.backend(MemoryBackend::new())),
+        None if !given && alone == Alone::Refused => Err(Failure::usage(
+            "--endpoints is missing: give etcd's URL, as in --endpoints http://127.0.0.1:2379 (or set \
+             SHARED_STORE_ENDPOINTS); --backend memory uses an embedded kvstore, which starts empty",
+        )),
         None if !given => {
             say("note: no --endpoints: using an embedded kvstore, which nobody else sees");
             Ok(config.backend(MemoryBackend::new()))
@@ -114,8 +151,11 @@ fn etcd(common: &Common, config: Config) -> Result<Config, Failure> {
     if let Some(file) = &common.tls_ca {
         etcd = etcd.tls_ca(file);
     }
-    if let (Some(certificate), Some(key)) = (&common.tls_cert, &common.tls_key) {
-        etcd = etcd.tls_identity(certificate, key);
+    match (&common.tls_cert, &common.tls_key) {
+        (Some(certificate), Some(key)) => etcd = etcd.tls_identity(certificate, key),
+        (None, None) => {}
+        (Some(_), None) => return Err(Failure::usage("--tls-cert needs --tls-key, the key of that certificate")),
+        (None, Some(_)) => return Err(Failure::usage("--tls-key needs --tls-cert, the certificate of that key")),
     }
     let backend = EtcdBackend::new(etcd).map_err(|error| {
         let source = std::error::Error::source(&error).map_or_else(String::new, |source| format!(": {source}"));
@@ -151,7 +191,7 @@ pub(crate) fn observe(config: Config, observe: &Observe) -> Config {
 }
 
 /// The filter an observer asked for.
-pub(crate) fn filter(observe: &Observe) -> shared_store_actors::Filter<Document> {
+pub(crate) fn filter<V: Form>(observe: &Observe) -> shared_store_actors::Filter<Document<V>> {
     use shared_store_actors::{Filter, Origin};
 
     let filter = observe.filter.iter().fold(Filter::new(), |filter, glob| filter.glob(glob));
@@ -180,27 +220,6 @@ impl Handler<StateChanged> for Causes {
         if cause.is_some() && cause != self.told {
             say(&state);
             self.told = cause;
-        }
-    }
-}
-
-/// The signals that ask the program to leave.
-#[derive(Debug)]
-pub(crate) struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    pub(crate) fn new() -> Result<Self, Failure> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    /// Waits for one of them. Cancel-safe.
-    pub(crate) async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
         }
     }
 }

@@ -83,3 +83,44 @@ fn where_nobody_answers_it_says_so_at_once_and_ends_with_the_cause_and_a_canary_
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("--canary: prefix"), "{}", stderr(&output));
 }
+
+#[test]
+fn an_outage_and_its_end_are_told_on_stderr_and_in_json() {
+    let mut server = EtcdServer::start(Version::V35);
+    let file = file(&lines(3));
+    let common = common(&server);
+    let arguments: Vec<_> = common.iter().map(String::as_str).collect();
+    let arguments = [&arguments[..], &["--output", "json", "publish", file.path().to_str().unwrap()]].concat();
+    let mut publisher = Running::start(&arguments);
+    let published = publisher.next("published");
+    assert_eq!((&published["keys"], &published["refused"]), (&3.into(), &0.into()));
+    publisher.hear("published 3 keys");
+    publisher.state("synced");
+    server.kill();
+    publisher.hear("stale: ");
+    let stale = publisher.state("stale");
+    assert!(!stale["cause"].as_str().unwrap().is_empty());
+    server.restart();
+    publisher.hear("synced: the kvstore answers again");
+    publisher.state("synced");
+    publisher.signal("TERM");
+    let (rest, code) = publisher.end();
+    assert_eq!((code, &rest.last().unwrap()["state"]), (0, &"closed".into()));
+    assert_eq!(count(&server, "p/"), 0);
+}
+
+#[test]
+fn what_is_refused_is_a_line_of_json() {
+    let server = EtcdServer::start(Version::V34);
+    let large = format!("{{\"name\":\"la\\nrge\",\"value\":\"{}\"}}\n", "x".repeat(2 << 20));
+    let file = file(&large);
+    let output = publish(&server, &["--output", "json", file.path().to_str().unwrap()]);
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let refused = lines.iter().find(|line| line["type"] == "refused").unwrap();
+    assert_eq!(refused["name"], "la\nrge");
+    assert!(refused["cause"].as_str().unwrap().contains("large"), "{refused}");
+    let published = lines.iter().find(|line| line["type"] == "published").unwrap();
+    assert_eq!((&published["keys"], &published["refused"]), (&0.into(), &1.into()));
+    assert!(stderr(&output).contains("error: 1 keys are refused\n  la\\nrge: "), "{}", stderr(&output));
+}

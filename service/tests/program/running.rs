@@ -1,8 +1,7 @@
 //! The program, running.
 
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -12,21 +11,69 @@ use serde_json::Value;
 /// Long enough for a loaded machine; a test that waits so long has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+const BINARY: &str = env!("CARGO_BIN_EXE_shared-store");
+
 fn program(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_shared-store"));
-    command.args(arguments).env_remove("SHARED_STORE_ENDPOINTS").env_remove("SHARED_STORE_PASSWORD");
+    let mut command = Command::new(BINARY);
+    command.args(arguments);
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("SHARED_STORE_")) {
+        command.env_remove(name);
+    }
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
 /// Runs it with an empty stdin to its end.
 pub(crate) fn run(arguments: &[&str]) -> Output {
-    program(arguments).stdin(Stdio::null()).output().unwrap()
+    output(program(arguments).stdin(Stdio::null()))
 }
 
 /// Runs it with these as stdin and stdout.
-pub(crate) fn run_on(stdin: File, stdout: File, arguments: &[&str]) -> Output {
-    program(arguments).stdin(stdin).stdout(stdout).output().unwrap()
+pub(crate) fn run_on(stdin: impl Into<Stdio>, stdout: impl Into<Stdio>, arguments: &[&str]) -> Output {
+    output(program(arguments).stdin(stdin).stdout(stdout))
+}
+
+/// Runs it with an empty stdin, after these commands of a shell.
+pub(crate) fn run_after(shell: &str, arguments: &[&str]) -> Output {
+    output(after(shell, arguments).stdin(Stdio::null()))
+}
+
+/// As [`Command::output`], but not for ever.
+fn output(command: &mut Command) -> Output {
+    fn kept(pipe: Option<impl Read + Send + 'static>) -> JoinHandle<Vec<u8>> {
+        std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            pipe.map(|mut pipe| pipe.read_to_end(&mut bytes).unwrap());
+            bytes
+        })
+    }
+    let mut process = command.spawn().unwrap();
+    let (stdout, stderr) = (kept(process.stdout.take()), kept(process.stderr.take()));
+    let Some(status) = ended(&mut process) else {
+        process.kill().unwrap();
+        panic!("it does not end: {}", String::from_utf8_lossy(&stderr.join().unwrap()));
+    };
+    Output { status, stdout: stdout.join().unwrap(), stderr: stderr.join().unwrap() }
+}
+
+/// Waits for its end.
+fn ended(process: &mut Child) -> Option<ExitStatus> {
+    let begun = Instant::now();
+    while begun.elapsed() < PATIENCE {
+        let status = process.try_wait().unwrap();
+        if status.is_some() {
+            return status;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    None
+}
+
+fn after(shell: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("{shell}; exec \"$@\""), "sh", BINARY]).args(arguments);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
 }
 
 pub(crate) fn stderr(output: &Output) -> String {
@@ -38,6 +85,7 @@ pub(crate) struct Running {
     process: Child,
     stdin: Option<ChildStdin>,
     lines: Receiver<String>,
+    heard: Receiver<String>,
     waiting: Vec<Value>,
     /// Holds stdout open.
     _reader: JoinHandle<BufReader<ChildStdout>>,
@@ -45,23 +93,37 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        Self::spawned(program(arguments).stderr(Stdio::null()).spawn().unwrap(), "")
+        Self::spawned(program(arguments), "")
+    }
+
+    /// After these commands of a shell.
+    pub(crate) fn start_after(shell: &str, arguments: &[&str]) -> Self {
+        Self::spawned(after(shell, arguments), "")
+    }
+
+    /// With this as stdin.
+    pub(crate) fn start_on(stdin: impl Into<Stdio>, arguments: &[&str]) -> Self {
+        let mut program = program(arguments);
+        program.stdin(stdin);
+        Self::spawned(program, "")
     }
 
     /// With a stderr that nobody reads any more.
     pub(crate) fn start_unheard(arguments: &[&str]) -> Self {
-        let mut process = program(arguments).spawn().unwrap();
-        drop(process.stderr.take());
-        Self::spawned(process, "")
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut program = program(arguments);
+        program.stderr(writer);
+        Self::spawned(program, "")
     }
 
     /// With a stdout that nobody reads beyond the first line of this type, and nobody closes.
     pub(crate) fn start_read_until(arguments: &[&str], of_type: &str) -> Self {
-        let process = program(arguments).stderr(Stdio::null()).spawn().unwrap();
-        Self::spawned(process, &format!("\"type\":\"{of_type}\""))
+        Self::spawned(program(arguments), &format!("\"type\":\"{of_type}\""))
     }
 
-    fn spawned(mut process: Child, last: &str) -> Self {
+    fn spawned(mut program: Command, last: &str) -> Self {
+        let mut process = program.spawn().unwrap();
         let mut stdout = BufReader::new(process.stdout.take().unwrap());
         let (sender, lines) = channel();
         let last = last.to_owned();
@@ -74,8 +136,29 @@ impl Running {
             }
             stdout
         });
+        let (sender, heard) = channel();
+        if let Some(stderr) = process.stderr.take() {
+            std::thread::spawn(move || {
+                // To its end, even if nobody wants to hear it.
+                for line in BufReader::new(stderr).lines().map(Result::unwrap) {
+                    let _ = sender.send(line);
+                }
+            });
+        }
         let stdin = process.stdin.take();
-        Self { process, stdin, lines, waiting: Vec::new(), _reader: reader }
+        Self { process, stdin, lines, heard, waiting: Vec::new(), _reader: reader }
+    }
+
+    /// The next line of stderr that contains this.
+    pub(crate) fn hear(&self, text: &str) -> String {
+        let mut before = Vec::new();
+        loop {
+            let line = self.heard.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no {text:?} in {before:?}"));
+            if line.contains(text) {
+                return line;
+            }
+            before.push(line);
+        }
     }
 
     pub(crate) fn say(&mut self, line: &str) {
@@ -106,6 +189,16 @@ impl Running {
         }
     }
 
+    /// Waits until it is in this state, and forgets the states before.
+    pub(crate) fn state(&mut self, name: &str) -> Value {
+        loop {
+            let status = self.next("status");
+            if status["state"] == name {
+                return status;
+            }
+        }
+    }
+
     /// So many lines of this type.
     pub(crate) fn take(&mut self, of_type: &str, count: usize) -> Vec<Value> {
         (0..count).map(|_| self.next(of_type)).collect()
@@ -122,14 +215,14 @@ impl Running {
 
     /// The exit code.
     pub(crate) fn code(mut self) -> Option<i32> {
-        let begun = Instant::now();
-        while begun.elapsed() < PATIENCE {
-            if let Some(status) = self.process.try_wait().unwrap() {
-                return status.code();
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        panic!("it does not end");
+        ended(&mut self.process).expect("it ends").code()
+    }
+
+    /// The rest of stderr, and the exit code.
+    pub(crate) fn last_words(mut self) -> (String, Option<i32>) {
+        let heard = std::mem::replace(&mut self.heard, channel().1);
+        let code = self.code();
+        (heard.iter().collect::<Vec<_>>().join("\n"), code)
     }
 
     /// All lines to the end, and the exit code.

@@ -1,0 +1,54 @@
+//! Text that cannot harm a terminal or break a line.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+/// Control characters, line separators and what turns the direction of text.
+fn is_hostile(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+/// The text with hostile characters written as in JSON: `\n`, `\u202e`. In JSON on one line it changes no meaning,
+/// because they can only be in strings there.
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_hostile) {
+        return Cow::Borrowed(text);
+    }
+    let mut printable = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match c {
+            '\n' => printable.push_str("\\n"),
+            '\r' => printable.push_str("\\r"),
+            '\t' => printable.push_str("\\t"),
+            c if is_hostile(c) => {
+                // Writing to a text cannot fail.
+                let _ = write!(printable, "\\u{:04x}", u32::from(c));
+            }
+            c => printable.push(c),
+        }
+    }
+    Cow::Owned(printable)
+}
+
+/// A text as a JSON string.
+pub(crate) fn quoted(text: &str) -> String {
+    printable(&serde_json::Value::from(text).to_string()).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hostile_characters_are_escaped_and_mean_the_same_in_json() {
+        let text = "a\u{1b}[31m\r\n\t\u{85}\u{9b}\u{202e}\u{2028}\u{2069}\u{feff}\u{7f}é\u{1F600}\\n";
+        assert_eq!(
+            printable(text),
+            "a\\u001b[31m\\r\\n\\t\\u0085\\u009b\\u202e\\u2028\\u2069\\ufeff\\u007fé\u{1F600}\\n"
+        );
+        assert_eq!(serde_json::from_str::<String>(&quoted(text)).unwrap(), text);
+        assert!(!quoted(text).contains(is_hostile));
+        assert!(matches!(printable("é plain"), Cow::Borrowed(_)));
+    }
+}
