@@ -28,6 +28,11 @@ pub(super) struct Leases {
 }
 
 impl Leases {
+    /// The ids of leases begin after this one.
+    pub(super) fn begin_after(&mut self, last: LeaseId) {
+        self.last = self.last.max(last);
+    }
+
     /// A new lease and its TTL, or `None` if the TTL is beyond what the clock can tell.
     pub(super) fn grant(&mut self, ttl: Duration, now: Instant) -> Option<(LeaseId, Duration)> {
         let ttl = ttl.max(MIN_TTL);
