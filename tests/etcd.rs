@@ -15,10 +15,12 @@ macro_rules! on_both {
 
 mod auth;
 mod backend;
+mod compaction;
 mod endpoints;
 mod joining;
 mod members;
 mod network;
+mod proxied;
 mod publishing;
 mod quota;
 mod renewing;
