@@ -46,7 +46,7 @@ async fn four_idle_members_are_synced_and_list_once(version: Version) {
     members[0].update_local_key(key).await.unwrap();
     for member in &members {
         let seen = async {
-            while member.reader().len() == 0 {
+            while member.reader().is_empty() {
                 member.reader().clone().changed().await.unwrap();
             }
         };
@@ -104,7 +104,7 @@ async fn an_etcd_wiped_behind_its_proxy_is_found_by_the_audit(version: Version) 
     server.restart();
     for member in &members {
         let told = async {
-            while member.reader().len() > 0 {
+            while !member.reader().is_empty() {
                 member.reader().clone().changed().await.unwrap();
             }
         };
