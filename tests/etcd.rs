@@ -16,11 +16,13 @@ macro_rules! on_both {
 mod addresses;
 mod auth;
 mod backend;
+mod compaction;
 mod endpoints;
 mod joining;
 mod members;
 mod network;
 mod pings;
+mod proxied;
 mod publishing;
 mod quota;
 mod renewing;

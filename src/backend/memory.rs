@@ -6,6 +6,7 @@ mod mvcc;
 mod stream;
 
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -29,10 +30,12 @@ pub struct MemoryBackend {
 }
 
 impl MemoryBackend {
-    /// An empty kvstore.
+    /// An empty kvstore. The ids of its leases begin somewhere, as etcd's do: if a process that serves one starts again,
+    /// an id from before is not another owner's lease now, which its old owner would keep alive or revoke.
     #[must_use]
     pub fn new() -> Self {
-        Mvcc::new().into()
+        let somewhere = RandomState::new().hash_one(()) >> 16;
+        Mvcc::new().leases_after(LeaseId(i64::try_from(somewhere).unwrap_or_default())).into()
     }
 
     /// Sets after how long without a change the watches of this collaborator say that they are alive (10 minutes, as

@@ -4,8 +4,10 @@
 
 mod cluster;
 mod etcd;
+mod grpc_proxy;
 mod proxy;
 
 pub use cluster::Cluster;
 pub use etcd::{EtcdServer, Version};
+pub use grpc_proxy::GrpcProxy;
 pub use proxy::{Mode, Proxy};

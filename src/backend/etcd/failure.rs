@@ -80,13 +80,14 @@ impl Failure {
     fn status(code: i32, message: &str) -> Self {
         let hint = |hint: &str| Self::misconfigured(format_args!("{message}: {hint}"));
         match (code, message) {
-            (OUT_OF_RANGE, "etcdserver: mvcc: required revision has been compacted") => {
+            // etcd's own proxy passes the words on without the code.
+            (OUT_OF_RANGE | UNKNOWN, "etcdserver: mvcc: required revision has been compacted") => {
                 Self::answered(BackendError::Compacted { oldest: Revision::ZERO })
             }
-            (OUT_OF_RANGE, "etcdserver: mvcc: required revision is a future revision") => {
+            (OUT_OF_RANGE | UNKNOWN, "etcdserver: mvcc: required revision is a future revision") => {
                 Self::answered(BackendError::FutureRevision)
             }
-            (NOT_FOUND, "etcdserver: requested lease not found") => {
+            (NOT_FOUND | UNKNOWN, "etcdserver: requested lease not found") => {
                 Self::answered(BackendError::LeaseNotFound { lease: LeaseId::NONE })
             }
             (FAILED_PRECONDITION, "etcdserver: lease already exists") => {

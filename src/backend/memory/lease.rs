@@ -31,6 +31,11 @@ pub(super) struct Leases {
 }
 
 impl Leases {
+    /// The ids of leases begin after this one.
+    pub(super) fn begin_after(&mut self, last: LeaseId) {
+        self.last = self.last.max(last);
+    }
+
     /// A new lease, with a fresh id for [`LeaseId::NONE`], and its TTL.
     pub(super) fn grant(
         &mut self,

@@ -72,6 +72,13 @@ impl Mvcc {
         self
     }
 
+    /// Sets where the ids of leases begin: after this one. From 1 on by default, so tests repeat exactly.
+    #[must_use]
+    pub fn leases_after(mut self, last: LeaseId) -> Self {
+        self.leases.begin_after(last);
+        self
+    }
+
     /// Which cluster this is, and its newest revision.
     #[must_use]
     pub fn header(&self) -> Header {

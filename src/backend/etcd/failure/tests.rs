@@ -38,6 +38,16 @@ fn what_etcd_answers_is_told_by_what_to_do_about_it() {
         (OUT_OF_RANGE, "etcdserver: mvcc: required revision is a future revision", Kind::Answered, {
             BackendError::FutureRevision
         }),
+        // As etcd's grpc-proxy passes them on.
+        (UNKNOWN, "etcdserver: mvcc: required revision has been compacted", Kind::Answered, {
+            BackendError::Compacted { oldest: Revision::ZERO }
+        }),
+        (UNKNOWN, "etcdserver: mvcc: required revision is a future revision", Kind::Answered, {
+            BackendError::FutureRevision
+        }),
+        (UNKNOWN, "etcdserver: requested lease not found", Kind::Answered, {
+            BackendError::LeaseNotFound { lease: LeaseId::NONE }
+        }),
         (OUT_OF_RANGE, "Error, decoded message length too large", Kind::Answered, {
             rejected("Error, decoded message length too large")
         }),
