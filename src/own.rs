@@ -317,11 +317,6 @@ impl OwnKeys {
         self.names.get(name).is_some_and(wanted)
     }
 
-    #[cfg(test)]
-    pub(crate) fn has_events(&self) -> bool {
-        !self.events.is_empty()
-    }
-
     /// The newest revision it knows of.
     #[cfg(test)]
     pub(crate) fn newest(&self) -> Revision {
@@ -447,6 +442,7 @@ impl OwnKeys {
             if let Some(own) = self.names.get_mut(&name)
                 && own.aside.take_if(|refusal| *refusal == Refusal::ForNow).is_some()
             {
+                self.aside.remove(&name);
                 self.review(now, &name);
             }
         }

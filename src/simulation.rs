@@ -150,6 +150,10 @@ impl Simulation {
     }
 
     fn disaster(&mut self) {
+        // What was received before it counts.
+        for member in self.members.iter_mut().filter(|member| member.is_hearing()) {
+            member.watch(&self.world, &mut self.dice, &mut self.now);
+        }
         let Some(disaster) = self.world.disaster(&mut self.dice, self.now) else { return };
         self.say(|| format!("{disaster:?} to {:?}", self.world.mvcc.header()));
         let revision = self.world.revision();

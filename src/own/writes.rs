@@ -295,7 +295,8 @@ impl OwnKeys {
         if own.version == written.version
             && let Some(once) = &mut own.once
         {
-            once.verified = true;
+            // An answer of another history verifies nothing.
+            once.verified |= revision >= floor;
         }
         // The answer is at least as new as what it was compared with.
         if revision >= own.known.as_of {
@@ -337,11 +338,8 @@ impl OwnKeys {
                 self.events.push_back(OwnEvent::Released { name: name.clone(), revision });
             } else {
                 own.aside = Some(refusal);
-                let cause = Arc::clone(cause);
-                let known = self.aside.insert(name.clone(), Arc::clone(&cause));
-                if known.as_ref() != Some(&cause) {
-                    self.events.push_back(OwnEvent::SetAside { name: name.clone(), cause });
-                }
+                self.aside.insert(name.clone(), Arc::clone(cause));
+                self.events.push_back(OwnEvent::SetAside { name: name.clone(), cause: Arc::clone(cause) });
             }
         }
         self.review(now, name);

@@ -194,6 +194,7 @@ impl Member {
             }
         }
         self.events(world, now);
+        self.model.given_up(&name);
     }
 
     /// What has happened to own keys: every answer is checked against what the kvstore was.
@@ -214,12 +215,12 @@ impl Member {
                 | OwnEvent::BackendFailed(_) => {}
             }
         }
-        while let Some((id, request)) = self.store.poll_request(now) {
+        if let Some((id, request)) = self.store.poll_request(now) {
             self.say(|| format!("    {id:?} {request:?}"));
             self.sent.push((id, request));
+            return self.events(world, now);
         }
-        // Time may have passed in it.
-        if self.store.own().has_events() {
+        if self.store.has_events() {
             self.events(world, now);
         }
     }
@@ -326,6 +327,11 @@ impl Member {
     /// The watch has begun anew: the answer to what it did before comes to nobody.
     pub(super) fn drop_arriving(&mut self) {
         self.arriving = None;
+    }
+
+    /// Whether what came of the watch's last action is on its way.
+    pub(super) fn is_hearing(&self) -> bool {
+        self.arriving.is_some()
     }
 
     /// Whether something is on its way.

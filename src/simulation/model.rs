@@ -95,13 +95,13 @@ impl Model {
     /// Begins with what was known.
     pub(super) fn restore(&mut self, known: &Known, revision: Revision) {
         (self.raw, self.revision, self.restored) = (known.raw.clone(), revision, true);
-        for (name, (value, at, _)) in &known.raw {
+        for (name, (value, at, lease)) in &known.raw {
             let bad = decode(value).is_none();
             if bad {
                 self.undecodable.insert((name.clone(), *at));
             }
             if let Some(good) = known.good.get(name).filter(|_| !(bad && self.remove_undecodable)) {
-                self.visible.insert(name.clone(), (*good, Origin::Remote));
+                self.visible.insert(name.clone(), (*good, self.own.origin(*lease)));
             }
         }
     }
@@ -255,12 +255,17 @@ impl Model {
     /// What has happened to own keys.
     pub(super) fn event(&mut self, event: &OwnEvent) {
         if let OwnEvent::Released { name, .. } | OwnEvent::Lost { name } | OwnEvent::SetAside { name, .. } = event {
-            let undecodable = self.raw.get(name).is_some_and(|raw| decode(&raw.0).is_none());
-            let shown = !(undecodable && self.remove_undecodable);
-            if !self.own.kept.contains(name) && (self.ghosts.remove(name) || !shown) {
-                self.delayed.remove(name);
-                self.show(name, None, self.revision);
-            }
+            self.given_up(name);
+        }
+    }
+
+    /// A name is perhaps not kept any more.
+    pub(super) fn given_up(&mut self, name: &KeyName) {
+        let undecodable = self.raw.get(name).is_some_and(|raw| decode(&raw.0).is_none());
+        let shown = !(undecodable && self.remove_undecodable);
+        if !self.own.kept.contains(name) && (self.ghosts.remove(name) || !shown) {
+            self.delayed.remove(name);
+            self.show(name, None, self.revision);
         }
     }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::item::Dice;
 use super::link::Link;
 use super::member::Member;
-use super::model::Known;
+use super::model::{Known, Own};
 use super::world::World;
 use crate::kv::{ClusterId, Revision};
 use crate::store::Store;
@@ -73,6 +73,7 @@ impl Member {
         self.say(|| words);
         self.crash(world, dice, store);
         if let Some((known, revision)) = restored {
+            self.model.own = Own::of(self.store.own());
             self.model.restore(&known, revision);
         } else {
             self.unaware = false;

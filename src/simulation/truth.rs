@@ -68,8 +68,12 @@ impl Member {
                 assert!(!ours, "{name} was given up and is there");
                 continue;
             };
-            assert_eq!(want == TOO_LARGE, aside.contains(&name), "{name} = {want:?} is set aside");
+            let theirs = is.is_some_and(|(_, _, lease)| *lease != LeaseId::NONE && !ours);
+            let refused = aside.contains(&name);
+            assert!(!refused || want == TOO_LARGE, "{name} = {want:?} is set aside");
             if want == TOO_LARGE {
+                let left = theirs && self.config.conflict == ConflictPolicy::Yield;
+                assert!(refused || left, "{name} cannot be written, and nothing says so");
                 continue;
             }
             let (value, _, lease) = is.unwrap_or_else(|| panic!("own {name} is not there"));

@@ -51,6 +51,12 @@ pub(super) enum Disaster {
     Replaced,
 }
 
+impl Was {
+    fn new(kv: KeyValue, since: u64) -> Self {
+        Self { value: kv.value, revision: kv.mod_revision, lease: kv.lease, since, until: None }
+    }
+}
+
 impl World {
     pub(super) fn new(prefix: &Prefix) -> Self {
         let mvcc = Mvcc::new();
@@ -208,7 +214,9 @@ impl World {
             Disaster::WentBack
         };
         self.late.clear();
-        self.journal.clear();
+        let everything = ListRequest::new(KeyRange { start: Bytes::new(), end: Bytes::from_static(&[255]) });
+        let there = self.mvcc.list(&everything).expect("the newest revision is there").kvs;
+        self.journal = there.into_iter().map(|kv| (kv.path.clone(), vec![Was::new(kv, self.steps)])).collect();
         self.noted = self.revision();
         self.ended = self.steps;
         Some(disaster)
@@ -238,7 +246,7 @@ impl World {
                 last.until.get_or_insert(self.steps);
             }
             if let Event::Put(kv) = event {
-                of_path.push(Was { value: kv.value, revision: kv.mod_revision, lease: kv.lease, since: self.steps, until: None });
+                of_path.push(Was::new(kv, self.steps));
             }
         }
     }

@@ -93,6 +93,7 @@ impl<K: Key> Store<K> {
             self.own.observe(now, Observation { name: name.clone(), revision: self.revision, state: Some(seen) });
         }
         self.own_events(now);
+        self.given_up(now, name);
     }
 
     /// What the kvstore holds for a name, as far as the cache knows.
@@ -139,6 +140,11 @@ impl<K: Key> Store<K> {
     #[must_use]
     pub fn is_owner(&self) -> bool {
         !self.own.is_empty()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn has_events(&self) -> bool {
+        !self.events.is_empty()
     }
 
     /// The own keys.
