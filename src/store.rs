@@ -62,6 +62,8 @@ use self::staging::Staging;
 pub struct Store<K: Key> {
     prefix: Prefix,
     on_undecodable: OnUndecodable,
+    /// Whether the cache keeps the bytes of values, for snapshots.
+    keeps_raw: bool,
     indexes: Vec<Index<K>>,
     shared: Arc<Shared<K>>,
     state: State,
@@ -129,6 +131,7 @@ impl<K: Key> Store<K> {
         Self {
             prefix: config.prefix.clone(),
             on_undecodable: config.on_undecodable,
+            keeps_raw: config.state_dir.is_some(),
             shared: Arc::new(Shared::new(&indexes)),
             indexes,
             state: State::Connecting { cause: None },
