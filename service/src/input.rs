@@ -177,7 +177,7 @@ fn status_answer(status: &shared_store_actors::Status) -> Answer {
     let state_error = status.state_error.as_ref().map_or_else(|| "null".to_owned(), |error| quoted(error));
     let more = format!(
         ",\"state\":\"{}\",\"cause\":{cause},\"entries\":{},\"own\":{},\"pending_writes\":{},\"undecodable\":{},\
-         \"relists\":{},\"other_histories\":{},\"doubts\":{},\"audited_keys\":{},\"audit_differences\":{},\
+         \"relists\":{},\"other_histories\":{},\"held_back\":{},\"audited_keys\":{},\"audit_differences\":{},\
          \"set_aside\":[{}],\"saved\":{saved},\"state_error\":{state_error}",
         status.state.name(),
         status.entries,
@@ -186,7 +186,7 @@ fn status_answer(status: &shared_store_actors::Status) -> Answer {
         status.undecodable,
         status.relists.lists.saturating_sub(1),
         status.relists.other_histories,
-        status.relists.doubts,
+        status.held_back,
         status.audits.keys,
         status.audits.differences,
         set_aside.join(",")

@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use actix::prelude::*;
-use shared_store_actors::core::sync::OwnEvent;
+use shared_store_actors::core::own::OwnEvent;
 use shared_store_actors::{Key, Prefix, PublishEvent, Publisher, PublisherStatus, State, Trouble, publish};
 
 use crate::cli::{Common, OnExit, PublishArgs};
@@ -154,7 +154,7 @@ impl Handler<Trouble> for Reporter {
             OwnEvent::BackendFailed(cause) => format!("{of}write failed, trying again: {cause}"),
             OwnEvent::Done { .. }
             | OwnEvent::Stored { .. }
-            | OwnEvent::Deleted { .. }
+            | OwnEvent::Released { .. }
             | OwnEvent::Closed { .. } => return,
         };
         // An outage repeats itself.
