@@ -3,8 +3,8 @@
 use std::future::IntoFuture;
 use std::pin::Pin;
 
-use actix::prelude::*;
 use actix::WeakRecipient;
+use actix::prelude::*;
 use shared_store::{Config, Index, Key};
 use tokio::sync::oneshot;
 
