@@ -211,6 +211,10 @@ impl<K: Key> Store<K> {
 
     /// What is shown may be old from now on.
     fn out_of_date(&mut self, now: Instant, cause: Arc<str>) {
+        if self.has_state() && matches!(self.state, State::Connecting { .. } | State::Listing { .. }) {
+            // The list is complete: it was right a moment ago.
+            self.state = State::Synced;
+        }
         self.state.out_of_date(now, cause);
         self.announce(0);
     }
