@@ -74,7 +74,7 @@ impl<K: Key> Join<K> {
 
 impl<K: Key> IntoFuture for Join<K> {
     type Output = Result<SharedStore<K>, JoinError>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output>>>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(self.run())
