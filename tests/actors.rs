@@ -1,13 +1,18 @@
 //! The actors, on a paused clock where time matters.
 
+mod acknowledging;
 mod attaching;
 mod auditing;
+mod conflicting;
+mod failing;
 mod gating;
 mod leaving;
 mod observing;
 mod owning;
+mod places;
 mod publishing;
 mod restarting;
+mod subscribing;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

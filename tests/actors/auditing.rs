@@ -118,6 +118,33 @@ fn an_audit_of_a_broken_store_waits_for_it_and_says_why_it_waited_in_vain() {
 }
 
 #[test]
+fn an_audit_that_is_never_due_does_not_end_the_watch() {
+    paused(async {
+        let (memory, _, store, _shadow) = watching(|config| config.audit_interval(Duration::MAX)).await;
+        let put = put(&memory, "b").await;
+        store.reader().at_least(put, MINUTE).await.unwrap();
+    });
+}
+
+#[test]
+fn an_audit_asked_for_while_the_store_is_detached_is_done_when_it_is_attached_and_holds_up_no_other() {
+    paused(async {
+        let (memory, _, store, _shadow) = watching(|config| config).await;
+        store.detach().await.unwrap();
+        let ask = |timeout| {
+            let store = store.clone();
+            actix_rt::spawn(async move { store.audit(timeout).await })
+        };
+        let (brief, patient) = (ask(MINUTE), ask(60 * MINUTE));
+        assert!(matches!(brief.await.unwrap(), Err(AuditError::TimedOut { .. })));
+        store.attach(Arc::new(memory.clone()), Prefix::new("nodes").unwrap()).await.unwrap();
+        synced(&store).await;
+        assert_eq!(store.audit(10 * MINUTE).await.unwrap().keys, 10);
+        assert_eq!(patient.await.unwrap().unwrap().keys, 10);
+    });
+}
+
+#[test]
 fn a_restored_kvstore_behind_a_silent_watch_is_found_by_the_audit() {
     paused(async {
         let set = |config: Config| config.audit_interval(10 * MINUTE).watch_timeout(1000 * MINUTE);
