@@ -77,7 +77,11 @@ fn batches(keys: u64, changes: u64, generation: u64) -> Vec<Vec<Event>> {
 }
 
 fn store(keys: u64) -> Store<Node> {
-    let mut store = Store::new(&Config::new(prefix()), Vec::new());
+    listed(&Config::new(prefix()), keys)
+}
+
+fn listed(config: &Config, keys: u64) -> Store<Node> {
+    let mut store = Store::new(config, Vec::new());
     store.deliver(Instant::now(), list(keys)).unwrap();
     store
 }
@@ -147,7 +151,8 @@ fn joining() {
 }
 
 fn restarting() {
-    let left = store(KEYS);
+    let config = Config::new(prefix()).state_dir("unused");
+    let left = listed(&config, KEYS);
     let capture = median(|| {
         let start = Instant::now();
         let capture = left.capture();
@@ -163,7 +168,7 @@ fn restarting() {
         start.elapsed().as_secs_f64()
     });
     let load = median(|| {
-        let mut store = Store::<Node>::new(&Config::new(prefix()), Vec::new());
+        let mut store = Store::<Node>::new(&config, Vec::new());
         let start = Instant::now();
         store.load(start, &file).unwrap();
         start.elapsed().as_secs_f64()
@@ -324,7 +329,7 @@ fn sleeping() {
     }
     let grown = resident().saturating_sub(before);
     times.sort_by(f64::total_cmp);
-    let lag = store.status(&shared_store::own::OwnStats::default());
+    let lag = store.status();
     let pending = lag.observers.iter().find(|(id, _)| *id == asleep).map_or(0, |(_, lag)| lag.pending);
     let caught_up = lag.observers.iter().find(|(id, _)| *id == awake).is_some_and(|(_, lag)| lag.pending == 0);
     println!(

@@ -59,8 +59,12 @@ pub struct Config {
     /// Where a snapshot of the cache is kept for the next start, in a file per prefix. A start with one shows it at once
     /// as [`State::Stale`](crate::State::Stale), and observers are told its keys; when the kvstore answers, only what has
     /// changed since is told, deletions included, and then `Synced`. A file that is torn, foreign or newer is refused, as
-    /// [`Status::state_error`](crate::Status::state_error) says, and the start is as without one. It holds the values:
-    /// keep others from the directory. If two stores of one prefix share it, one of them writes. Default: none.
+    /// [`Status::state_error`](crate::Status::state_error) says, and the start is as without one. The file holds the
+    /// values: keep others from the directory. If two stores of one prefix share it, one of them writes.
+    ///
+    /// Memory: with a directory the cache keeps each value's bytes beside the decoded value, so that the snapshot is
+    /// what the kvstore has, and not what the codec would write. That is the total size of the values, and once more
+    /// while the snapshot is written. Default: none.
     pub state_dir: Option<PathBuf>,
     /// How often the snapshot is written if the cache has changed; it is also written when leaving. Default 30 s.
     pub state_interval: Duration,

@@ -150,7 +150,6 @@ impl OwnKeys {
             value,
             adopt,
             deadline,
-            verified: false,
         };
         match command {
             Command::Close { ticket } => self.leave(now, ticket, true),

@@ -62,6 +62,8 @@ use self::staging::Staging;
 pub struct Store<K: Key> {
     prefix: Prefix,
     on_undecodable: OnUndecodable,
+    /// Whether the cache keeps the bytes of values, for snapshots.
+    keeps_raw: bool,
     indexes: Vec<Index<K>>,
     shared: Arc<Shared<K>>,
     state: State,
@@ -129,6 +131,7 @@ impl<K: Key> Store<K> {
         Self {
             prefix: config.prefix.clone(),
             on_undecodable: config.on_undecodable,
+            keeps_raw: config.state_dir.is_some(),
             shared: Arc::new(Shared::new(&indexes)),
             indexes,
             state: State::Connecting { cause: None },
@@ -208,6 +211,10 @@ impl<K: Key> Store<K> {
 
     /// What is shown may be old from now on.
     fn out_of_date(&mut self, now: Instant, cause: Arc<str>) {
+        if self.has_state() && matches!(self.state, State::Connecting { .. } | State::Listing { .. }) {
+            // The list is complete: it was right a moment ago.
+            self.state = State::Synced;
+        }
         self.state.out_of_date(now, cause);
         self.announce(0);
     }

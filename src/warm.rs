@@ -5,13 +5,11 @@ mod format;
 mod tests;
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::filter::contained;
 use crate::hash::value_hash;
-use crate::key::{Codec, Key, KeyName};
+use crate::key::KeyName;
 use crate::kv::{ClusterId, LeaseId, Revision};
 use crate::prefix::Prefix;
 
@@ -25,6 +23,12 @@ pub enum SnapshotError {
     /// A newer program wrote it.
     #[error("its format {version} is newer than {}", format::VERSION)]
     Newer {
+        /// The version of its format.
+        version: u32,
+    },
+    /// An older program wrote it.
+    #[error("its format {version} is older than {}", format::VERSION)]
+    Older {
         /// The version of its format.
         version: u32,
     },
@@ -59,20 +63,16 @@ pub fn file_name(prefix: &Prefix) -> String {
 pub(crate) struct Image {
     pub(crate) cluster: ClusterId,
     pub(crate) revision: Revision,
-    /// Whether every key is in it.
-    pub(crate) complete: bool,
-    /// In the order of their names; of two with one name the first is [`Kind::Shown`], the second [`Kind::Raw`].
+    /// In the order of their names; of two with one name the first is [`Kind::Shown`], the second [`Kind::Quarantined`].
     pub(crate) records: Vec<Record>,
 }
 
-/// One key of a snapshot.
+/// One key of a snapshot, with the bytes that the kvstore had.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) name: KeyName,
     pub(crate) kind: Kind,
     pub(crate) value: Bytes,
-    /// Fingerprint of the value in the kvstore, which another program may have encoded differently.
-    pub(crate) hash: u128,
     pub(crate) mod_revision: Revision,
     pub(crate) lease: LeaseId,
 }
@@ -80,10 +80,10 @@ pub(crate) struct Record {
 /// What the value of a [`Record`] is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
-    /// What the cache shows, as our codec encodes it.
+    /// What the cache shows.
     Shown = 0,
-    /// What the kvstore has and our codec could not decode.
-    Raw = 1,
+    /// What the kvstore has and the codec could not decode.
+    Quarantined = 1,
 }
 
 impl Image {
@@ -95,30 +95,19 @@ impl Image {
 
 /// A point of the cache, taken to be written: cheap to take, since values are shared.
 #[derive(Debug)]
-pub struct Capture<K> {
+pub struct Capture {
     pub(crate) prefix: Prefix,
-    pub(crate) cluster: ClusterId,
-    pub(crate) revision: Revision,
+    pub(crate) codec: &'static str,
     pub(crate) version: u64,
-    pub(crate) shown: Vec<Shown<K>>,
-    pub(crate) raw: Vec<Record>,
+    /// Its records are in no order.
+    pub(crate) image: Image,
 }
 
-/// One key of a [`Capture`].
-#[derive(Debug)]
-pub(crate) struct Shown<K> {
-    pub(crate) name: KeyName,
-    pub(crate) key: Arc<K>,
-    pub(crate) hash: u128,
-    pub(crate) mod_revision: Revision,
-    pub(crate) lease: LeaseId,
-}
-
-impl<K: Key> Capture<K> {
+impl Capture {
     /// The revision it shows.
     #[must_use]
     pub fn revision(&self) -> Revision {
-        self.revision
+        self.image.revision
     }
 
     /// As [`Store::version`](crate::Store::version) when it was taken.
@@ -127,17 +116,11 @@ impl<K: Key> Capture<K> {
         self.version
     }
 
-    /// The bytes of its file. Takes its time: every value is encoded. A key without an encoding is left out.
+    /// The bytes of its file. Takes its time with many keys.
     #[must_use]
     pub fn encode(self) -> Vec<u8> {
-        let Self { prefix, cluster, revision, shown, raw: mut records, .. } = self;
-        let count = shown.len() + records.len();
-        records.extend(shown.into_iter().filter_map(|Shown { name, key, hash, mod_revision, lease }| {
-            let value = contained(|| K::Codec::encode(&key)).ok()?.ok()?;
-            Some(Record { name, kind: Kind::Shown, value, hash, mod_revision, lease })
-        }));
-        records.sort_unstable_by(|a, b| (&a.name, a.kind).cmp(&(&b.name, b.kind)));
-        let complete = records.len() == count;
-        format::write(&Image { cluster, revision, complete, records }, prefix.as_str(), K::Codec::TAG)
+        let Self { prefix, codec, mut image, .. } = self;
+        image.records.sort_unstable_by(|a, b| (&a.name, a.kind).cmp(&(&b.name, b.kind)));
+        format::write(&image, prefix.as_str(), codec)
     }
 }

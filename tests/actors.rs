@@ -1,15 +1,20 @@
 //! The actors, on a paused clock where time matters.
 
+mod acknowledging;
 mod attaching;
 mod auditing;
+mod conflicting;
+mod failing;
 mod gating;
 mod joining;
 mod leaving;
 mod observing;
 mod owning;
+mod places;
 mod proving;
 mod publishing;
 mod restarting;
+mod subscribing;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -18,8 +23,8 @@ use std::time::Duration;
 use actix::prelude::*;
 use serde::{Deserialize, Serialize};
 use shared_store_actors::{
-    Changes, Config, Delete, Json, Key, MemoryBackend, Observer, Prefix, Resynced, Revision, SharedStore, Synced,
-    Update, join,
+    Changes, Config, Delete, Json, Key, MemoryBackend, Observer, Prefix, Resynced, Revision, SharedStore, StoreThread,
+    Synced, Update, join,
 };
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -46,7 +51,7 @@ pub(crate) fn config(backend: &MemoryBackend) -> Config {
     Config::new(Prefix::new("nodes").unwrap()).backend(backend.clone()).seed(1)
 }
 
-/// Runs a test in a system whose clock moves only when everybody waits; all actors in one arbiter.
+/// Runs a test in a system whose clock moves only when nobody has anything to do; all actors run on its thread.
 pub(crate) fn paused(test: impl Future<Output = ()>) {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     // What never comes would let the clock run for ever.
@@ -54,9 +59,9 @@ pub(crate) fn paused(test: impl Future<Output = ()>) {
     actix_rt::System::with_tokio_rt(runtime).block_on(test).expect("the test ends within a month");
 }
 
-/// Joins in the arbiter of the test.
+/// Joins on the thread of the test.
 pub(crate) async fn joined(backend: &MemoryBackend) -> SharedStore<Node> {
-    join(config(backend)).arbiter(Arbiter::current()).await.unwrap()
+    join(config(backend)).on(StoreThread::current()).await.unwrap()
 }
 
 /// What an observer was told, as text, and the map that follows from it.

@@ -5,11 +5,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use actix::prelude::*;
-use tokio::sync::oneshot;
 use shared_store::gate::{Gate, GateId};
 use shared_store::store::Refused;
 use shared_store::watch::Watch;
 use shared_store::{Awaited, Backend, Config, GateStatus};
+use tokio::sync::oneshot;
 
 use crate::error::{JoinError, StoreError};
 use crate::owner::Owner;

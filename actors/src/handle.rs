@@ -168,10 +168,9 @@ impl<K: Key> SharedStore<K> {
 
     /// The actor is gone: whether the store has left before.
     fn has_left(&self) -> Result<(), CloseError> {
-        match self.reader.state() {
-            State::Closed { cause } if [CLOSED, RELEASED].contains(&&*cause) => Ok(()),
-            State::Closed { cause } => Err(CloseError::ended(cause)),
-            _ => Err(CloseError::ended("store actor is gone")),
-        }
+        let State::Closed { cause } = self.reader.state() else {
+            return Err(CloseError::ended("store actor is gone"));
+        };
+        if [CLOSED, RELEASED].contains(&&*cause) { Ok(()) } else { Err(CloseError::ended(cause)) }
     }
 }

@@ -3,8 +3,8 @@
 use std::future::IntoFuture;
 use std::pin::Pin;
 
-use actix::prelude::*;
 use actix::WeakRecipient;
+use actix::prelude::*;
 use shared_store::{Config, Index, Key};
 use tokio::sync::oneshot;
 
@@ -74,7 +74,7 @@ impl<K: Key> Join<K> {
 
 impl<K: Key> IntoFuture for Join<K> {
     type Output = Result<SharedStore<K>, JoinError>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output>>>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(self.run())

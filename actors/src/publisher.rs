@@ -187,10 +187,9 @@ impl<K: Key> Publisher<K> {
 
     /// The actor is gone: whether the publisher has left before.
     fn has_left(&self) -> Result<(), CloseError> {
-        match self.state() {
-            State::Closed { cause } if &*cause == LEFT => Ok(()),
-            State::Closed { cause } => Err(CloseError::ended(cause)),
-            _ => Err(CloseError::ended("publisher actor is gone")),
-        }
+        let State::Closed { cause } = self.state() else {
+            return Err(CloseError::ended("publisher actor is gone"));
+        };
+        if &*cause == LEFT { Ok(()) } else { Err(CloseError::ended(cause)) }
     }
 }

@@ -5,6 +5,7 @@ mod closing;
 mod commands;
 mod observing;
 mod saving;
+mod state_observers;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -25,12 +26,13 @@ pub(crate) use self::closing::{CLOSED, RELEASED};
 use self::observing::Subscribed;
 pub(crate) use self::saving::Prepared;
 use self::saving::Saving;
+use self::state_observers::StateObservers;
 use crate::error::{JoinError, StoreError};
 use crate::messages::StateChanged;
 use crate::observer::Observer;
 use crate::sync::{Answered, Perform, SyncActor, log, now};
 use crate::thread::StoreThread;
-use crate::watcher::{Deliver, Distrust, Stop, WatcherActor};
+use crate::watcher::{BeginAudit, Deliver, Distrust, Stop, WatcherActor};
 
 /// The actor that owns the cache and the own keys: takes what the watcher delivers and what the owner wants, tells
 /// observers, and says what is written. A shell of [`Store`]; it never waits for the backend. Made by
@@ -60,7 +62,7 @@ pub struct StoreActor<K: Key> {
     timer: Option<SpawnHandle>,
     /// The state that was told last, and who is told.
     told: Option<State>,
-    state_observers: Vec<WeakRecipient<StateChanged>>,
+    state_observers: StateObservers,
 }
 
 #[derive(Debug)]
@@ -83,9 +85,15 @@ pub(crate) struct Start<K: Key> {
 /// After this long the log says that an observer keeps `join` waiting.
 const SLOW_OBSERVER: Duration = Duration::from_secs(5);
 
+/// A longer interval means never: the audit adds it to the clock, which has an end.
+const LONGEST_AUDIT: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+/// How long after its end a watcher is replaced: one that always panics must not keep the thread busy.
+const RESTART: Duration = Duration::from_secs(1);
+
 impl<K: Key> StoreActor<K> {
     pub(crate) fn new(store: Store<K>, config: Config, thread: StoreThread, mut start: Start<K>) -> Self {
-        let state_observers = std::mem::take(&mut start.state_observers);
+        let state_observers = StateObservers::new(std::mem::take(&mut start.state_observers));
         let saving = start.saving.take();
         Self {
             store,
@@ -134,7 +142,9 @@ impl<K: Key> StoreActor<K> {
             })
         });
         self.unsynced.retain(|id| !self.store.has_begun(*id));
-        if self.unsynced.is_empty() && self.store.has_state() {
+        // The list is complete, and the watch is open or broken.
+        let state = self.store.reader().state();
+        if self.unsynced.is_empty() && matches!(state, State::Synced | State::Stale { .. }) {
             // The requester may have been dropped.
             self.joining.take().map(|joining| joining.send(Ok(())));
         }
@@ -179,13 +189,7 @@ impl<K: Key> StoreActor<K> {
                 tracing::info!(%state, "store");
             }
         }
-        self.state_observers.retain(|observer| match observer.upgrade() {
-            Some(observer) if observer.connected() => {
-                observer.do_send(StateChanged(state.clone()));
-                true
-            }
-            Some(_) | None => false,
-        });
+        self.state_observers.tell(&state);
         self.told = Some(state);
     }
 
@@ -195,28 +199,42 @@ impl<K: Key> StoreActor<K> {
             Some(resume) => Watch::resume(range, silence, seed, resume),
             None => Watch::new(range, silence, seed),
         };
-        let audit = Audit::new(self.config.prefix.range(), self.config.audit_interval, seed);
+        let audit = Audit::new(self.config.prefix.range(), self.config.audit_interval.min(LONGEST_AUDIT), seed);
         let (backend, store) = (Arc::clone(&self.config.backend), ctx.address().recipient().downgrade());
         let (alive, ended) = oneshot::channel::<()>();
         let watcher = self.thread.start(move || WatcherActor::new(backend, watch, store, alive).audit(audit));
         let started = watcher.clone();
-        ctx.spawn(ended.into_actor(self).map(move |_, actor, ctx| actor.watcher_ended(&started, ctx)));
+        ctx.spawn(ended.into_actor(self).map(move |_, actor, ctx| actor.watcher_ended(started, ctx)));
+        self.audits.retain(|waiting| !waiting.is_closed());
+        if !self.audits.is_empty() {
+            // The watcher that was asked is gone.
+            watcher.do_send(BeginAudit);
+        }
         watcher
     }
 
-    /// A watcher that ended although nobody stopped it is replaced: the cache is listed again.
-    fn watcher_ended(&mut self, ended: &Addr<WatcherActor>, ctx: &mut Context<Self>) {
-        let current = self.children.as_ref().is_some_and(|children| children.watcher == *ended);
-        if !current || self.closing.is_some() || !self.attachment.is_attached() {
+    /// A watcher that ended although nobody stopped it is replaced after a pause, and goes on where the cache is.
+    fn watcher_ended(&mut self, ended: Addr<WatcherActor>, ctx: &mut Context<Self>) {
+        if !self.needs_watcher(&ended) {
             return;
         }
         tracing::error!("the watcher has ended: starting another");
         self.store.watch_ended(now());
         self.tell_state();
-        let watcher = self.start_watcher(self.store.resume(), ctx);
-        if let Some(children) = &mut self.children {
-            children.watcher = watcher;
-        }
+        ctx.run_later(RESTART, move |actor, ctx| {
+            if actor.needs_watcher(&ended) {
+                let watcher = actor.start_watcher(actor.store.resume(), ctx);
+                if let Some(children) = &mut actor.children {
+                    children.watcher = watcher;
+                }
+            }
+        });
+    }
+
+    /// Whether the store should be watching, and this is its watcher.
+    fn needs_watcher(&self, watcher: &Addr<WatcherActor>) -> bool {
+        let current = self.children.as_ref().is_some_and(|children| children.watcher == *watcher);
+        current && self.closing.is_none() && self.attachment.is_attached()
     }
 
     fn start_sync(&mut self, ctx: &mut Context<Self>) -> Addr<SyncActor<RequestId>> {

@@ -62,12 +62,13 @@ impl Watched {
 
     /// The owner owns a name.
     pub fn put(&mut self, number: u32) {
-        self.store.put_local(&Number(number)).expect("it has an encoding");
+        self.store.put_local(self.now, &Number(number)).expect("it has an encoding");
     }
 
     /// The owner gives a name up.
     pub fn delete(&mut self, number: u32) {
-        self.store.delete_local(None, &KeyName::new(Number(number).name()).expect("it is a name"));
+        let name = KeyName::new(Number(number).name()).expect("it is a name");
+        self.store.delete_local(self.now, None, &name);
     }
 
     /// Time passes.

@@ -23,6 +23,8 @@ pub(super) struct OwnName {
     pub(super) deletes: Vec<Ticket>,
     /// Counts the commands: a refusal concerns only the value that was sent.
     pub(super) version: u64,
+    /// The kvstore has answered a request that was sent after the last command.
+    pub(super) verified: bool,
     pub(super) known: Known,
     /// The newest revision at which the watch or a list showed the name.
     pub(super) watched: Revision,
@@ -79,8 +81,6 @@ pub(super) struct Once {
     /// Whether the key is owned once it is written.
     pub(super) adopt: bool,
     pub(super) deadline: Instant,
-    /// The kvstore has answered a request that was sent after the command.
-    pub(super) verified: bool,
 }
 
 /// Whether a refused write can be accepted later.
@@ -200,8 +200,8 @@ impl OwnName {
                     _ if self.unsure => self.write(now),
                     Some(seen) if ours(seen) => self.write(now),
                     Some(_) => Verdict::Settled,
-                    None if known.as_of > Revision::ZERO => Verdict::Settled,
-                    // Never seen: ask.
+                    None if self.verified || self.deletes.is_empty() && known.as_of > Revision::ZERO => Verdict::Settled,
+                    // Never seen, or known from before the command: ask.
                     None => self.write(now),
                 };
             }
@@ -214,7 +214,7 @@ impl OwnName {
         match (seen.hash == wanted, foreign) {
             (true, false) if leases.is_alive(seen.lease) && !self.unsure => match &self.once {
                 // Known from before the command: ask whether it is still so.
-                Some(once) if !once.verified => self.write(now),
+                Some(_) if !self.verified => self.write(now),
                 Some(_) | None => Verdict::Settled,
             },
             // Another owner wants the same and has written it after us.
@@ -257,7 +257,7 @@ impl OwnName {
             Target::Delete => self.unsure,
             Target::Put { hash, .. } => {
                 let there = self.known.state.is_some_and(|seen| seen.hash == *hash && Some(seen.lease) == self.lease);
-                there && self.once.as_ref().is_some_and(|once| !once.verified)
+                there && self.once.is_some() && !self.verified
             }
         }
     }
@@ -329,6 +329,7 @@ impl OwnName {
     /// A wish of the owner does not wait for a back-off.
     pub(super) fn wished(&mut self) {
         self.version += 1;
+        self.verified = false;
         // A conflict is reported for each wish.
         self.conflict = None;
         (self.aside, self.stored, self.resisted) = (None, false, false);
@@ -337,7 +338,7 @@ impl OwnName {
 
     /// What was known of the key is void, and nobody resists in another history.
     pub(super) fn forget(&mut self) {
-        (self.known, self.watched) = (Known::default(), Revision::ZERO);
+        (self.known, self.watched, self.verified) = (Known::default(), Revision::ZERO, false);
         (self.unsure, self.lease, self.conflict, self.lingers) = (false, None, None, None);
         // Nobody else did this: putting it again is no repair.
         (self.stored, self.resisted) = (false, false);

@@ -272,6 +272,7 @@ impl OwnKeys {
             self.unconfirmed.insert((revision, written.name.clone()));
         }
         (own.unsure, own.lingers) = (false, None);
+        own.verified |= own.version == written.version;
         own.learn(revision, written.put.map(|(hash, lease)| Seen { hash, mod_revision: revision, lease }));
         // It is answered even if somebody has changed the key since.
         if own.once.is_some() && own.version == written.version {
@@ -292,12 +293,8 @@ impl OwnKeys {
         let dead = |seen: Seen| self.leases.is_ours(seen.lease) && !self.leases.is_alive(seen.lease);
         let unaware = !written.aware || own.known.state.is_some_and(dead);
         own.resisted |= mismatch && (!unaware || revision < floor);
-        if own.version == written.version
-            && let Some(once) = &mut own.once
-        {
-            // An answer of another history verifies nothing.
-            once.verified |= revision >= floor;
-        }
+        // An answer of another history verifies nothing.
+        own.verified |= own.version == written.version && revision >= floor;
         // The answer is at least as new as what it was compared with.
         if revision >= own.known.as_of {
             own.known = Known { as_of: revision, state: seen };

@@ -136,9 +136,7 @@ impl<K: Key> Store<K> {
                 self.own.observe(now, observation);
             }
             let change = match incoming.arrived {
-                Some(arrived) => {
-                    self.put(now, &mut cache, &incoming.name, incoming.revision, arrived, &mut unused)
-                }
+                Some(arrived) => self.put(now, &mut cache, &incoming.name, incoming.revision, arrived, &mut unused),
                 None => self.delete(now, &mut cache, &incoming.name, incoming.revision, hold),
             };
             changes.extend(change);
@@ -192,10 +190,11 @@ impl<K: Key> Store<K> {
             }
         };
         self.quarantine.remove(name);
+        let raw = self.keeps_raw.then_some(raw);
         let origin = if self.own.is_ours(lease) { Origin::Local } else { Origin::Remote };
         let Some(entry) = cache.get_mut(name.as_str()) else {
             let change = change(name, None, Some((&key, hash)), mod_revision, origin);
-            cache.insert(name, Entry { key, hash, mod_revision, lease, origin }, index_values);
+            cache.insert(name, Entry { key, hash, raw, mod_revision, lease, origin }, index_values);
             return Some(change);
         };
         if entry.hash == hash {
@@ -205,7 +204,7 @@ impl<K: Key> Store<K> {
             return changed_hands(name, entry, mod_revision, origin);
         }
         let change = change(name, Some((&entry.key, entry.hash)), Some((&key, hash)), mod_revision, origin);
-        cache.insert(name, Entry { key, hash, mod_revision, lease, origin }, index_values);
+        cache.insert(name, Entry { key, hash, raw, mod_revision, lease, origin }, index_values);
         Some(change)
     }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::change::Origin;
@@ -16,8 +17,10 @@ use crate::status::State;
 #[derive(Debug)]
 pub(crate) struct Entry<K> {
     pub(crate) key: Arc<K>,
-    /// Fingerprint of the value's bytes, which are not kept.
+    /// Fingerprint of the value's bytes.
     pub(crate) hash: u128,
+    /// The value's bytes as the kvstore has them; kept only for snapshots.
+    pub(crate) raw: Option<Bytes>,
     pub(crate) mod_revision: Revision,
     pub(crate) lease: LeaseId,
     /// As observers were told it.

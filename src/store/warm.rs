@@ -1,16 +1,15 @@
 //! What is kept over a restart.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::incoming::{Arrived, Incoming};
+use super::incoming::Incoming;
 use super::{Quarantined, Shows, Store};
-use crate::key::{Codec, Key, KeyName};
+use crate::key::{Codec, Key};
 use crate::kv::{KeyValue, Revision};
 use crate::status::State;
-use crate::warm::{Capture, Image, Kind, Record, Shown, SnapshotError};
+use crate::warm::{Capture, Image, Kind, Record, SnapshotError};
 use crate::watch::Resume;
 
 /// So many of the newest keys are read again after a restart though their revisions say that they are the same: an etcd
@@ -26,34 +25,32 @@ impl<K: Key> Store<K> {
         self.shared.point.borrow().version
     }
 
-    /// What the kvstore had at the revision of the cache, to be written where a restart finds it; `None` before the first
-    /// list. Keys that are only shown still, though the kvstore no
-    /// longer has them, are not in it.
+    /// What the kvstore had at the revision of the cache, to be written where a restart finds it. `None` before the first
+    /// list and without a [`Config::state_dir`](crate::Config::state_dir), for which the bytes of values are kept. Keys
+    /// that are shown although the kvstore no longer has them are not in it.
     #[must_use]
-    pub fn capture(&self) -> Option<Capture<K>> {
-        if self.shows != Shows::List {
+    pub fn capture(&self) -> Option<Capture> {
+        if self.shows != Shows::List || !self.keeps_raw {
             return None;
         }
-        let raw = |(name, quarantined): (&KeyName, &Quarantined)| {
-            let Quarantined { hash, mod_revision, lease, ref raw, .. } = *quarantined;
-            Record { name: name.clone(), kind: Kind::Raw, value: raw.clone(), hash, mod_revision, lease }
-        };
         let cache = self.shared.read();
-        let there = cache.iter().filter(|(name, _)| !self.gone.contains(name.as_str()));
-        let shown = there.map(|(name, entry)| Shown {
-            name: name.clone(),
-            key: Arc::clone(&entry.key),
-            hash: entry.hash,
-            mod_revision: entry.mod_revision,
-            lease: entry.lease,
+        let shown = cache.iter().filter(|(name, _)| !self.gone.contains(name.as_str())).filter_map(|(name, entry)| {
+            let (name, value) = (name.clone(), entry.raw.clone()?);
+            Some(Record { name, kind: Kind::Shown, value, mod_revision: entry.mod_revision, lease: entry.lease })
+        });
+        let quarantined = self.quarantine.iter().map(|(name, quarantined)| {
+            let Quarantined { mod_revision, lease, ref raw, .. } = *quarantined;
+            Record { name: name.clone(), kind: Kind::Quarantined, value: raw.clone(), mod_revision, lease }
         });
         Some(Capture {
             prefix: self.prefix.clone(),
-            cluster: self.cluster,
-            revision: self.revision,
+            codec: K::Codec::TAG,
             version: self.version(),
-            shown: shown.collect(),
-            raw: self.quarantine.iter().map(raw).collect(),
+            image: Image {
+                cluster: self.cluster,
+                revision: self.revision,
+                records: shown.chain(quarantined).collect(),
+            },
         })
     }
 
@@ -65,13 +62,11 @@ impl<K: Key> Store<K> {
     /// # Errors
     /// [`SnapshotError`] if the file is no snapshot of this store: it begins with nothing.
     pub fn load(&mut self, now: Instant, file: &Bytes) -> Result<Resume, SnapshotError> {
-        let Image { cluster, revision, complete, records } = Image::parse(file, &self.prefix, K::Codec::TAG)?;
+        let Image { cluster, revision, records } = Image::parse(file, &self.prefix, K::Codec::TAG)?;
         debug_assert!(self.shows == Shows::Nothing, "a store begins once");
         let since = overlap(&records);
-        let count = records.len();
-        let incoming: Vec<_> = records.into_iter().filter_map(|record| self.restored(record)).collect();
-        // A key left out has no value here, whatever its revision says.
-        let since = since.filter(|_| complete && incoming.len() == count);
+        // Of two records with one name the second, which could not be decoded, is the newer one.
+        let incoming = records.into_iter().filter_map(|record| self.restored(record)).collect();
         let cause = format!("from a snapshot of revision {revision}, not verified yet").into();
         (self.state, self.cluster, self.shows) = (State::Stale { since: now, cause }, cluster, Shows::Snapshot);
         self.apply(now, incoming, revision, None);
@@ -79,18 +74,16 @@ impl<K: Key> Store<K> {
         Ok(Resume { cluster, revision, since })
     }
 
-    /// A key of a snapshot; `None` if our own encoding of it cannot be decoded any more.
+    /// A key of a snapshot, as if the kvstore had put it.
     fn restored(&self, record: Record) -> Option<Incoming<K>> {
-        let Record { name, kind, value, hash, mod_revision, lease } = record;
-        if kind == Kind::Raw {
-            let (path, create_revision) = (self.prefix.path(&name), mod_revision);
-            let kv = KeyValue { path, value, create_revision, mod_revision, lease };
-            return self.incoming(&self.shared.read(), &kv);
-        }
-        let key = Arc::new(self.decode(&name, &value).ok()?);
-        let values = self.index_values(&name, &key);
-        let arrived = Arrived { hash, lease, raw: value, value: Ok((key, values)) };
-        Some(Incoming { name, revision: mod_revision, arrived: Some(arrived) })
+        let Record { name, value, mod_revision, lease, .. } = record;
+        // Copied: a part of the file would keep the whole file in memory.
+        let value = Bytes::copy_from_slice(&value);
+        let path = self.prefix.path(&name);
+        self.incoming(
+            &self.shared.read(),
+            &KeyValue { path, value, create_revision: mod_revision, mod_revision, lease },
+        )
     }
 }
 

@@ -6,9 +6,8 @@
 //! | 4 | version of the format |
 //! | | codec's tag, prefix |
 //! | 8, 8 | cluster, revision |
-//! | 1 | whether every key is in it (0 or 1) |
 //! | 8 | how many records follow |
-//! | | records: kind (1), name, value, fingerprint (16), revision (8), lease (8); names ascend |
+//! | | records: kind (1), name, value, revision (8), lease (8); names ascend |
 //! | 16 | fingerprint of all before |
 
 use bytes::{Buf, BufMut, Bytes, TryGetError};
@@ -19,10 +18,10 @@ use crate::key::KeyName;
 use crate::kv::{ClusterId, LeaseId, Revision};
 
 const MAGIC: &[u8] = b"shstore\n";
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 const CHECKSUM: usize = 16;
 /// No record is shorter.
-const RECORD: usize = 1 + 4 + 1 + 4 + 16 + 8 + 8;
+const RECORD: usize = 1 + 4 + 1 + 4 + 8 + 8;
 
 pub(super) fn write(image: &Image, prefix: &str, codec: &str) -> Vec<u8> {
     let bytes = |record: &Record| RECORD + record.name.as_str().len() + record.value.len();
@@ -33,13 +32,11 @@ pub(super) fn write(image: &Image, prefix: &str, codec: &str) -> Vec<u8> {
     put(&mut file, prefix.as_bytes());
     file.put_u64_le(image.cluster.0);
     file.put_u64_le(image.revision.0);
-    file.put_u8(image.complete.into());
     file.put_u64_le(image.records.len() as u64);
     for record in &image.records {
         file.put_u8(record.kind as u8);
         put(&mut file, record.name.as_str().as_bytes());
         put(&mut file, &record.value);
-        file.put_u128_le(record.hash);
         file.put_u64_le(record.mod_revision.0);
         file.put_i64_le(record.lease.0);
     }
@@ -68,7 +65,7 @@ pub(super) fn parse(file: &Bytes, prefix: &str, codec: &str) -> Result<Image, Sn
     match rest.try_get_u32_le()? {
         VERSION => {}
         version if version > VERSION => return Err(SnapshotError::Newer { version }),
-        _ => return Err(SnapshotError::Torn),
+        version => return Err(SnapshotError::Older { version }),
     }
     if checksum.try_get_u128_le()? != value_hash(body) {
         return Err(SnapshotError::Torn);
@@ -76,13 +73,8 @@ pub(super) fn parse(file: &Bytes, prefix: &str, codec: &str) -> Result<Image, Sn
     same("codec", &take(&mut rest)?, codec)?;
     same("prefix", &take(&mut rest)?, prefix)?;
     let (cluster, revision) = (ClusterId(rest.try_get_u64_le()?), get_revision(&mut rest)?);
-    let complete = match rest.try_get_u8()? {
-        0 => false,
-        1 => true,
-        _ => return Err(SnapshotError::Torn),
-    };
     let records = get_records(&mut rest, revision)?;
-    if rest.has_remaining() { Err(SnapshotError::Torn) } else { Ok(Image { cluster, revision, complete, records }) }
+    if rest.has_remaining() { Err(SnapshotError::Torn) } else { Ok(Image { cluster, revision, records }) }
 }
 
 fn get_records(rest: &mut Bytes, newest: Revision) -> Result<Vec<Record>, SnapshotError> {
@@ -103,7 +95,7 @@ fn get_records(rest: &mut Bytes, newest: Revision) -> Result<Vec<Record>, Snapsh
 fn get_record(rest: &mut Bytes) -> Result<Record, SnapshotError> {
     let kind = match rest.try_get_u8()? {
         0 => Kind::Shown,
-        1 => Kind::Raw,
+        1 => Kind::Quarantined,
         _ => return Err(SnapshotError::Torn),
     };
     let name = take(rest)?;
@@ -112,7 +104,6 @@ fn get_record(rest: &mut Bytes) -> Result<Record, SnapshotError> {
         name: KeyName::new(name).map_err(|_| SnapshotError::Torn)?,
         kind,
         value: take(rest)?,
-        hash: rest.try_get_u128_le()?,
         mod_revision: get_revision(rest)?,
         lease: LeaseId(rest.try_get_i64_le()?),
     })

@@ -8,19 +8,19 @@ fn prefix() -> Prefix {
 
 fn record(name: &str, kind: Kind, value: &'static str, revision: u64) -> Record {
     let (name, value) = (KeyName::new(name).unwrap(), Bytes::from_static(value.as_bytes()));
-    Record { name, kind, hash: value_hash(&value), value, mod_revision: Revision(revision), lease: LeaseId(-7) }
+    Record { name, kind, value, mod_revision: Revision(revision), lease: LeaseId(-7) }
 }
 
 fn image(records: Vec<Record>) -> Image {
-    Image { cluster: ClusterId(u64::MAX), revision: Revision(9), complete: true, records }
+    Image { cluster: ClusterId(u64::MAX), revision: Revision(9), records }
 }
 
 fn small() -> Image {
     image(vec![
         record("a", Kind::Shown, "1", 3),
-        record("a", Kind::Raw, "no number", 9),
+        record("a", Kind::Quarantined, "no number", 9),
         record("z", Kind::Shown, "26", 5),
-        record("ü//..", Kind::Raw, "", 4),
+        record("ü//..", Kind::Quarantined, "", 4),
     ])
 }
 
@@ -40,7 +40,7 @@ fn sealed(mut body: Vec<u8>) -> Vec<u8> {
 
 #[test]
 fn what_was_written_is_read() {
-    for image in [small(), image(vec![]), Image { complete: false, ..small() }] {
+    for image in [small(), image(vec![])] {
         assert_eq!(parse(&file(&image)), Ok(image));
     }
 }
@@ -80,17 +80,20 @@ fn a_file_of_another_prefix_codec_program_or_format_is_refused_with_the_reason()
     assert_eq!(Image::parse(&whole, &prefix(), "json"), foreign("codec", "digits", "json"));
     assert_eq!(parse(b"{\"some\": \"other file, which is long enough\"}"), Err(SnapshotError::NotASnapshot));
     let mut newer = whole.to_vec();
-    newer[8] = 2;
-    assert_eq!(parse(&newer), Err(SnapshotError::Newer { version: 2 }));
-    let error = parse(&newer).unwrap_err();
-    assert_eq!(error.to_string(), "its format 2 is newer than 1");
+    newer[8] = 3;
+    assert_eq!(parse(&newer), Err(SnapshotError::Newer { version: 3 }));
+    assert_eq!(parse(&newer).unwrap_err().to_string(), "its format 3 is newer than 2");
+    let mut older = whole.to_vec();
+    older[8] = 1;
+    assert_eq!(parse(&older), Err(SnapshotError::Older { version: 1 }));
+    assert_eq!(parse(&older).unwrap_err().to_string(), "its format 1 is older than 2");
 }
 
-/// Whoever makes a file with the right checksum must not bring the store down, either.
+/// A file with the right checksum and nonsense in it must not bring the store down, either.
 #[test]
 fn a_sealed_file_that_makes_no_sense_is_refused_without_costing_memory() {
     let whole = file(&small());
-    let (body, records) = (&whole[..whole.len() - 16], 8 + 4 + (4 + 6) + (4 + 8) + 16 + 1);
+    let (body, records) = (&whole[..whole.len() - 16], 8 + 4 + (4 + 6) + (4 + 8) + 16);
     for count in [0, 3, 5, 1 << 40, u64::MAX] {
         let lying = [&body[..records], &u64::to_le_bytes(count)[..], &body[records + 8..]].concat();
         assert_eq!(parse(&sealed(lying)), Err(SnapshotError::Torn), "{count} records");
@@ -109,7 +112,7 @@ fn a_sealed_file_that_makes_no_sense_is_refused_without_costing_memory() {
     for bad in [
         vec![record("b", Kind::Shown, "1", 2), record("a", Kind::Shown, "1", 2)],
         vec![record("a", Kind::Shown, "1", 2), record("a", Kind::Shown, "1", 2)],
-        vec![record("a", Kind::Raw, "1", 2), record("a", Kind::Shown, "1", 2)],
+        vec![record("a", Kind::Quarantined, "1", 2), record("a", Kind::Shown, "1", 2)],
         vec![record("a", Kind::Shown, "1", 10)],
     ] {
         assert_eq!(parse(&file(&image(bad))), Err(SnapshotError::Torn));

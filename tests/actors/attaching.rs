@@ -14,14 +14,14 @@ fn prefix(prefix: &str) -> Prefix {
 
 async fn reader_of(backend: &MemoryBackend) -> (SharedStore<Node>, Shadow) {
     let shadow = Shadow::default();
-    let store = join(config(backend)).observer(shadow.observer()).arbiter(Arbiter::current()).await.unwrap();
+    let store = join(config(backend)).observer(shadow.observer()).on(StoreThread::current()).await.unwrap();
     (store, shadow)
 }
 
 /// A kvstore with these nodes below a prefix.
 async fn filled(below: &str, nodes: &[(&str, &str)]) -> MemoryBackend {
     let backend = MemoryBackend::new();
-    let owner = join::<Node>(config(&backend).prefix(prefix(below))).arbiter(Arbiter::current()).await.unwrap();
+    let owner = join::<Node>(config(&backend).prefix(prefix(below))).on(StoreThread::current()).await.unwrap();
     for (name, ip) in nodes {
         owner.update_local_key_sync(node(name, ip)).await.unwrap();
     }
@@ -51,7 +51,7 @@ fn another_kvstore_and_prefix_are_told_as_the_true_difference() {
         // From now on it follows the second and no longer the first.
         meddle(&first, "x", WriteAction::Delete).await;
         let owner = join::<Node>(config(&second).prefix(prefix("cilium/cache/nodes")));
-        let owner = owner.arbiter(Arbiter::current()).await.unwrap();
+        let owner = owner.on(StoreThread::current()).await.unwrap();
         settled(&store, owner.update_local_key_sync(node("f", "1")).await.unwrap()).await;
         assert_eq!(shadow.log().last().map(String::as_str), Some("f=1"));
     });
@@ -121,7 +121,7 @@ fn a_change_that_is_meant_is_not_doubted_however_much_it_removes() {
         store.detach().await.unwrap();
         store.attach(Arc::new(empty), prefix("nodes")).await.unwrap();
         is_synced(&store).await;
-        assert_eq!((shadow.map().len(), store.status().await.unwrap().relists.doubts), (0, 0));
+        assert_eq!((shadow.map().len(), store.status().await.unwrap().held_back), (0, 0));
     });
 }
 

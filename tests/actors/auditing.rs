@@ -1,4 +1,4 @@
-//! Comparing the cache with the kvstore, and doubting what it says.
+//! Comparing the cache with the kvstore, and deletions that are held back.
 
 use shared_store::backend::faulty::{Faulty, Op, When};
 use shared_store::backend::{Backend, ListRequest, WriteAction};
@@ -18,7 +18,7 @@ async fn watching(set: impl FnOnce(Config) -> Config) -> (MemoryBackend, Faulty,
     }
     let backend = Faulty::new(memory.clone());
     let config = set(config(&memory).backend(backend.clone()));
-    let store = join::<Node>(config).observer(shadow.observer()).arbiter(Arbiter::current()).await.unwrap();
+    let store = join::<Node>(config).observer(shadow.observer()).on(StoreThread::current()).await.unwrap();
     synced(&store).await;
     (memory, backend, store, shadow)
 }
@@ -118,6 +118,33 @@ fn an_audit_of_a_broken_store_waits_for_it_and_says_why_it_waited_in_vain() {
 }
 
 #[test]
+fn an_audit_that_is_never_due_does_not_end_the_watch() {
+    paused(async {
+        let (memory, _, store, _shadow) = watching(|config| config.audit_interval(Duration::MAX)).await;
+        let put = put(&memory, "b").await;
+        store.reader().at_least(put, MINUTE).await.unwrap();
+    });
+}
+
+#[test]
+fn an_audit_asked_for_while_the_store_is_detached_is_done_when_it_is_attached_and_holds_up_no_other() {
+    paused(async {
+        let (memory, _, store, _shadow) = watching(|config| config).await;
+        store.detach().await.unwrap();
+        let ask = |timeout| {
+            let store = store.clone();
+            actix_rt::spawn(async move { store.audit(timeout).await })
+        };
+        let (brief, patient) = (ask(MINUTE), ask(60 * MINUTE));
+        assert!(matches!(brief.await.unwrap(), Err(AuditError::TimedOut { .. })));
+        store.attach(Arc::new(memory.clone()), Prefix::new("nodes").unwrap()).await.unwrap();
+        synced(&store).await;
+        assert_eq!(store.audit(10 * MINUTE).await.unwrap().keys, 10);
+        assert_eq!(patient.await.unwrap().unwrap().keys, 10);
+    });
+}
+
+#[test]
 fn a_restored_kvstore_behind_a_silent_watch_is_found_by_the_audit() {
     paused(async {
         let set = |config: Config| config.audit_interval(10 * MINUTE).watch_timeout(1000 * MINUTE);
@@ -141,9 +168,9 @@ fn guard(config: Config) -> Config {
 }
 
 #[test]
-fn a_mass_deletion_is_told_after_a_second_look() {
+fn a_mass_deletion_is_told_when_the_hold_is_over_and_until_then_its_keys_are_shown() {
     paused(async {
-        let (memory, backend, store, shadow) = watching(guard).await;
+        let (memory, _, store, shadow) = watching(guard).await;
         let writes = (0..9).map(|n| {
             let path = Prefix::new("nodes").unwrap().path(&KeyName::new(n.to_string()).unwrap());
             shared_store::backend::Write {
@@ -152,15 +179,18 @@ fn a_mass_deletion_is_told_after_a_second_look() {
                 action: WriteAction::Delete,
             }
         });
-        backend.hold(Op::List, When::Before);
         memory.write(writes.collect()).await.unwrap();
-        let doubtful = store.reader().state_changed(&State::Synced).await;
-        assert!(doubtful.to_string().contains("9 of 10 keys are gone: asking again"), "{doubtful}");
-        backend.arrived(Op::List, 2).await;
-        assert_eq!((shadow.map().len(), store.reader().len()), (10, 10));
-        backend.release(Op::List);
-        synced(&store).await;
-        assert_eq!((store.reader().len(), store.status().await.unwrap().relists.doubts), (1, 1));
+        settled(&store, memory.revision()).await;
+        let status = store.status().await.unwrap();
+        assert_eq!((shadow.map().len(), status.entries, status.held_back), (10, 10, 9));
+        assert_eq!(status.state, State::Synced, "the cache is in step, and says what it holds back");
+        let back = put(&memory, "3").await;
+        settled(&store, back).await;
+        tokio::time::sleep(MINUTE).await;
+        settled(&store, back).await;
+        let status = store.status().await.unwrap();
+        assert_eq!((shadow.map().into_keys().collect::<Vec<_>>(), status.held_back), (vec!["3".into(), "9".into()], 0));
+        assert_eq!(status.relists.lists, 1, "nobody asked again");
     });
 }
 
@@ -169,13 +199,13 @@ fn owners_fill_an_empty_kvstore_before_anybody_is_told_that_it_was_empty() {
     paused(async {
         let (memory, theirs) = (MemoryBackend::new(), Shadow::default());
         let empty = memory.backup();
-        let owner = join(guard(config(&memory))).arbiter(Arbiter::current()).await.unwrap();
+        let owner = join(guard(config(&memory))).on(StoreThread::current()).await.unwrap();
         let keys = (0..10).map(|n| node(&n.to_string(), "1")).collect();
         owner.update_local_keys(keys).await.unwrap();
         while owner.reader().len() < 10 {
             owner.reader().clone().changed().await.unwrap();
         }
-        let other = join(guard(config(&memory))).observer(theirs.observer()).arbiter(Arbiter::current()).await.unwrap();
+        let other = join(guard(config(&memory))).observer(theirs.observer()).on(StoreThread::current()).await.unwrap();
         synced(&other).await;
         // Or the revisions are used up again before anybody can notice.
         for _ in 0..10 {

@@ -10,7 +10,7 @@ fn canaries(backend: &MemoryBackend) -> Config {
 }
 
 fn gate(backend: &MemoryBackend) -> CanaryGate {
-    CanaryGate::start_on(&canaries(backend), Arbiter::current()).unwrap()
+    CanaryGate::start_on(&canaries(backend), StoreThread::current()).unwrap()
 }
 
 /// Registers a store that says when it starts.
@@ -36,13 +36,13 @@ fn a_store_is_joined_when_its_publisher_has_given_everything() {
         let (sender, joined) = tokio::sync::oneshot::channel();
         let nodes = awaited("nodes");
         gate.register(nodes, move || async move {
-            let store = join::<Node>(config).observer(observer).arbiter(Arbiter::current()).await.unwrap();
+            let store = join::<Node>(config).observer(observer).on(StoreThread::current()).await.unwrap();
             sender.send(store).unwrap();
         })
         .await
         .unwrap();
         let publisher = publish::<Node>(super::config(&backend)).canary(Prefix::canaries("c1").unwrap());
-        let publisher = publisher.arbiter(Arbiter::current()).start().unwrap();
+        let publisher = publisher.on(StoreThread::current()).start().unwrap();
         for n in 0..10 {
             publisher.update_key(node(&n.to_string(), "1")).await.unwrap();
             tokio::time::sleep(Duration::from_secs(1)).await;
@@ -72,7 +72,7 @@ fn a_canary_that_never_comes_is_seen_as_such_and_the_policy_decides() {
         assert_eq!(passages(&gate.status().await.unwrap()), expected);
         assert_eq!(*started.lock().unwrap(), ["starts"]);
         let late = config(&backend).prefix(Prefix::new("waits").unwrap());
-        let late = publish::<Node>(late).canary(Prefix::canaries("c1").unwrap()).arbiter(Arbiter::current());
+        let late = publish::<Node>(late).canary(Prefix::canaries("c1").unwrap()).on(StoreThread::current());
         let late = late.start().unwrap();
         late.synced().await.unwrap();
         until(async || started.lock().unwrap().len() == 2).await;

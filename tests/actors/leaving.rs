@@ -11,8 +11,8 @@ use super::*;
 fn close_deletes_own_keys_everywhere_and_nothing_is_told_after_it() {
     paused(async {
         let (backend, mine, theirs) = (MemoryBackend::new(), Shadow::default(), Shadow::default());
-        let owner = join(config(&backend)).observer(mine.observer()).arbiter(Arbiter::current()).await.unwrap();
-        let other = join(config(&backend)).observer(theirs.observer()).arbiter(Arbiter::current()).await.unwrap();
+        let owner = join(config(&backend)).observer(mine.observer()).on(StoreThread::current()).await.unwrap();
+        let other = join(config(&backend)).observer(theirs.observer()).on(StoreThread::current()).await.unwrap();
         for name in ["a", "b"] {
             settled(&owner, owner.update_local_key_sync(node(name, "1")).await.unwrap()).await;
         }
@@ -36,7 +36,7 @@ fn release_leaves_own_keys_to_their_lease() {
     paused(async {
         let backend = MemoryBackend::new();
         let config = config(&backend).lease_ttl(Duration::from_secs(10));
-        let store = join(config).arbiter(Arbiter::current()).await.unwrap();
+        let store = join(config).on(StoreThread::current()).await.unwrap();
         store.update_local_key(node("a", "1")).await.unwrap();
         store.release().await.unwrap();
         assert!(stored(&backend, "a").await.is_some(), "what was pending was flushed");
@@ -64,14 +64,14 @@ fn close_names_what_it_could_not_delete_within_its_timeout() {
     paused(async {
         let backend = Faulty::new(MemoryBackend::new());
         let config = config(&MemoryBackend::new()).backend(backend.clone()).close_timeout(Duration::from_secs(5));
-        let store = join(config).arbiter(Arbiter::current()).await.unwrap();
+        let store = join(config).on(StoreThread::current()).await.unwrap();
         store.update_local_key_sync(node("a", "1")).await.unwrap();
         backend.fail(Op::Revoke, usize::MAX, When::Before, BackendError::unreachable("down"));
         let start = tokio::time::Instant::now();
         let error = store.close().await.unwrap_err();
         assert_eq!(start.elapsed(), Duration::from_secs(5));
         assert_eq!(error.left[0].0.as_str(), "a");
-        assert!(error.to_string().contains("\"a\""), "{error}");
+        assert!(error.to_string().contains("first a: down"), "{error}");
     });
 }
 
@@ -81,7 +81,7 @@ fn an_observer_that_is_stuck_does_not_hold_up_leaving_for_ever() {
         let backend = MemoryBackend::new();
         let stuck = observing::Stuck.start();
         let config = config(&backend).close_timeout(Duration::from_secs(5));
-        let store = join(config).arbiter(Arbiter::current()).await.unwrap();
+        let store = join(config).on(StoreThread::current()).await.unwrap();
         store.subscribe(Observer::new(&stuck)).await.unwrap();
         let written = store.update_local_key_sync(node("a", "1")).await.unwrap();
         store.reader().at_least(written, PATIENCE).await.unwrap();
@@ -116,5 +116,176 @@ fn a_store_can_be_closed_after_the_system_has_stopped_its_arbiters() {
         tokio::task::spawn_blocking(move || arbiter.join()).await.unwrap().unwrap();
         tokio::time::timeout(PATIENCE, store.close()).await.unwrap().unwrap();
         assert_eq!(stored(&backend, "a").await, None);
+    });
+}
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+#[test]
+fn a_store_with_a_snapshot_stops_too_when_its_handles_are_dropped() {
+    paused(async {
+        let (backend, directory) = (MemoryBackend::new(), tempfile::tempdir().unwrap());
+        let config = config(&backend).lease_ttl(Duration::from_secs(30)).state_dir(directory.path());
+        let store = join(config).on(StoreThread::current()).await.unwrap();
+        store.update_local_key_sync(node("a", "1")).await.unwrap();
+        let reader = store.reader().clone();
+        drop(store);
+        tokio::time::sleep(HOUR).await;
+        assert_eq!(stored(&backend, "a").await, None, "its key is kept alive, and it is {}", reader.state());
+    });
+}
+
+#[test]
+fn an_observer_that_is_stuck_does_not_keep_a_store_alive_whose_handles_are_dropped() {
+    paused(async {
+        let (backend, stuck) = (MemoryBackend::new(), observing::Stuck.start());
+        let config = config(&backend).lease_ttl(Duration::from_secs(30));
+        let store = join(config).on(StoreThread::current()).await.unwrap();
+        store.subscribe(Observer::new(&stuck)).await.unwrap();
+        for ip in ["1", "2", "3"] {
+            let written = store.update_local_key_sync(node("a", ip)).await.unwrap();
+            store.reader().at_least(written, PATIENCE).await.unwrap();
+        }
+        drop(store);
+        tokio::time::sleep(HOUR).await;
+        assert_eq!(stored(&backend, "a").await, None, "its key is kept alive");
+    });
+}
+
+#[test]
+fn an_address_does_not_keep_a_store_alive() {
+    paused(async {
+        let backend = MemoryBackend::new();
+        let store = joined(&backend).await;
+        let (addr, mut reader) = (store.addr().clone(), store.reader().clone());
+        drop(store);
+        assert!(reader.changed().await.is_err());
+        tokio::task::yield_now().await;
+        assert!(!addr.connected());
+    });
+}
+
+#[test]
+fn a_close_of_a_store_whose_arbiter_has_ended_is_an_error_that_says_so() {
+    let backend = MemoryBackend::new();
+    actix_rt::System::new().block_on(async {
+        let arbiter = Arbiter::new();
+        let store = join(config(&backend)).on(StoreThread::arbiter(arbiter.handle())).await.unwrap();
+        store.update_local_key_sync(node("a", "1")).await.unwrap();
+        arbiter.stop();
+        tokio::task::spawn_blocking(move || arbiter.join()).await.unwrap().unwrap();
+        let error = store.close().await.unwrap_err();
+        assert!(error.ended.is_some() && error.to_string().starts_with("store ended before it could leave"), "{error}");
+        assert_eq!(store.update_local_key(node("a", "2")).await, Err(StoreError::Closed));
+        assert!(matches!(store.reader().state(), State::Closed { .. }), "{}", store.reader().state());
+        assert!(stored(&backend, "a").await.is_some(), "it goes with its lease");
+    });
+}
+
+#[test]
+fn a_close_without_a_deadline_closes() {
+    paused(async {
+        let backend = MemoryBackend::new();
+        let config = config(&backend).close_timeout(Duration::MAX);
+        let store = join(config).on(StoreThread::current()).await.unwrap();
+        store.update_local_key_sync(node("a", "1")).await.unwrap();
+        tokio::time::timeout(PATIENCE, store.close()).await.unwrap().unwrap();
+        assert_eq!(stored(&backend, "a").await, None);
+    });
+}
+
+/// As a service does that outlives its web server.
+#[test]
+fn a_store_can_be_closed_when_its_system_is_gone() {
+    let backend = MemoryBackend::new();
+    let store = actix_rt::System::new().block_on(async {
+        let store = join(config(&backend)).await.unwrap();
+        store.update_local_key_sync(node("a", "1")).await.unwrap();
+        System::current().stop();
+        store
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        tokio::time::timeout(PATIENCE, store.close()).await.unwrap().unwrap();
+        assert_eq!(stored(&backend, "a").await, None);
+    });
+}
+
+/// Closes the store as soon as it is told of a key, and handles nothing else until that is answered if it `blocks`.
+struct Closer {
+    store: SharedStore<Node>,
+    told: Arc<Mutex<Vec<String>>>,
+    answer: Option<tokio::sync::oneshot::Sender<Duration>>,
+    blocks: bool,
+}
+
+impl Closer {
+    /// What the observer is told until the store has answered and for an hour more, and when the store answers.
+    async fn closes(store: SharedStore<Node>, blocks: bool) -> (Vec<String>, Duration) {
+        let told = Arc::default();
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        let closer = Self { store: store.clone(), told: Arc::clone(&told), answer: Some(answer), blocks }.start();
+        store.subscribe(Observer::new(&closer)).await.unwrap();
+        let after = answered.await.unwrap();
+        let then = told.lock().unwrap().clone();
+        tokio::time::sleep(HOUR).await;
+        assert_eq!(*told.lock().unwrap(), then, "nothing is told after the answer");
+        (then, after)
+    }
+}
+
+impl Actor for Closer {
+    type Context = Context<Self>;
+}
+
+impl Handler<Update<Node>> for Closer {
+    type Result = ();
+
+    fn handle(&mut self, update: Update<Node>, ctx: &mut Self::Context) {
+        self.told.lock().unwrap().push(update.name.to_string());
+        let Some(answer) = self.answer.take() else { return };
+        let (store, start) = (self.store.clone(), tokio::time::Instant::now());
+        let close = async move {
+            store.close().await.unwrap();
+            answer.send(start.elapsed()).unwrap();
+        };
+        if self.blocks {
+            ctx.wait(close.into_actor(self));
+        } else {
+            ctx.spawn(close.into_actor(self));
+        }
+    }
+}
+
+impl Handler<Delete<Node>> for Closer {
+    type Result = ();
+
+    fn handle(&mut self, delete: Delete<Node>, _: &mut Self::Context) {
+        self.told.lock().unwrap().push(format!("-{}", delete.name));
+    }
+}
+
+#[test]
+fn an_observer_that_closes_the_store_in_its_handler_is_answered_at_once_and_told_nothing_afterwards() {
+    paused(async {
+        let backend = MemoryBackend::new();
+        let (store, owner) = (joined(&backend).await, joined(&backend).await);
+        settled(&store, owner.update_local_key_sync(node("a", "1")).await.unwrap()).await;
+        settled(&store, owner.update_local_key_sync(node("b", "1")).await.unwrap()).await;
+        let (told, after) = Closer::closes(store, true).await;
+        assert_eq!((told, after), (vec!["a".to_owned()], Duration::ZERO), "b was in its mailbox and is cancelled");
+        let (told, after) = Closer::closes(owner, false).await;
+        assert_eq!((told, after), (["a", "b", "-a", "-b"].map(str::to_owned).to_vec(), Duration::ZERO));
+    });
+}
+
+/// Nobody can tell whether it waits for the store or for something else.
+#[test]
+fn an_observer_that_waits_for_its_close_and_has_own_keys_to_hear_of_is_answered_at_the_close_timeout() {
+    paused(async {
+        let store = joined(&MemoryBackend::new()).await;
+        settled(&store, store.update_local_key_sync(node("a", "1")).await.unwrap()).await;
+        let (told, after) = Closer::closes(store, true).await;
+        assert_eq!((told, after), (vec!["a".to_owned()], Duration::from_secs(10)));
     });
 }

@@ -23,7 +23,7 @@ pub(super) async fn stored(backend: &MemoryBackend, name: &str) -> Option<shared
 fn joining_an_empty_prefix_is_synced_with_no_entries() {
     paused(async {
         let (backend, shadow) = (MemoryBackend::new(), Shadow::default());
-        let store = join(config(&backend)).observer(shadow.observer()).arbiter(Arbiter::current()).await.unwrap();
+        let store = join(config(&backend)).observer(shadow.observer()).on(StoreThread::current()).await.unwrap();
         assert_eq!(shadow.log(), ["synced 0"]);
         assert!(store.reader().is_empty());
         store.close().await.unwrap();
@@ -41,7 +41,7 @@ fn joining_answers_when_every_observer_has_been_told_everything() {
         let last = first.update_local_key_sync(node("z", "1")).await.unwrap();
         first.reader().at_least(last, PATIENCE).await.unwrap();
         let shadows = [Shadow::default(), Shadow::default()];
-        let joining = join(config(&backend)).arbiter(Arbiter::current());
+        let joining = join(config(&backend)).on(StoreThread::current());
         let second = joining.observer(shadows[0].observer()).observer(shadows[1].observer()).await.unwrap();
         for shadow in &shadows {
             assert_eq!((shadow.map().len(), shadow.log().last().map(String::as_str)), (1001, Some("synced 1001")));
@@ -57,7 +57,7 @@ fn joining_a_dead_kvstore_fails_at_the_list_timeout_with_the_cause() {
         backend.fail(Op::List, usize::MAX, When::Before, BackendError::unreachable("down"));
         let config = config(&MemoryBackend::new()).backend(backend).list_timeout(Duration::from_secs(30));
         let start = tokio::time::Instant::now();
-        let error = join::<Node>(config).arbiter(Arbiter::current()).await.unwrap_err();
+        let error = join::<Node>(config).on(StoreThread::current()).await.unwrap_err();
         assert_eq!(start.elapsed(), Duration::from_secs(30));
         let JoinError::ListTimeout { cause, .. } = &error else { panic!("{error}") };
         assert!(!cause.is_empty() && error.to_string().contains(&**cause), "{error}");
@@ -70,7 +70,7 @@ fn dropping_a_join_that_has_not_answered_stops_everything() {
         let backend = Faulty::new(MemoryBackend::new());
         backend.fail(Op::List, usize::MAX, When::Before, BackendError::unreachable("down"));
         let config = config(&MemoryBackend::new()).backend(backend.clone());
-        let joining = join::<Node>(config).arbiter(Arbiter::current()).into_future();
+        let joining = join::<Node>(config).on(StoreThread::current()).into_future();
         assert!(tokio::time::timeout(Duration::from_secs(10), joining).await.is_err());
         // Whatever was told to stop has stopped once everybody waits.
         tokio::time::sleep(Duration::from_secs(10)).await;
@@ -120,8 +120,8 @@ fn a_key_without_a_name_is_refused_and_nothing_is_owned() {
 fn an_own_key_that_a_stranger_deletes_comes_back_and_only_others_hear_of_it() {
     paused(async {
         let (backend, mine, theirs) = (MemoryBackend::new(), Shadow::default(), Shadow::default());
-        let owner = join(config(&backend)).observer(mine.observer()).arbiter(Arbiter::current()).await.unwrap();
-        let other = join(config(&backend)).observer(theirs.observer()).arbiter(Arbiter::current()).await.unwrap();
+        let owner = join(config(&backend)).observer(mine.observer()).on(StoreThread::current()).await.unwrap();
+        let other = join(config(&backend)).observer(theirs.observer()).on(StoreThread::current()).await.unwrap();
         let written = owner.update_local_key_sync(node("a", "1")).await.unwrap();
         settled(&owner, written).await;
         let deleted = meddle(&backend, "a", WriteAction::Delete).await;
@@ -138,7 +138,7 @@ fn an_own_key_that_a_stranger_deletes_comes_back_and_only_others_hear_of_it() {
 fn an_own_key_that_a_stranger_overwrites_is_put_right() {
     paused(async {
         let (backend, mine) = (MemoryBackend::new(), Shadow::default());
-        let owner = join(config(&backend)).observer(mine.observer()).arbiter(Arbiter::current()).await.unwrap();
+        let owner = join(config(&backend)).observer(mine.observer()).on(StoreThread::current()).await.unwrap();
         settled(&owner, owner.update_local_key_sync(node("a", "1")).await.unwrap()).await;
         let value = serde_json::to_vec(&node("a", "theirs")).unwrap().into();
         let put = meddle(&backend, "a", WriteAction::Put { value, lease: LeaseId::NONE }).await;
@@ -156,7 +156,7 @@ fn own_keys_stay_as_long_as_their_owner_does() {
     paused(async {
         let backend = MemoryBackend::new();
         let config = config(&backend).lease_ttl(Duration::from_secs(10));
-        let store = join(config).arbiter(Arbiter::current()).await.unwrap();
+        let store = join(config).on(StoreThread::current()).await.unwrap();
         let written = store.update_local_key_sync(node("a", "1")).await.unwrap();
         tokio::time::sleep(Duration::from_secs(3600)).await;
         assert_eq!(stored(&backend, "a").await.unwrap().mod_revision, written, "kept alive, never written again");
@@ -168,7 +168,7 @@ fn a_broken_watch_is_stale_with_its_cause_and_synced_again_when_it_is_back() {
     paused(async {
         let backend = Faulty::new(MemoryBackend::new());
         let config = config(&MemoryBackend::new()).backend(backend.clone());
-        let store = join::<Node>(config).arbiter(Arbiter::current()).await.unwrap();
+        let store = join::<Node>(config).on(StoreThread::current()).await.unwrap();
         let mut state = store.reader().state();
         while state != State::Synced {
             state = store.reader().state_changed(&state).await;
@@ -210,7 +210,7 @@ fn whoever_asks_is_told_every_state_from_the_start_to_the_end() {
         let states = States(Arc::clone(&log)).start();
         let config = config(&MemoryBackend::new()).backend(backend.clone());
         let joining = join::<Node>(config).state_observer(states.clone().recipient());
-        let store = joining.arbiter(Arbiter::current()).await.unwrap();
+        let store = joining.on(StoreThread::current()).await.unwrap();
         while store.reader().state() != State::Synced {
             store.reader().state_changed(&store.reader().state()).await;
         }

@@ -13,7 +13,7 @@ use super::owning::{meddle, stored};
 use super::*;
 
 fn start(config: Config) -> Publisher<Node> {
-    publish::<Node>(config).canary(Prefix::canaries("c1").unwrap()).arbiter(Arbiter::current()).start().unwrap()
+    publish::<Node>(config).canary(Prefix::canaries("c1").unwrap()).on(StoreThread::current()).start().unwrap()
 }
 
 pub(super) async fn canary(backend: &MemoryBackend) -> Option<KeyValue> {
@@ -115,7 +115,7 @@ fn after_a_lost_lease_the_keys_come_back_and_then_the_canary() {
         let publisher = publish::<Node>(config)
             .canary(Prefix::canaries("c1").unwrap())
             .observer(told.clone().recipient())
-            .arbiter(Arbiter::current())
+            .on(StoreThread::current())
             .start()
             .unwrap();
         publisher.update_keys((0..300).map(|n| node(&n.to_string(), "1")).collect()).await.unwrap();
@@ -143,7 +143,7 @@ fn what_others_own_or_the_kvstore_refuses_is_told_and_holds_nobody_up() {
         let publisher = publish::<Node>(config(&memory).conflict(ConflictPolicy::Yield))
             .canary(Prefix::canaries("c1").unwrap())
             .observer(told.clone().recipient())
-            .arbiter(Arbiter::current())
+            .on(StoreThread::current())
             .start()
             .unwrap();
         publisher.update_keys(vec![node("a", "1"), node("theirs", "2"), node("z", "1")]).await.unwrap();

@@ -7,9 +7,9 @@ use std::time::SystemTime;
 use actix::WeakRecipient;
 use actix::prelude::*;
 use bytes::Bytes;
+use shared_store::own::{OwnEvent, Ticket};
 use shared_store::publisher::{PublishEvent, PublishRequestId, Publisher};
 use shared_store::store::Refused;
-use shared_store::own::{OwnEvent, Ticket};
 use shared_store::watch::Watch;
 use shared_store::{Config, KeyName, PublisherStatus, Revision, State};
 use tokio::sync::{oneshot, watch};
@@ -222,10 +222,9 @@ fn is_trouble(event: &PublishEvent) -> bool {
             | OwnEvent::LeaseLost { .. }
             | OwnEvent::HistoryWentBack
             | OwnEvent::BackendFailed(_) => true,
-            OwnEvent::Done { .. }
-            | OwnEvent::Stored { .. }
-            | OwnEvent::Released { .. }
-            | OwnEvent::Closed { .. } => false,
+            OwnEvent::Done { .. } | OwnEvent::Stored { .. } | OwnEvent::Released { .. } | OwnEvent::Closed { .. } => {
+                false
+            }
         },
         PublishEvent::Synced { .. } | PublishEvent::Closed { .. } => false,
     }

@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use super::StoreActor;
 use crate::error::StoreError;
-use crate::messages::{StateChanged, Subscribe, SubscribeState, Unsubscribe};
+use crate::messages::{Subscribe, SubscribeState, Unsubscribe};
 use crate::observer::{Observer, Sinks};
 use crate::sync::now;
 
@@ -134,9 +134,6 @@ impl<K: Key> Handler<SubscribeState> for StoreActor<K> {
     type Result = ();
 
     fn handle(&mut self, SubscribeState(recipient): SubscribeState, _: &mut Self::Context) {
-        let connected = |observer: Option<Recipient<StateChanged>>| observer.is_some_and(|to| to.connected());
-        self.state_observers.retain(|observer| connected(observer.upgrade()));
-        recipient.do_send(StateChanged(self.store.reader().state()));
-        self.state_observers.push(recipient.downgrade());
+        self.state_observers.add(&recipient, self.store.reader().state());
     }
 }

@@ -9,7 +9,7 @@ fuzz_target!(|input: (bool, &[u8])| {
     let (sealed, bytes) = input;
     let mut file = bytes.to_vec();
     if sealed {
-        file.splice(..0, b"shstore\n\x01\0\0\0".iter().copied());
+        file.splice(..0, b"shstore\n\x02\0\0\0".iter().copied());
         file.extend(value_hash(&file).to_le_bytes());
     }
     let mut watched = Watched::new(false, false);

@@ -211,9 +211,9 @@ impl Bench {
     /// How a command ended, which it does once.
     pub(super) fn done(&mut self, ticket: u64) -> Option<Result<u64, WriteError>> {
         let wanted = Ticket(ticket);
-        let done = |event: &OwnEvent| match event {
-            OwnEvent::Done { ticket, result } if *ticket == wanted => Some(result.clone().map(|revision| revision.0)),
-            _ => None,
+        let done = |event: &OwnEvent| {
+            let OwnEvent::Done { ticket, result } = event else { return None };
+            (*ticket == wanted).then(|| result.clone().map(|revision| revision.0))
         };
         let mut results = self.happened().iter().filter_map(done);
         let result = results.next();

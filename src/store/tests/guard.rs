@@ -105,8 +105,9 @@ fn own_keys_that_we_delete_are_no_mass_deletion() {
     bench.told(id);
     all.into_iter().for_each(|of| bench.give_up(of));
     bench.commit(12);
-    bench.events(all.map(|of| delete(of, 12)));
-    assert_eq!((bench.told(id).len(), held(&bench)), (6, 0));
+    let ours = all.map(|of| delete(of, 12));
+    bench.events([&ours[..], &[delete("a", 13)]].concat());
+    assert_eq!((bench.told(id).len(), held(&bench)), (7, 0), "only one of ten keys is deleted by others");
 }
 
 #[test]

@@ -164,7 +164,9 @@ fn the_state_says_how_far_the_cache_can_be_trusted() {
     assert_eq!(states(&bench), "listing, 1 keys so far");
     bench.deliver(broken());
     assert_eq!(states(&bench), "listing, 1 keys so far: cut");
-    bench.deliver(Bench::page(false, true, 5, PageKeys::Full(vec![])));
+    bench.deliver(Bench::page(true, true, 5, PageKeys::Full(vec![kv("a", "1", 2)])));
+    bench.deliver(broken());
+    assert_eq!(states(&bench), "stale: cut", "the list was complete");
     bench.deliver(Delivery::Live);
     assert_eq!(states(&bench), "synced");
     let since = bench.now;

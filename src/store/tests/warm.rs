@@ -6,9 +6,16 @@ use crate::status::State;
 use crate::warm::SnapshotError;
 use crate::watch::{PageKeys, Resume};
 
+/// A store that keeps snapshots, with these keys.
+fn kept(keys: &[KeyValue], revision: u64) -> Bench {
+    let mut bench = Bench::with(|config| config.state_dir("unused"));
+    bench.list(keys, revision);
+    bench
+}
+
 /// What a store that saw these keys leaves behind.
 fn file(keys: &[KeyValue], revision: u64) -> Bytes {
-    saved(&Bench::listed(keys, revision))
+    saved(&kept(keys, revision))
 }
 
 fn saved(bench: &Bench) -> Bytes {
@@ -21,7 +28,7 @@ fn warm(file: &Bytes) -> (Bench, Resume) {
 }
 
 fn warm_with(file: &Bytes, config: impl FnOnce(Config) -> Config) -> (Bench, Resume) {
-    let mut bench = Bench::with(config);
+    let mut bench = Bench::with(|defaults| config(defaults.state_dir("unused")));
     let resume = bench.store.load(bench.now, file).unwrap();
     (bench, resume)
 }
@@ -127,17 +134,12 @@ fn only_a_few_of_the_newest_keys_are_read_again() {
     assert_eq!(warm(&file(&keys, 1000)).1.since, Some(Revision(900)));
     let large = "0".repeat(200 << 10);
     let keys: Vec<_> = (0..9).map(|n| kv(&n.to_string(), &large, n + 1)).collect();
-    let mut bench = Bench::new();
-    // Only values that cannot be decoded are kept as they are.
-    let keys: Vec<_> =
-        keys.into_iter().map(|kv| KeyValue { value: [b"x", &kv.value[..]].concat().into(), ..kv }).collect();
-    bench.list(&keys, 9);
-    assert_eq!(warm(&saved(&bench)).1.since, Some(Revision(8)));
+    assert_eq!(warm(&file(&keys, 9)).1.since, Some(Revision(8)));
 }
 
 #[test]
 fn values_that_cannot_be_decoded_are_kept_as_they_are_beside_the_last_good_ones() {
-    let mut bench = Bench::listed(&[kv("a", "1", 2), kv("b", "bad", 3)], 5);
+    let mut bench = kept(&[kv("a", "1", 2), kv("b", "bad", 3)], 5);
     bench.events([put("a", "bad", 6)]);
     let file = saved(&bench);
     let names = [kv("a", "", 6), kv("b", "", 3)];
@@ -157,23 +159,80 @@ fn values_that_cannot_be_decoded_are_kept_as_they_are_beside_the_last_good_ones(
 
 /// As after an update of the program whose codec has kept its tag.
 #[test]
-fn a_value_that_cannot_be_decoded_any_more_comes_with_a_full_list() {
-    let mut bench = Bench::listed(&[kv("a", "1", 2)], 5);
+fn a_value_that_cannot_be_decoded_any_more_is_in_quarantine_and_one_that_now_can_is_shown() {
+    let mut bench = kept(&[kv("a", "1", 2)], 5);
     bench.events([put("b", "7", 6)]);
-    let file = saved(&bench);
     Digits::refuse(Some(7));
-    let (mut warmed, resume) = warm(&file);
+    let (mut warmed, _) = warm(&saved(&bench));
+    assert_eq!((warmed.shown(), warmed.store.quarantined("b")), (vec!["a=1".to_owned()], Some(&Bytes::from("7"))));
+    let id = warmed.observer();
+    warmed.told(id);
+    let keys = [kv("a", "", 2), kv("b", "", 6)];
+    warmed.resumed_list(&[], &keys, 8).unwrap();
+    assert_eq!(warmed.told(id), ["synced 1 @8", "undecodable b @6: no digits"]);
+    let file = saved(&warmed);
     Digits::refuse(None);
-    assert_eq!((warmed.shown(), resume.since), (vec!["a=1".to_owned()], None));
-    // A list of names does not suffice.
-    assert_eq!(warmed.resumed_list(&[], &[kv("a", "", 2), kv("b", "", 6)], 8), Err(Refused::Inconsistent));
-    warmed.list(&[kv("a", "1", 2), kv("b", "7", 6)], 8);
-    assert_eq!(warmed.shown(), ["a=1", "b=7"]);
+    let (mut warmed, _) = warm(&file);
+    warmed.resumed_list(&[], &keys, 9).unwrap();
+    assert_eq!((warmed.shown(), warmed.store.status().undecodable), (vec!["a=1".to_owned(), "b=7".into()], 0));
+}
+
+// A codec that leaves something out when it encodes, as `#[serde(skip_serializing)]` does.
+
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+struct User {
+    name: String,
+    #[serde(default, skip_serializing)]
+    password: String,
+}
+
+impl Key for User {
+    type Codec = crate::key::Json;
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+}
+
+#[test]
+fn values_are_those_of_the_kvstore_after_a_restart_whatever_the_codec_leaves_out() {
+    let config = Config::new(Prefix::new("p").unwrap()).state_dir("unused");
+    let (value, now) = (r#"{"name":"u","password":"secret"}"#, Instant::now());
+    let mut store: Store<User> = Store::new(&config, Vec::new());
+    store.deliver(now, Bench::page(true, true, 5, PageKeys::Full(vec![kv("u", value, 2)]))).unwrap();
+    let file: Bytes = store.capture().unwrap().encode().into();
+    let mut store: Store<User> = Store::new(&config, Vec::new());
+    let resume = store.load(now, &file).unwrap();
+    assert_eq!(store.reader().get("u").unwrap().password, "secret");
+    assert_eq!(resume.since, Some(Revision(1)));
+    // The kvstore has not changed.
+    store.deliver(now, Bench::page(true, false, 6, PageKeys::Full(vec![kv("u", value, 2)]))).unwrap();
+    store.deliver(now, Bench::page(false, true, 6, PageKeys::Names(vec![kv("u", "", 2)]))).unwrap();
+    store.deliver(now, Delivery::Live).unwrap();
+    assert_eq!(store.reader().state(), State::Synced);
+    assert_eq!(store.reader().get("u").unwrap().password, "secret");
+}
+
+#[test]
+fn a_snapshot_of_a_warm_start_is_the_file_it_started_with() {
+    let mut bench = kept(&[kv("a", "01", 2), kv("b", "bad", 3)], 5);
+    bench.events([put("a", "worse", 6)]);
+    let file = saved(&bench);
+    let (mut bench, _) = warm(&file);
+    bench.resumed_list(&[], &[kv("a", "", 6), kv("b", "", 3)], 6).unwrap();
+    assert_eq!(saved(&bench), file);
+}
+
+#[test]
+fn a_store_without_a_state_directory_keeps_no_bytes_of_values() {
+    let bench = Bench::listed(&[kv("a", "1", 2)], 5);
+    assert!(bench.store.shared.read().get("a").unwrap().raw.is_none());
+    assert!(bench.store.capture().is_none());
 }
 
 #[test]
 fn keys_that_are_gone_but_still_shown_are_not_kept() {
-    let mut bench = Bench::with(|config| config.delete_delay(Duration::from_secs(30)));
+    let mut bench = Bench::with(|config| config.state_dir("unused").delete_delay(Duration::from_secs(30)));
     bench.list(&[kv("a", "1", 2), kv("b", "2", 3)], 5);
     bench.own("c", 3, 6);
     bench.events([delete("a", 7), delete("c", 8)]);
@@ -182,8 +241,8 @@ fn keys_that_are_gone_but_still_shown_are_not_kept() {
 }
 
 #[test]
-fn own_keys_are_in_the_snapshot_and_another_s_after_the_restart() {
-    let mut bench = Bench::listed(&[], 5);
+fn own_keys_are_in_the_snapshot_and_another_owners_after_the_restart() {
+    let mut bench = kept(&[], 5);
     bench.own("a", 1, 6);
     let (mut bench, _) = warm(&saved(&bench));
     let id = bench.observer();
@@ -200,13 +259,11 @@ fn nothing_is_captured_before_the_first_list() {
     assert_eq!(bench.store.capture().unwrap().revision(), Revision(8));
 }
 
+/// The store writes bytes and not values.
 #[test]
-fn a_key_without_an_encoding_is_left_out_and_comes_with_a_full_list() {
-    let mut bench = Bench::listed(&[kv("a", "666", 2), kv("b", "2", 3)], 5);
-    let (warmed, resume) = warm(&saved(&bench));
-    assert_eq!((warmed.shown(), resume.since), (vec!["b=2".to_owned()], None));
-    bench.events([put("a", "1", 6)]);
-    assert_eq!(warm(&saved(&bench)).0.shown(), ["a=1", "b=2"]);
+fn a_value_without_an_encoding_is_in_the_snapshot_as_it_is() {
+    let (warmed, _) = warm(&file(&[kv("a", "666", 2)], 5));
+    assert_eq!(warmed.shown(), ["a=666"]);
 }
 
 #[test]
@@ -236,7 +293,7 @@ fn deletions_of_a_first_list_without_most_of_the_snapshot_are_held_back() {
 
 #[test]
 fn the_snapshot_of_a_cache_that_holds_deletions_back_is_what_the_kvstore_has() {
-    let mut bench = Bench::listed(&[kv("a", "1", 2), kv("b", "2", 3), kv("c", "3", 4)], 5);
+    let mut bench = kept(&[kv("a", "1", 2), kv("b", "2", 3), kv("c", "3", 4)], 5);
     bench.foreign_list(&[kv("a", "1", 2)], 9);
     assert_eq!(bench.shown().len(), 3);
     let (warmed, resume) = warm(&saved(&bench));

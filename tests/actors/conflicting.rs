@@ -1,0 +1,81 @@
+//! Names that two owners want.
+
+use shared_store::LeaseId;
+use shared_store::backend::{Backend, WriteAction};
+use shared_store_actors::{ConflictPolicy, KeyName, StoreError, WriteError};
+
+use super::owning::{meddle, stored};
+use super::*;
+
+const POLICIES: [ConflictPolicy; 3] = [ConflictPolicy::Overwrite, ConflictPolicy::Yield, ConflictPolicy::Fail];
+
+/// The process crashes and is back with another address; its old key is there until its old lease ends.
+#[test]
+fn a_key_of_ones_own_past_is_taken_over_at_once_with_any_policy() {
+    for policy in POLICIES {
+        paused(async move {
+            let backend = MemoryBackend::new();
+            let config = || config(&backend).conflict(policy).owner("node-1");
+            let before = join(config()).on(StoreThread::current()).await.unwrap();
+            before.update_local_key_sync(node("a", "1")).await.unwrap();
+            drop(before);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let store = join(config()).on(StoreThread::current()).await.unwrap();
+            let written = store.update_local_key_sync(node("a", "2")).await;
+            assert!(written.is_ok(), "{policy:?}: {written:?}");
+        });
+    }
+}
+
+#[test]
+fn a_key_of_another_owner_is_not_taken_over_unless_the_policy_says_so() {
+    for policy in POLICIES {
+        paused(async move {
+            let backend = MemoryBackend::new();
+            let config = |owner: &str| config(&backend).conflict(policy).owner(owner);
+            let other = join(config("node-1")).on(StoreThread::current()).await.unwrap();
+            other.update_local_key_sync(node("a", "1")).await.unwrap();
+            other.release().await.unwrap();
+            let store = join::<Node>(config("node-2")).on(StoreThread::current()).await.unwrap();
+            let lease = stored(&backend, "a").await.unwrap().lease;
+            let written = store.update_local_key_sync(node("a", "2")).await;
+            match policy {
+                ConflictPolicy::Overwrite => assert!(written.is_ok(), "{written:?}"),
+                ConflictPolicy::Yield | ConflictPolicy::Fail => {
+                    assert_eq!(written, Err(StoreError::Write(WriteError::Conflict { lease })), "{policy:?}");
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn leaving_tells_no_deletion_of_a_key_that_another_owner_has() {
+    paused(async {
+        let (backend, shadow) = (MemoryBackend::new(), Shadow::default());
+        let config = config(&backend).conflict(ConflictPolicy::Yield);
+        let store = join(config).observer(shadow.observer()).on(StoreThread::current()).await.unwrap();
+        store.update_local_key_sync(node("a", "1")).await.unwrap();
+        let lease = backend.grant(LeaseId::NONE, Duration::from_secs(900)).await.unwrap().lease;
+        let value = serde_json::to_vec(&node("a", "theirs")).unwrap().into();
+        settled(&store, meddle(&backend, "a", WriteAction::Put { value, lease }).await).await;
+        store.close().await.unwrap();
+        assert!(stored(&backend, "a").await.is_some());
+        assert_eq!(shadow.log(), ["synced 0", "a=1", "a=theirs"]);
+    });
+}
+
+#[test]
+fn the_deletion_of_a_key_of_another_owner_says_whose_it_is() {
+    paused(async {
+        let backend = MemoryBackend::new();
+        let (owner, other) = (joined(&backend).await, joined(&backend).await);
+        settled(&other, owner.update_local_key_sync(node("a", "1")).await.unwrap()).await;
+        let lease = stored(&backend, "a").await.unwrap().lease;
+        let name = KeyName::new("a").unwrap();
+        let refused = other.delete_local_key(name.clone()).await;
+        assert_eq!(refused, Err(StoreError::Write(WriteError::NotOwned { lease })));
+        assert!(stored(&backend, "a").await.is_some());
+        owner.delete_local_key(name).await.unwrap();
+    });
+}

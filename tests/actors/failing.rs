@@ -1,0 +1,191 @@
+//! Backends that panic where nothing catches it, and kvstores that do not answer.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use shared_store::backend::faulty::{Faulty, Op, When};
+use shared_store::backend::{
+    Backend, BackendError, LeaseGrant, ListPage, ListRequest, WatchRequest, WatchResponse, WatchStream, Write,
+    WriteAction, WriteOutcome,
+};
+use shared_store::{Header, LeaseId};
+use shared_store_actors::State;
+
+use super::owning::{meddle, stored};
+use super::publishing::until;
+use super::*;
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+/// A kvstore in memory behind a client with bugs. A clone is a handle.
+#[derive(Debug, Clone, Default)]
+struct Brittle {
+    memory: MemoryBackend,
+    /// How many watches panic before they say anything.
+    watches: Arc<AtomicUsize>,
+    watched: Arc<AtomicUsize>,
+    /// How many writes panic before there is a future.
+    writes: Arc<AtomicUsize>,
+}
+
+fn one_less(left: &AtomicUsize) -> bool {
+    left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+}
+
+#[async_trait]
+impl Backend for Brittle {
+    async fn list(&self, request: ListRequest) -> Result<ListPage, BackendError> {
+        self.memory.list(request).await
+    }
+
+    async fn watch(&self, request: WatchRequest) -> Result<Box<dyn WatchStream>, BackendError> {
+        self.watched.fetch_add(1, Ordering::Relaxed);
+        let stream = self.memory.watch(request).await?;
+        Ok(Box::new(BrittleWatch { stream, panics: one_less(&self.watches) }))
+    }
+
+    fn write<'life, 'async_trait>(
+        &'life self,
+        writes: Vec<Write>,
+    ) -> Pin<Box<dyn Future<Output = Result<WriteOutcome, BackendError>> + Send + 'async_trait>>
+    where
+        'life: 'async_trait,
+        Self: 'async_trait,
+    {
+        assert!(!one_less(&self.writes), "a bug in writing");
+        self.memory.write(writes)
+    }
+
+    async fn grant(&self, lease: LeaseId, ttl: Duration) -> Result<LeaseGrant, BackendError> {
+        self.memory.grant(lease, ttl).await
+    }
+
+    async fn keep_alive(&self, lease: LeaseId) -> Result<Duration, BackendError> {
+        self.memory.keep_alive(lease).await
+    }
+
+    async fn revoke(&self, lease: LeaseId) -> Result<(), BackendError> {
+        self.memory.revoke(lease).await
+    }
+}
+
+#[derive(Debug)]
+struct BrittleWatch {
+    stream: Box<dyn WatchStream>,
+    panics: bool,
+}
+
+#[async_trait]
+impl WatchStream for BrittleWatch {
+    fn header(&self) -> Header {
+        assert!(!self.panics, "a bug in watching");
+        self.stream.header()
+    }
+
+    async fn next(&mut self) -> Result<WatchResponse, BackendError> {
+        self.stream.next().await
+    }
+}
+
+async fn put(backend: &MemoryBackend, name: &str) -> Revision {
+    let value = serde_json::to_vec(&node(name, "1")).unwrap().into();
+    meddle(backend, name, WriteAction::Put { value, lease: LeaseId::NONE }).await
+}
+
+#[test]
+fn a_watcher_that_panics_is_replaced_and_the_store_is_stale_until_the_next_one_watches() {
+    paused(async {
+        let (backend, shadow) = (Brittle::default(), Shadow::default());
+        backend.watches.store(3, Ordering::Relaxed);
+        let config = config(&backend.memory).backend(backend.clone());
+        let store = join(config).observer(shadow.observer()).on(StoreThread::current()).await.unwrap();
+        until(async || matches!(store.reader().state(), State::Stale { .. })).await;
+        assert_eq!(store.reader().state().cause().map(|cause| &**cause), Some("the watcher ended"));
+        let missed = put(&backend.memory, "missed").await;
+        until(async || store.reader().state() == State::Synced).await;
+        settled(&store, missed).await;
+        assert_eq!(shadow.log(), ["synced 0", "missed=1"]);
+        settled(&store, put(&backend.memory, "seen").await).await;
+        assert_eq!(store.reader().len(), 2);
+    });
+}
+
+#[test]
+fn a_watcher_that_always_panics_is_replaced_now_and_then() {
+    paused(async {
+        let backend = Brittle::default();
+        backend.watches.store(usize::MAX, Ordering::Relaxed);
+        let config = config(&backend.memory).backend(backend.clone());
+        let store = join::<Node>(config).on(StoreThread::current()).await.unwrap();
+        tokio::time::sleep(HOUR).await;
+        let watched = backend.watched.load(Ordering::Relaxed);
+        assert!((100..=4000).contains(&watched), "{watched} times in an hour");
+        assert!(matches!(store.reader().state(), State::Stale { .. }), "{}", store.reader().state());
+        store.close().await.unwrap();
+    });
+}
+
+#[test]
+fn a_sync_that_panics_is_replaced_and_what_was_under_way_is_written_again() {
+    paused(async {
+        let backend = Brittle::default();
+        let config = config(&backend.memory).backend(backend.clone());
+        let store = join(config).on(StoreThread::current()).await.unwrap();
+        store.update_local_key_sync(node("before", "1")).await.unwrap();
+        backend.writes.store(2, Ordering::Relaxed);
+        store.update_local_key(node("a", "1")).await.unwrap();
+        let mut causes = Vec::new();
+        until(async || {
+            let status = store.status().await.unwrap();
+            causes.extend(status.pending_cause.map(|cause| cause.to_string()));
+            status.pending_writes == 0
+        })
+        .await;
+        assert!(causes.iter().all(|cause| cause == "the request was lost") && !causes.is_empty(), "{causes:?}");
+        assert!(stored(&backend.memory, "a").await.is_some());
+        // Keep-alives go on, too.
+        tokio::time::sleep(HOUR).await;
+        assert!(stored(&backend.memory, "before").await.is_some());
+    });
+}
+
+#[test]
+fn a_store_can_be_closed_between_two_watchers() {
+    paused(async {
+        let backend = Brittle::default();
+        backend.watches.store(usize::MAX, Ordering::Relaxed);
+        let config = config(&backend.memory).backend(backend.clone());
+        let store = join(config).on(StoreThread::current()).await.unwrap();
+        store.update_local_key_sync(node("a", "1")).await.unwrap();
+        until(async || matches!(store.reader().state(), State::Stale { .. })).await;
+        store.close().await.unwrap();
+        assert_eq!(stored(&backend.memory, "a").await, None);
+        let watched = backend.watched.load(Ordering::Relaxed);
+        tokio::time::sleep(HOUR).await;
+        assert_eq!(backend.watched.load(Ordering::Relaxed), watched);
+    });
+}
+
+/// A store that asks its timers again and again is never idle, and then the paused clock stands still: so this has a
+/// thread of its own.
+#[test]
+fn a_kvstore_that_swallows_a_request_leaves_the_store_idle() {
+    let (done, idle) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        paused(async move {
+            let memory = MemoryBackend::new();
+            let backend = Faulty::new(memory.clone());
+            let store = join(config(&memory).backend(backend.clone())).on(StoreThread::current()).await.unwrap();
+            backend.fail(Op::Grant, 1, When::Before, BackendError::unreachable("down"));
+            store.update_local_keys((0..2000).map(|n| node(&n.to_string(), "1")).collect()).await.unwrap();
+            backend.arrived(Op::Grant, 1).await;
+            backend.hold(Op::Grant, When::Before);
+            backend.arrived(Op::Grant, 2).await;
+            tokio::time::sleep(HOUR).await;
+            assert_eq!((backend.calls(Op::Grant), backend.calls(Op::Write)), (2, 0));
+            done.send(()).unwrap();
+        });
+    });
+    idle.recv_timeout(PATIENCE).expect("the clock moves on");
+}

@@ -1,0 +1,152 @@
+//! Subscriptions that end: by themselves, by their observers, and with their recipients.
+
+use shared_store::LeaseId;
+use shared_store::backend::WriteAction;
+use shared_store_actors::{Filter, ObserverId, Undecodable};
+
+use super::owning::meddle;
+use super::*;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Takes values that cannot be decoded.
+struct Counter;
+
+impl Actor for Counter {
+    type Context = Context<Self>;
+}
+
+impl Handler<Undecodable> for Counter {
+    type Result = ();
+
+    fn handle(&mut self, _: Undecodable, _: &mut Self::Context) {}
+}
+
+#[test]
+fn an_observer_outlives_the_recipient_of_its_undecodable_values() {
+    paused(async {
+        let (backend, shadow) = (MemoryBackend::new(), Shadow::default());
+        let counter = Counter.start();
+        let observer = shadow.observer().undecodable(counter.clone().recipient());
+        let store = join(config(&backend)).observer(observer).on(StoreThread::current()).await.unwrap();
+        drop(counter);
+        tokio::time::sleep(MINUTE).await;
+        let put = async |name, value| {
+            settled(&store, meddle(&backend, name, WriteAction::Put { value, lease: LeaseId::NONE }).await).await;
+        };
+        put("bad", "?".into()).await;
+        put("good", serde_json::to_vec(&node("good", "1")).unwrap().into()).await;
+        assert_eq!(shadow.map().into_keys().collect::<Vec<_>>(), ["good"]);
+        assert_eq!(store.status().await.unwrap().observers.len(), 1);
+    });
+}
+
+/// Unsubscribes as soon as it is told something.
+struct Once {
+    store: SharedStore<Node>,
+    id: Arc<Mutex<Option<ObserverId>>>,
+    told: usize,
+    done: Option<tokio::sync::oneshot::Sender<usize>>,
+}
+
+impl Actor for Once {
+    type Context = Context<Self>;
+}
+
+impl Handler<Update<Node>> for Once {
+    type Result = AtomicResponse<Self, ()>;
+
+    fn handle(&mut self, _: Update<Node>, _: &mut Self::Context) -> Self::Result {
+        self.told += 1;
+        let (store, id, told, done) = (self.store.clone(), *self.id.lock().unwrap(), self.told, self.done.take());
+        let unsubscribe = async move {
+            store.unsubscribe(id.expect("it is known before the first update")).await;
+            done.map(|done| done.send(told));
+        };
+        AtomicResponse::new(Box::pin(unsubscribe.into_actor(self)))
+    }
+}
+
+impl Handler<Delete<Node>> for Once {
+    type Result = ();
+
+    fn handle(&mut self, _: Delete<Node>, _: &mut Self::Context) {}
+}
+
+#[test]
+fn an_observer_can_unsubscribe_itself_while_it_is_told() {
+    paused(async {
+        let store = joined(&MemoryBackend::new()).await;
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let id = Arc::new(Mutex::new(None));
+        let once = Once { store: store.clone(), id: Arc::clone(&id), told: 0, done: Some(sender) }.start();
+        *id.lock().unwrap() = Some(store.subscribe(Observer::new(&once)).await.unwrap());
+        let start = tokio::time::Instant::now();
+        store.update_local_key_sync(node("a", "1")).await.unwrap();
+        assert_eq!(receiver.await, Ok(1));
+        assert_eq!((start.elapsed(), store.status().await.unwrap().observers.len()), (Duration::ZERO, 0));
+    });
+}
+
+/// Clients come and go, as streams to browsers do, and nothing changes meanwhile.
+#[test]
+fn observers_that_are_gone_are_forgotten_though_nothing_changes() {
+    paused(async {
+        let store = joined(&MemoryBackend::new()).await;
+        settled(&store, store.update_local_key_sync(node("a", "1")).await.unwrap()).await;
+        let kept = Shadow::default().actor();
+        store.subscribe(Shadow::at(&kept)).await.unwrap();
+        for _ in 0..100 {
+            let addr = Shadow::default().actor();
+            store.subscribe(Shadow::at(&addr).filter(Filter::new().keys(|_, _| true))).await.unwrap();
+            tokio::time::sleep(MINUTE).await;
+        }
+        tokio::time::sleep(MINUTE).await;
+        assert_eq!(store.status().await.unwrap().observers.len(), 1);
+    });
+}
+
+/// Joins the store inside of `ctx.wait`, as an observer of it.
+struct Waiting {
+    joined: Option<tokio::sync::oneshot::Sender<String>>,
+    backend: MemoryBackend,
+}
+
+impl Actor for Waiting {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let config = config(&self.backend).list_timeout(Duration::from_secs(30));
+        let join = join(config).observer(Observer::new(&ctx.address())).on(StoreThread::current()).into_future();
+        ctx.wait(join.into_actor(self).map(|joined, actor, _| {
+            actor.joined.take().map(|sender| sender.send(joined.unwrap_err().to_string()));
+        }));
+    }
+}
+
+impl Handler<Update<Node>> for Waiting {
+    type Result = ();
+
+    fn handle(&mut self, _: Update<Node>, _: &mut Self::Context) {}
+}
+
+impl Handler<Delete<Node>> for Waiting {
+    type Result = ();
+
+    fn handle(&mut self, _: Delete<Node>, _: &mut Self::Context) {}
+}
+
+#[test]
+fn an_actor_that_waits_for_a_join_it_observes_itself_is_told_why_that_fails() {
+    paused(async {
+        let backend = MemoryBackend::new();
+        let owner = joined(&backend).await;
+        owner.update_local_key_sync(node("a", "1")).await.unwrap();
+        let (sender, joined) = tokio::sync::oneshot::channel();
+        let start = tokio::time::Instant::now();
+        let _waiting = Waiting { joined: Some(sender), backend }.start();
+        let error = joined.await.unwrap();
+        assert_eq!(start.elapsed(), Duration::from_secs(30));
+        assert!(error.contains("1 observers have not handled it") && error.contains("ctx.wait"), "{error}");
+    });
+}
