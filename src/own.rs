@@ -30,9 +30,7 @@ use self::leases::Leases;
 pub use self::listed::NamesPart;
 use self::name::{Once, OwnName, Refusal, Step, Wish};
 use self::requests::Requests;
-pub use self::types::{
-    Answer, Command, Observation, OwnEvent, OwnStats, Request, RequestId, Seen, Ticket, WriteError,
-};
+pub use self::types::{Answer, Command, Observation, OwnEvent, OwnStats, Request, RequestId, Seen, Ticket, WriteError};
 use self::writes::Flight;
 
 /// How long after its request a put whose answer was lost may still be applied: TCP gives up a connection after about
@@ -144,13 +142,7 @@ impl OwnKeys {
     /// Takes a wish of the owner.
     pub fn command(&mut self, now: Instant, command: Command) {
         let deadline = now + self.write_timeout;
-        let once = |ticket, value: Bytes, adopt| Once {
-            ticket,
-            hash: value_hash(&value),
-            value,
-            adopt,
-            deadline,
-        };
+        let once = |ticket, value: Bytes, adopt| Once { ticket, hash: value_hash(&value), value, adopt, deadline };
         match command {
             Command::Close { ticket } => self.leave(now, ticket, true),
             Command::Release { ticket } => self.leave(now, ticket, false),

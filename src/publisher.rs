@@ -17,10 +17,10 @@ use crate::config::Config;
 use crate::hash::value_hash;
 use crate::key::KeyName;
 use crate::kv::{Event, Revision};
+use crate::own::{Answer, Command, NamesPart, Observation, OwnKeys, Request, Seen, Ticket};
 use crate::prefix::Prefix;
 use crate::status::State;
 use crate::store::Refused;
-use crate::own::{Answer, Command, NamesPart, Observation, OwnKeys, Request, Seen, Ticket};
 use crate::watch::{Delivery, Page, PageKeys};
 
 use self::canary::Canary;

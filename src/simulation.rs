@@ -54,12 +54,15 @@ impl Simulation {
         let conflict = dice.of(&[ConflictPolicy::Overwrite, ConflictPolicy::Yield]);
         let count = dice.0.usize(1..4);
         let config = Config::new(prefix.clone()).on_undecodable(policy).delete_delay(delay).deletion_guard(guard);
-        let config = config.conflict(conflict).lease_ttl(TTL).sync_interval(Duration::from_secs(300));
+        // Nobody writes there: it means that values are kept as the kvstore has them.
+        let config =
+            config.state_dir("snapshots").conflict(conflict).lease_ttl(TTL).sync_interval(Duration::from_secs(300));
         let members = (0..count).map(|n| {
             let config = config.clone().seed(seed ^ n as u64).owner(format!("owner {n}")).max_inflight(1 + n);
             // Two owners that overwrite each other never come to rest: they share names only if they yield.
             let own = |(at, _): &(usize, &&str)| conflict == ConflictPolicy::Yield || at % count == n;
-            let names = NAMES.iter().enumerate().filter(own).map(|(_, name)| KeyName::new(*name).expect("it is a name"));
+            let names =
+                NAMES.iter().enumerate().filter(own).map(|(_, name)| KeyName::new(*name).expect("it is a name"));
             Member::new(config, names.collect(), seed + n as u64, &mut dice, loud)
         });
         Self { members: members.collect(), now: Instant::now(), world: World::new(&prefix), loud, dice }

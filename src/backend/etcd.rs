@@ -227,8 +227,8 @@ fn transaction(writes: &[Write]) -> Txn {
             Expect::Is { revision, lease } => (Some(revision), Some(lease)),
         };
         let path = || write.path.to_vec();
-        let revision = revision
-            .map(|revision| Compare::mod_revision(path(), CompareOp::Equal, convert::to_i64(revision)));
+        let revision =
+            revision.map(|revision| Compare::mod_revision(path(), CompareOp::Equal, convert::to_i64(revision)));
         let lease = lease.map(|lease| Compare::lease(path(), CompareOp::Equal, lease.0));
         [revision, lease].into_iter().flatten()
     };

@@ -61,7 +61,8 @@ impl OwnKeys {
             let tickets = own.supersede();
             let done = tickets.into_iter().map(|ticket| OwnEvent::Done { ticket, result: Err(WriteError::Closed) });
             self.events.extend(done);
-            let owned = own.held && matches!(own.wish, Wish::Keep { .. }) || matches!(own.wish, Wish::Gone { owned: true });
+            let owned =
+                own.held && matches!(own.wish, Wish::Keep { .. }) || matches!(own.wish, Wish::Gone { owned: true });
             own.wish = Wish::Nothing;
             if owned && own.known.state.is_some_and(|seen| seen.lease == LeaseId::NONE) {
                 own.wish = Wish::Gone { owned };
@@ -132,9 +133,10 @@ impl OwnKeys {
             return;
         }
         // A lease may be on its way yet.
-        let revoked = closing.revoke.as_ref().is_none_or(|revoke| {
-            revoke.is_empty() && closing.revoking.is_empty() && self.leases.granting.is_none()
-        });
+        let revoked = closing
+            .revoke
+            .as_ref()
+            .is_none_or(|revoke| revoke.is_empty() && closing.revoking.is_empty() && self.leases.granting.is_none());
         if !(revoked && self.unsettled == 0) && now < closing.deadline {
             return;
         }

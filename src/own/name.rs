@@ -56,14 +56,9 @@ pub(super) enum Wish {
     #[default]
     Nothing,
     /// The key has this value under a lease of ours.
-    Keep {
-        value: Bytes,
-        hash: u128,
-    },
+    Keep { value: Bytes, hash: u128 },
     /// The key is gone, if it is ours: under a lease of ours, or, if it was owned, under none.
-    Gone {
-        owned: bool,
-    },
+    Gone { owned: bool },
 }
 
 impl Wish {
@@ -200,7 +195,9 @@ impl OwnName {
                     _ if self.unsure => self.write(now),
                     Some(seen) if ours(seen) => self.write(now),
                     Some(_) => Verdict::Settled,
-                    None if self.verified || self.deletes.is_empty() && known.as_of > Revision::ZERO => Verdict::Settled,
+                    None if self.verified || self.deletes.is_empty() && known.as_of > Revision::ZERO => {
+                        Verdict::Settled
+                    }
                     // Never seen, or known from before the command: ask.
                     None => self.write(now),
                 };

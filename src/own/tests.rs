@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::{Answer, Command, Observation, Request, RequestId, Seen, OwnKeys, OwnEvent, Ticket, WriteError};
+use super::{Answer, Command, Observation, OwnEvent, OwnKeys, Request, RequestId, Seen, Ticket, WriteError};
 use crate::backend::memory::Mvcc;
 use crate::backend::{BackendError, Expect, Write, WriteAction, WriteOutcome};
 use crate::config::{Config, ConflictPolicy};

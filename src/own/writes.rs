@@ -283,11 +283,7 @@ impl OwnKeys {
     /// A write was refused in this state of its path.
     fn refused(&mut self, written: &Written, revision: Revision, floor: Revision, state: Option<KeyValue>) {
         let Some(own) = self.names.get_mut(&written.name) else { return };
-        let seen = state.map(|kv| Seen {
-            hash: value_hash(&kv.value),
-            mod_revision: kv.mod_revision,
-            lease: kv.lease,
-        });
+        let seen = state.map(|kv| Seen { hash: value_hash(&kv.value), mod_revision: kv.mod_revision, lease: kv.lease });
         let mismatch = seen.map_or(Revision::ZERO, |seen| seen.mod_revision) != written.expected();
         // Not knowing better is no resistance, and neither is that a dead lease took the key.
         let dead = |seen: Seen| self.leases.is_ours(seen.lease) && !self.leases.is_alive(seen.lease);

@@ -9,8 +9,8 @@ use super::types::CanaryState;
 use crate::config::{Config, ConflictPolicy};
 use crate::key::KeyName;
 use crate::kv::Revision;
-use crate::prefix::{Prefix, PrefixError};
 use crate::own::{Command, OwnKeys};
+use crate::prefix::{Prefix, PrefixError};
 
 impl Prefix {
     /// Where the canaries of a cluster are: `cilium/synced/<cluster>`. A canary says that all keys of a prefix are in the

@@ -5,8 +5,8 @@ use std::time::Instant;
 use super::canary::Canary;
 use super::{Closing, LEFT, PublishEvent, Publisher};
 use crate::config::ConflictPolicy;
-use crate::status::State;
 use crate::own::OwnEvent;
+use crate::status::State;
 
 impl Publisher {
     /// Takes in what has happened to keys and canary, and hands it on.

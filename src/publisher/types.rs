@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::key::KeyName;
 use crate::kv::Revision;
+use crate::own::{OwnEvent, RequestId, Ticket};
 use crate::status::State;
-use crate::own::{RequestId, OwnEvent, Ticket};
 
 /// Names a request, for its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

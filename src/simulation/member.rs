@@ -241,7 +241,9 @@ impl Member {
                 assert!(!world.has_been(&path, ours, step), "the deletion of {name} was acknowledged and not done");
             }
             (_, Err(WriteError::Conflict { .. } | WriteError::NotOwned { .. })) => {
-                assert!(self.config.conflict == ConflictPolicy::Yield || !matches!(self.wants.get(&name), Some(Some(_))));
+                assert!(
+                    self.config.conflict == ConflictPolicy::Yield || !matches!(self.wants.get(&name), Some(Some(_)))
+                );
             }
             (_, Err(_)) => {}
         }

@@ -10,8 +10,8 @@ use crate::change::Origin;
 use crate::config::{Config, DeletionGuard, OnUndecodable};
 use crate::key::KeyName;
 use crate::kv::{Event, KeyValue, LeaseId, Revision};
-use crate::prefix::Prefix;
 use crate::own::{OwnEvent, OwnKeys};
+use crate::prefix::Prefix;
 use crate::watch::{Delivery, Page, PageKeys};
 
 /// A step of the cache. One with the same value only changes the origin.
@@ -185,7 +185,10 @@ impl Model {
         } else {
             let hold = self.guard.other_history();
             if hold > Duration::ZERO {
-                self.delayed.iter_mut().filter(|(name, _)| !list.contains_key(*name)).for_each(|(_, at)| *at = now + hold);
+                self.delayed
+                    .iter_mut()
+                    .filter(|(name, _)| !list.contains_key(*name))
+                    .for_each(|(_, at)| *at = now + hold);
             }
             hold
         };

@@ -30,7 +30,7 @@ impl Member {
     /// A snapshot is written.
     pub(super) fn save(&mut self, world: &World) {
         let Some(capture) = self.store.capture() else { return };
-        let (cluster, revision) = (capture.cluster, capture.revision());
+        let (cluster, revision) = (capture.image.cluster, capture.revision());
         assert_eq!(revision, self.model.revision);
         self.say(|| format!("save {revision}"));
         let (file, known) = (capture.encode().into(), self.model.known());

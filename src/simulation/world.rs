@@ -253,9 +253,8 @@ impl World {
 
     /// Whether a path had this value, written at this revision, at some time since a step.
     pub(super) fn had(&self, path: &Bytes, value: &Bytes, revision: Revision, since: u64) -> bool {
-        let was = |was: &Was| {
-            was.value == *value && was.revision == revision && was.until.is_none_or(|until| until >= since)
-        };
+        let was =
+            |was: &Was| was.value == *value && was.revision == revision && was.until.is_none_or(|until| until >= since);
         self.ended >= since || self.journal.get(path).is_some_and(|of_path| of_path.iter().any(was))
     }
 

@@ -12,7 +12,8 @@ async fn joined_without_a_watch(set: impl FnOnce(&Faulty)) -> (Faulty, SharedSto
     set(&faulty);
     let shadow = Shadow::default();
     let config = config(&memory).backend(faulty.clone());
-    let store = join::<Node>(config).observer(shadow.observer()).arbiter(Arbiter::current()).await.unwrap();
+    let store =
+        join::<Node>(config).observer(shadow.observer()).on(shared_store_actors::StoreThread::current()).await.unwrap();
     assert_eq!(shadow.log(), ["synced 0"], "the list was complete");
     (faulty, store)
 }

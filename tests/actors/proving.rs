@@ -27,7 +27,8 @@ async fn watching() -> (MemoryBackend, Faulty, SharedStore<Node>, Shadow) {
     }
     let faulty = Faulty::new(memory.clone());
     let config = config(&memory).backend(faulty.clone()).audit_interval(Duration::ZERO);
-    let store = join::<Node>(config).observer(shadow.observer()).arbiter(Arbiter::current()).await.unwrap();
+    let store =
+        join::<Node>(config).observer(shadow.observer()).on(shared_store_actors::StoreThread::current()).await.unwrap();
     synced(&store).await;
     (memory, faulty, store, shadow)
 }
@@ -117,7 +118,7 @@ fn an_own_key_whose_deletion_is_lost_in_a_gap_is_put_again_in_seconds_without_a_
         let memory = MemoryBackend::new();
         let faulty = Faulty::new(memory.clone());
         let config = config(&memory).backend(faulty.clone());
-        let publisher = publish::<Node>(config).arbiter(Arbiter::current()).start().unwrap();
+        let publisher = publish::<Node>(config).on(shared_store_actors::StoreThread::current()).start().unwrap();
         publisher.update_keys((0..10).map(|n| node(&n.to_string(), "1")).collect()).await.unwrap();
         publisher.synced().await.unwrap();
         lost_in_a_gap(&faulty, async {

@@ -78,10 +78,9 @@ impl Handler<Trouble> for Reporter {
                 "write_failed",
                 format!(",\"cause\":{}", quoted(&cause.to_string())),
             ),
-            OwnEvent::Done { .. }
-            | OwnEvent::Stored { .. }
-            | OwnEvent::Released { .. }
-            | OwnEvent::Closed { .. } => return,
+            OwnEvent::Done { .. } | OwnEvent::Stored { .. } | OwnEvent::Released { .. } | OwnEvent::Closed { .. } => {
+                return;
+            }
         };
         self.report(format!("{of}{text}"), &format!("\"type\":\"{kind}\"{more}{json_of}"));
     }

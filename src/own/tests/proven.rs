@@ -42,7 +42,11 @@ fn a_synchronous_write_is_not_refused_for_the_value_before_it() {
 fn is_not_spinning(sync: &mut OwnKeys, now: Instant) {
     assert_eq!(sync.poll_request(now), None, "nothing to send");
     let deadline = sync.deadline();
-    assert!(deadline.is_none_or(|at| at > now), "deadline {:?} ago, and there is nothing to do", now - deadline.unwrap());
+    assert!(
+        deadline.is_none_or(|at| at > now),
+        "deadline {:?} ago, and there is nothing to do",
+        now - deadline.unwrap()
+    );
 }
 
 #[test]
@@ -168,7 +172,11 @@ fn close_deletes_an_own_key_that_somebody_wrote_without_a_lease() {
     assert_eq!(world.value("a").as_deref(), Some("theirs"), "the repair waits for its back-off step");
     world.give(Command::Close { ticket: Ticket(1) });
     world.pass(secs(60));
-    let Some(OwnEvent::Closed { left, .. }) = world.events.iter().find(|event| matches!(event, OwnEvent::Closed { .. })) else { panic!() };
+    let Some(OwnEvent::Closed { left, .. }) =
+        world.events.iter().find(|event| matches!(event, OwnEvent::Closed { .. }))
+    else {
+        panic!()
+    };
     assert!(world.value("a").is_none() || !left.is_empty(), "the key is there for ever, and close says nothing of it");
 }
 
