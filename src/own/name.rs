@@ -192,6 +192,7 @@ impl OwnName {
             (None, Wish::Gone { owned }) => {
                 let ours = |seen: Seen| leases.is_ours(seen.lease) || (*owned && seen.lease == LeaseId::NONE);
                 return match known.state {
+                    _ if self.aside.is_some() => Verdict::Wait,
                     _ if self.unsure => self.write(now),
                     Some(seen) if ours(seen) => self.write(now),
                     Some(_) => Verdict::Settled,

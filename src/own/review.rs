@@ -80,6 +80,7 @@ impl OwnKeys {
                     None => Ok(own.known.as_of),
                 };
                 (own.wish, own.lingers) = (Wish::Nothing, None);
+                self.aside.remove(name);
                 let revision = own.known.as_of;
                 for ticket in std::mem::take(&mut own.deletes) {
                     self.done(ticket, result.clone());

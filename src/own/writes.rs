@@ -323,14 +323,17 @@ impl OwnKeys {
             if let Some(once) = own.once.take() {
                 self.timeouts.remove(&(once.deadline, name.clone()));
                 self.done(once.ticket, Err(rejected()));
-            } else if own.wish.is_gone() {
-                // What may not be deleted is not ours to delete: the lease ends it.
+            } else if own.wish.is_gone() && refusal == Refusal::ForGood {
+                // It cannot exist.
                 own.wish = Wish::Nothing;
                 let (tickets, revision) = (std::mem::take(&mut own.deletes), own.known.as_of);
                 self.settle_tickets(tickets, &rejected());
                 self.events.push_back(OwnEvent::Released { name: name.clone(), revision });
             } else {
+                // Who waits for a deletion that is forbidden is answered now, and it is tried again later.
+                let tickets = std::mem::take(&mut own.deletes);
                 own.aside = Some(refusal);
+                self.settle_tickets(tickets, &rejected());
                 self.aside.insert(name.clone(), Arc::clone(cause));
                 self.events.push_back(OwnEvent::SetAside { name: name.clone(), cause: Arc::clone(cause) });
             }

@@ -134,6 +134,9 @@ impl Member {
             if let Delivery::Page(Page { last: true, .. }) = &delivery {
                 self.unaware = false;
             }
+            if delivery.is_of_another_history() {
+                self.distrusts = false;
+            }
             if delivery == Delivery::Live {
                 assert!(self.model.revision >= self.link.named, "live before it has caught up");
             }
@@ -151,14 +154,14 @@ impl Member {
 
     /// The watch hears that its history is in doubt.
     pub(super) fn hear(&mut self, world: &World, now: Instant) -> bool {
-        let doubts = std::mem::take(&mut self.distrusts);
-        // A watch that lists or waits looks for itself.
-        if doubts && self.link.watch.in_step().is_some() {
-            self.arriving = None;
+        // A watch that lists or waits looks for itself, and hears it afterwards.
+        let hears = self.distrusts && self.link.watch.in_step().is_some();
+        if hears {
+            (self.distrusts, self.arriving) = (false, None);
             let delivery = self.link.watch.ended();
             self.deliver(world, delivery, now);
         }
-        doubts
+        hears
     }
 
     // Own keys.
