@@ -250,7 +250,7 @@ async fn a_new_certificate_is_used_while_the_old_connection_works_and_the_watch_
     let backend = EtcdBackend::new(files.config(&server).tls_identity(&certificate, &key)).unwrap();
     let mut open = backend.watch(from_the_start()).await.unwrap();
     let write = async || backend.write(put(b"1")).await.map(drop);
-    assert!(matches!(write().await, Err(BackendError::Misconfigured { .. })), "as the reader");
+    assert!(matches!(write().await, Err(BackendError::Forbidden { .. })), "as the reader");
     take(&writer);
     let begun = Instant::now();
     until(write, Result::is_ok).await;
