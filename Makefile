@@ -15,8 +15,8 @@ test: tools ## installs what is missing and runs all tests
 soak: tools ## random faults on real etcd for SOAK_MINUTES (20), with an eye on memory, threads, files and tasks
 	SOAK_MINUTES=$${SOAK_MINUTES:-20} cargo test --all-features --test main etcd::soak -- --nocapture
 
-simulate: ## the simulations with SEEDS (200000) random histories each
-	SEEDS=$${SEEDS:-200000} cargo test --release --lib --features test-kit simulation
+simulate: ## the simulations with SEEDS (200000) random histories each, from a random base that is printed, or from START
+	SEEDS=$${SEEDS:-200000} cargo test --release --lib --features test-kit simulation -- --nocapture
 
 verify: tools ## format, lints, docs and guards; never writes
 	cargo fmt --all --check

@@ -243,5 +243,5 @@ impl Simulation {
 
 #[test]
 fn cache_observers_and_own_keys_are_true_whatever_happens() {
-    seeds(1500, |seed, loud| Simulation::new(seed, loud).run());
+    seeds(600, |seed, loud| Simulation::new(seed, loud).run());
 }

@@ -13,6 +13,7 @@ macro_rules! on_both {
     };
 }
 
+mod acknowledging;
 mod addresses;
 mod auth;
 mod backend;

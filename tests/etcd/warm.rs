@@ -1,6 +1,6 @@
 //! A restart with what was known, on a real etcd that changed meanwhile.
 
-use shared_store_actors::{Config, SharedStore, join};
+use shared_store_actors::{Config, DeletionGuard, SharedStore, join};
 use tempfile::TempDir;
 
 use super::three::PATIENCE;
@@ -26,7 +26,9 @@ impl LeftBehind {
     async fn join(&self) -> (SharedStore<Node>, Shadow) {
         let shadow = Shadow::default();
         let etcd = EtcdConfig::new([self.server.endpoint()]).call_timeout(Duration::from_secs(2));
-        let config = Config::new(prefix()).backend(EtcdBackend::new(etcd).unwrap()).state_dir(self.directory.path());
+        let guard = DeletionGuard { hold: Duration::from_secs(1), ..DeletionGuard::default() };
+        let config = Config::new(prefix()).backend(EtcdBackend::new(etcd).unwrap()).deletion_guard(guard);
+        let config = config.state_dir(self.directory.path());
         let store = join::<Node>(config).observer(shadow.observer()).await.unwrap();
         (store, shadow)
     }
@@ -39,10 +41,17 @@ impl LeftBehind {
         }
     }
 
-    /// Joins again: what is told after the snapshot's three keys.
+    /// Joins again: what is told after the snapshot's three keys, until no deletion is held back.
     async fn told(&self) -> Vec<String> {
         let (store, shadow) = self.join().await;
         synced(&shadow).await;
+        let told = async || {
+            let status = store.status().await.unwrap();
+            status.held_back == 0 && status.observers.iter().all(|(_, lag)| lag.pending == 0)
+        };
+        while !told().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         let told = shadow.log();
         assert_eq!(told[..3], ["a=1", "b=1", "c=1"]);
         store.release().await.unwrap();
@@ -86,7 +95,7 @@ async fn wiped_while_down(version: Version) {
     left.server.wipe();
     left.server.restart();
     left.put(&["b"], "9").await;
-    assert_eq!(left.told().await, ["resynced", "b=9", "-a", "-c", "synced 1"]);
+    assert_eq!(left.told().await, ["resynced", "b=9", "synced 3", "-a", "-c"]);
 }
 
 /// The cluster id is the same, and no revision is missing.

@@ -23,7 +23,8 @@ struct Three {
     /// What must be there in the end.
     wanted: BTreeMap<String, String>,
     random: Rng,
-    deleting: Vec<tokio::task::JoinHandle<()>>,
+    /// Deletions that have not been answered yet: the names of keys that were somebody else's.
+    deleting: Vec<tokio::task::JoinHandle<Option<String>>>,
 }
 
 impl Three {
@@ -66,8 +67,12 @@ impl Three {
             self.wanted.remove(&name);
             // Answered when the key is gone, which may take until all is well, or when it is wanted again.
             self.deleting.push(actix_rt::spawn(async move {
-                let deleted = store.delete_local_key(KeyName::new(name).unwrap()).await;
-                assert!(matches!(deleted, Ok(_) | Err(StoreError::Write(WriteError::Superseded))), "{deleted:?}");
+                match store.delete_local_key(KeyName::new(name.clone()).unwrap()).await {
+                    Ok(_) | Err(StoreError::Write(WriteError::Superseded)) => None,
+                    // Somebody wrote the name before the store could.
+                    Err(StoreError::Write(WriteError::NotOwned { lease: LeaseId::NONE })) => Some(name),
+                    Err(error) => panic!("{error}"),
+                }
             }));
             tokio::task::yield_now().await;
         }
@@ -138,10 +143,14 @@ impl Three {
         self.served.faults().heal();
         self.served.event_type(None);
         self.served.restart().unwrap();
-        converged(self.served.memory(), &self.stores, |truth| *truth == self.wanted).await;
-        for deleting in self.deleting {
-            deleting.await.unwrap();
+        for deleting in std::mem::take(&mut self.deleting) {
+            let Some(name) = deleting.await.unwrap().filter(|name| !self.wanted.contains_key(name)) else { continue };
+            // Who wrote it deletes it.
+            let path = prefix().path(&KeyName::new(name).unwrap());
+            let delete = Write { path, expect: Expect::Any, action: WriteAction::Delete };
+            self.served.memory().write(vec![delete]).await.unwrap();
         }
+        converged(self.served.memory(), &self.stores, |truth| *truth == self.wanted).await;
         for (store, _) in &self.stores {
             store.close().await.unwrap();
         }

@@ -1,5 +1,4 @@
-//! Random histories of one or two owners, strangers and a kvstore that fails, by seed: `SEEDS=n` for more of them,
-//! `SEED=n` for one, whose steps are printed when it fails.
+//! Random histories of one or two owners, strangers and a kvstore that fails, by seed: see `simulation::seeds`.
 
 mod quiet;
 
@@ -8,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use super::*;
 use crate::backend::{Applied, ListRequest};
 
-const SEEDS: u64 = 1000;
+const SEEDS: u64 = 300;
 
 /// One owner and what must be true of it.
 struct Owner {
@@ -359,17 +358,14 @@ fn put_lease(write: &Write) -> Option<LeaseId> {
 
 #[test]
 fn whatever_happens_own_keys_end_up_as_their_owner_wants_them() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
-    let seeds = match number("SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("SEEDS").unwrap_or(SEEDS),
-    };
-    for seed in seeds {
+    crate::simulation::seeds::seeds(SEEDS, |seed, loud| {
         let mut sim = Sim::new(seed);
         let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| sim.run()));
         if let Err(panic) = run {
-            eprintln!("seed {seed}:\n{}", sim.log.join("\n"));
+            if loud {
+                println!("{}", sim.log.join("\n"));
+            }
             std::panic::resume_unwind(panic);
         }
-    }
+    });
 }
