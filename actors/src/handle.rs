@@ -134,7 +134,7 @@ impl<K: Key> SharedStore<K> {
         self.addr().send(Drain).await?
     }
 
-    /// How the store is.
+    /// Returns the current status.
     ///
     /// # Errors
     /// [`StoreError::Closed`].
@@ -158,7 +158,7 @@ impl<K: Key> SharedStore<K> {
         self.addr().send(Close).await.unwrap_or_else(|_| self.has_left())
     }
 
-    /// Leaves and lets the own keys to their lease: see [`Release`]. A store that has left already has nothing to do.
+    /// Leaves; own keys stay until their lease expires: see [`Release`]. A store that has left already has nothing to do.
     ///
     /// # Errors
     /// [`CloseError`] names the keys that could not be written before.

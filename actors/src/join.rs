@@ -20,7 +20,7 @@ use crate::thread::StoreThread;
 /// and in every observer given here (Cilium's `JoinSharedStore`).
 ///
 /// With a snapshot in [`Config::state_dir`] it answers when that is in the cache and in every observer, without waiting
-/// for the kvstore: the store is [`State::Stale`] until that has answered, and observers are told
+/// for the kvstore: the store is [`State::Stale`](crate::State::Stale) until that has answered, and observers are told
 /// [`Synced`](crate::Synced) only then, after what has changed since. What [`Config::list_timeout`] limits is then how
 /// long observers take.
 ///
@@ -52,7 +52,7 @@ impl<K: Key> Join<K> {
         self
     }
 
-    /// Adds a secondary index for [`Reader::lookup`].
+    /// Adds a secondary index for [`Reader::lookup`](crate::Reader::lookup).
     pub fn index(mut self, index: Index<K>) -> Self {
         self.indexes.push(index);
         self

@@ -99,12 +99,12 @@ pub struct Conflict {
     pub policy: ConflictPolicy,
 }
 
-/// To whoever asked: the store's state has changed. The first one tells the state at the time of asking.
+/// To a recipient of [`SubscribeState`]: the store's state has changed. The first message tells the state at that time.
 #[derive(Debug, Clone, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub struct StateChanged(pub State);
 
-/// To whoever asked of a publisher: something is wrong with own keys or the canary. Only
+/// To an observer of a publisher: something is wrong with own keys or the canary. Only
 /// [`Conflict`](shared_store::own::OwnEvent::Conflict), [`Lost`](shared_store::own::OwnEvent::Lost),
 /// [`SetAside`](shared_store::own::OwnEvent::SetAside), [`LeaseLost`](shared_store::own::OwnEvent::LeaseLost),
 /// [`HistoryWentBack`](shared_store::own::OwnEvent::HistoryWentBack) and
@@ -212,8 +212,8 @@ pub struct Attach {
 pub struct Drain;
 
 /// Compare the whole cache with the kvstore, part by part and value by value, each part at the revision the cache shows.
-/// Answered with what differs; what nothing explains is mended by a relist. Whoever asks while one is under way is told
-/// what it finds.
+/// Answered with what differs; what nothing explains is mended by a relist. A request during an audit is answered
+/// with what that audit finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
 #[rtype(result = "Result<AuditReport, AuditError>")]
 pub struct Audit {
@@ -221,7 +221,7 @@ pub struct Audit {
     pub timeout: Duration,
 }
 
-/// How the store is.
+/// Returns the current status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
 #[rtype(result = "Result<Status, StoreError>")]
 pub struct GetStatus;
@@ -232,7 +232,7 @@ pub struct GetStatus;
 #[rtype(result = "Result<(), CloseError>")]
 pub struct Close;
 
-/// Leave, and let the own keys to their lease. Pending writes are flushed first.
+/// Leave. Pending writes are flushed first; own keys stay until their lease expires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
 #[rtype(result = "Result<(), CloseError>")]
 pub struct Release;

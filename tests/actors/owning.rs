@@ -65,6 +65,29 @@ fn joining_a_dead_kvstore_fails_at_the_list_timeout_with_the_cause() {
 }
 
 #[test]
+fn joining_answers_when_the_watch_is_open_or_has_failed_and_not_before() {
+    paused(async {
+        for fails in [false, true] {
+            let memory = MemoryBackend::new();
+            let backend = Faulty::new(memory.clone());
+            backend.hold(Op::Watch, When::Before);
+            let config = config(&memory).backend(backend.clone());
+            let joining = actix_rt::spawn(join::<Node>(config).on(StoreThread::current()).into_future());
+            backend.arrived(Op::Watch, 1).await;
+            tokio::time::sleep(PATIENCE).await;
+            assert!(!joining.is_finished(), "its state would be Listing");
+            if fails {
+                backend.fail(Op::Watch, usize::MAX, When::After, BackendError::unreachable("down"));
+            }
+            backend.release(Op::Watch);
+            let state = joining.await.unwrap().unwrap().reader().state();
+            let stale = matches!(&state, State::Stale { cause, .. } if &**cause == "down");
+            assert!(if fails { stale } else { state == State::Synced }, "{state}");
+        }
+    });
+}
+
+#[test]
 fn dropping_a_join_that_has_not_answered_stops_everything() {
     paused(async {
         let backend = Faulty::new(MemoryBackend::new());
