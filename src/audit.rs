@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use crate::backend::{BackendError, ListPage, ListRequest};
 use crate::backoff::Backoff;
+use crate::clock::bounded;
 use crate::kv::{Header, KeyRange, KeyValue, Revision};
 use crate::watch::{Delivery, PageLimit};
 
@@ -101,10 +102,10 @@ impl Audit {
         Self {
             start: range.start.clone(),
             range,
-            interval,
+            interval: bounded(interval),
             kind: Kind::Rolling,
             limit: PageLimit::first(),
-            left: interval,
+            left: bounded(interval),
             next: None,
             part: None,
             compacted: 0,

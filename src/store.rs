@@ -219,13 +219,6 @@ impl<K: Key> Store<K> {
         self.announce(0);
     }
 
-    /// A list is complete. If it is the first one, the cache is as old as that list until its watch is open.
-    fn listed(&mut self, now: Instant) {
-        if matches!(self.state, State::Connecting { .. } | State::Listing { .. }) {
-            self.state = State::Stale { since: now, cause: "the watch is not open yet".into() };
-        }
-    }
-
     fn page(&mut self, now: Instant, page: Page) -> Result<(), Refused> {
         let mut staging = match (page.first, self.staging.take()) {
             (true, _) => {

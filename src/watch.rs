@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use crate::backend::{BackendError, ListPage, WatchRequest, WatchResponse};
 use crate::backoff::Backoff;
+use crate::clock::bounded;
 use crate::kv::{ClusterId, Header, KeyRange, Revision};
 
 use self::from_now::Lists;
@@ -93,7 +94,7 @@ impl Watch {
         Self {
             state: State::Listing(Listing::full(&range)),
             range,
-            silence,
+            silence: bounded(silence),
             seed,
             backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(5), seed),
             rng: fastrand::Rng::with_seed(seed),

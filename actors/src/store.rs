@@ -85,9 +85,6 @@ pub(crate) struct Start<K: Key> {
 /// After this long the log says that an observer keeps `join` waiting.
 const SLOW_OBSERVER: Duration = Duration::from_secs(5);
 
-/// A longer interval means never: the audit adds it to the clock, which has an end.
-const LONGEST_AUDIT: Duration = Duration::from_secs(100 * 365 * 86_400);
-
 /// How long after its end a watcher is replaced: one that always panics must not keep the thread busy.
 const RESTART: Duration = Duration::from_secs(1);
 
@@ -199,7 +196,7 @@ impl<K: Key> StoreActor<K> {
             Some(resume) => Watch::resume(range, silence, seed, resume),
             None => Watch::new(range, silence, seed),
         };
-        let audit = Audit::new(self.config.prefix.range(), self.config.audit_interval.min(LONGEST_AUDIT), seed);
+        let audit = Audit::new(self.config.prefix.range(), self.config.audit_interval, seed);
         let (backend, store) = (Arc::clone(&self.config.backend), ctx.address().recipient().downgrade());
         let (alive, ended) = oneshot::channel::<()>();
         let watcher = self.thread.start(move || WatcherActor::new(backend, watch, store, alive).audit(audit));

@@ -31,6 +31,8 @@ pub(super) struct OwnName {
     pub(super) step: Step,
     /// The lease on which a place is reserved for the key.
     pub(super) lease: Option<LeaseId>,
+    /// There was nothing to delete, and the cache does not show anything either.
+    pub(super) found_nothing: bool,
     /// A write of ours may have been applied that `known` does not show.
     pub(super) unsure: bool,
     /// Until when a put whose answer was lost may be applied.
@@ -327,7 +329,7 @@ impl OwnName {
     /// A wish of the owner does not wait for a back-off.
     pub(super) fn wished(&mut self) {
         self.version += 1;
-        self.verified = false;
+        (self.verified, self.found_nothing) = (false, false);
         // A conflict is reported for each wish.
         self.conflict = None;
         (self.aside, self.stored, self.resisted) = (None, false, false);

@@ -77,6 +77,8 @@ impl OwnKeys {
             Wish::Gone { .. } => {
                 let result = match own.known.state {
                     Some(theirs) => Err(WriteError::NotOwned { lease: theirs.lease }),
+                    // Others write elsewhere: the cache need not reach the revision at which nothing was found.
+                    None if own.found_nothing => Ok(self.reached),
                     None => Ok(own.known.as_of),
                 };
                 (own.wish, own.lingers) = (Wish::Nothing, None);
@@ -120,7 +122,7 @@ impl OwnKeys {
             self.timeouts.remove(&(once.deadline, name.clone()));
             self.done(once.ticket, Err(WriteError::Conflict { lease: theirs.lease }));
         } else if policy == ConflictPolicy::Fail && own.held {
-            own.wish = Wish::Nothing;
+            (own.wish, own.held) = (Wish::Nothing, false);
             self.events.push_back(OwnEvent::Lost { name: name.clone() });
         }
         // It is reported: with `Overwrite` it may be written now.

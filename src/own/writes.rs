@@ -271,6 +271,7 @@ impl OwnKeys {
         if changed && own.watched < revision {
             self.unconfirmed.insert((revision, written.name.clone()));
         }
+        own.found_nothing = !changed && !own.unsure && own.known.state.is_none();
         (own.unsure, own.lingers) = (false, None);
         own.verified |= own.version == written.version;
         own.learn(revision, written.put.map(|(hash, lease)| Seen { hash, mod_revision: revision, lease }));

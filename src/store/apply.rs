@@ -57,7 +57,6 @@ impl<K: Key> Store<K> {
         self.cluster = header.cluster;
         self.relists.lists += 1;
         self.relists.other_histories += u64::from(!same_history);
-        self.listed(now);
         match (std::mem::replace(&mut self.shows, Shows::List), same_history) {
             (Shows::List, true) => self.observers.push_difference(now, changes),
             (Shows::List, false) => self.observers.history_went_back(now, revision, changes),

@@ -1,8 +1,9 @@
 //! What is acknowledged is in the kvstore.
 
-use shared_store::KeyName;
 use shared_store::backend::WriteAction;
 use shared_store::backend::faulty::{Faulty, Op, When};
+use shared_store::backend::{Backend, Expect, Write, WriteOutcome};
+use shared_store::{KeyName, LeaseId};
 
 use super::owning::{meddle, stored};
 use super::*;
@@ -109,5 +110,25 @@ fn an_own_key_is_written_whatever_was_known_when_an_earlier_write_was_asked_for(
         tokio::time::sleep(MINUTE).await;
         let status = store.status().await.unwrap();
         assert!(stored(&backend, "a").await.is_some(), "own {}, pending {}", status.own, status.pending_writes);
+    });
+}
+
+#[test]
+fn the_revision_a_deletion_is_answered_with_is_reached_by_the_cache() {
+    paused(async {
+        let backend = MemoryBackend::new();
+        let store = joined(&backend).await;
+        // Others are busy elsewhere in the kvstore, which this watch does not see.
+        for n in 0..100 {
+            let (path, action) =
+                (format!("elsewhere/{n}").into(), WriteAction::Put { value: "1".into(), lease: LeaseId::NONE });
+            let Ok(WriteOutcome::Committed { .. }) =
+                backend.write(vec![Write { path, expect: Expect::Any, action }]).await
+            else {
+                panic!("it expects nothing");
+            };
+        }
+        let deleted = store.delete_local_key(name("never")).await.unwrap();
+        store.reader().at_least(deleted, MINUTE).await.unwrap();
     });
 }

@@ -42,14 +42,3 @@ fn after_join_the_state_is_stale_with_its_cause_while_the_watch_cannot_be_opened
         synced(&store).await;
     });
 }
-
-#[test]
-fn after_join_the_state_is_stale_while_the_answer_to_the_watch_is_awaited() {
-    paused(async {
-        let (faulty, store) = joined_without_a_watch(|faulty| faulty.hold(Op::Watch, When::Before)).await;
-        let state = store.reader().state();
-        assert!(matches!(state, State::Stale { .. }) && state.cause().is_some(), "{state}");
-        faulty.release(Op::Watch);
-        synced(&store).await;
-    });
-}

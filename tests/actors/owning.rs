@@ -246,7 +246,7 @@ fn whoever_asks_is_told_every_state_from_the_start_to_the_end() {
         tokio::task::yield_now().await;
         let told: Vec<_> = log.lock().unwrap().clone();
         let end = ["stale: cut", "synced", "closed: closed"];
-        let start = ["connecting", "connecting: down", "stale: the watch is not open yet", "synced"];
+        let start = ["connecting", "connecting: down", "listing, 0 keys so far", "synced"];
         assert_eq!(told, [&start[..], &end].concat());
         assert_eq!(*late.lock().unwrap(), [&["synced"][..], &end].concat());
     });
