@@ -25,8 +25,8 @@ pub struct Config {
     pub prefix: Prefix,
     /// The kvstore. Default: a new [`MemoryBackend`], which nobody else sees until it is cloned.
     pub backend: Arc<dyn Backend>,
-    /// How often own keys are compared with what the kvstore holds (Cilium's `SynchronizationInterval`; its default of
-    /// 5 minutes). Jittered, and stretched when there are more than 128 owners, as Consul does.
+    /// How often own keys that the kvstore has forbidden are tried again (Cilium's `SynchronizationInterval`; its default of
+    /// 5 minutes), less a tenth of jitter. All else is repaired when it is damaged, so a clean interval sends nothing.
     pub sync_interval: Duration,
     /// How long own keys outlive their owner (Cilium's default of 15 minutes).
     pub lease_ttl: Duration,
@@ -51,7 +51,8 @@ pub struct Config {
     pub bootstrap_qps: u32,
     /// Write requests under way at once (Cilium's `maxInflight`). Default 4.
     pub max_inflight: usize,
-    /// When an answer that would remove many keys at once is doubted. Default: more than half of at least 100 keys.
+    /// Which deletions are held back. Default: for 30 s all deletions of another history, and those beyond half of at least
+    /// 100 keys.
     pub deletion_guard: DeletionGuard,
     /// Over how long the whole cache is compared with the kvstore, a part at a time, to find what the watch may have
     /// lost; [`Duration::ZERO`] for never. Default 1 hour: for 10,000 keys one or two small requests.
@@ -76,27 +77,31 @@ pub struct Config {
     pub seed: u64,
 }
 
-/// When a list, or the changes of one response, that would remove many keys at once is not believed at once.
+/// Which deletions are held back: shown as if they had not happened, and told after [`hold`](Self::hold) unless the key has
+/// come back. Everything else of the same answer is taken in at once. [`Status::held_back`](crate::Status::held_back) counts
+/// them.
 ///
-/// Such an answer is asked for again, in full, before observers hear of it; meanwhile the store is
-/// [`State::Stale`](crate::State::Stale), says why, and shows what it showed. If the kvstore is still the same the second
-/// answer counts. If it is another one (another cluster, or a history that went back: wiped, restored, or a wrong
-/// address), the answer must stay the same for [`hold`](Self::hold), in which owners put their keys into the new kvstore:
-/// what has come back by then is never told as deleted.
+/// 1. All deletions of another history, whatever their number: the kvstore was wiped or restored, or another one answers.
+///    Owners need the time to put their keys into it, so nothing with a live owner flaps. If the kvstore changes again, the
+///    time begins again.
+/// 2. Mass deletions in one history: when more than [`percent`](Self::percent) of at least [`min_keys`](Self::min_keys) keys
+///    have gone within `hold`, by a list or by events, what goes beyond that. Leases of one site expire one after the other.
 ///
-/// The price: a mass deletion that is meant is told one list later, and after a change of the kvstore `hold` later.
+/// Deletions of own keys are never held back. Trade-off: a real mass deletion, or one during a change of the kvstore, is
+/// told that much later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeletionGuard {
-    /// Doubt what removes more than this share of the keys, in per cent; 100 to doubt nothing.
+    /// In one history, hold back what removes more than this share of the keys, in per cent. Default 50; 100 turns the
+    /// whole guard off.
     pub percent: u8,
-    /// Doubt nothing while there are fewer keys than this. Default 100.
+    /// In one history, hold back nothing while there are fewer keys than this. Default 100.
     pub min_keys: usize,
-    /// How long another kvstore has to answer the same. Default 30 s.
+    /// How long deletions are held back; [`Duration::ZERO`] turns the guard off. Default 30 s.
     pub hold: Duration,
 }
 
 impl DeletionGuard {
-    /// Everything is believed at once.
+    /// Every deletion is told at once.
     pub const OFF: Self = Self { percent: 100, min_keys: usize::MAX, hold: Duration::ZERO };
 }
 
@@ -114,7 +119,8 @@ pub enum ConflictPolicy {
     Overwrite,
     /// Leave it to the other, and take it back when it is free.
     Yield,
-    /// Leave it to the other and stop owning it.
+    /// If another takes it, leave it to the other and stop owning it. If it was taken before this store had it, report the
+    /// conflict and wait, as [`Yield`](Self::Yield): it may be of an earlier process, whose lease ends.
     Fail,
 }
 
