@@ -197,6 +197,10 @@ pub(crate) struct Own {
     /// What to do when another live owner writes one of our names
     #[arg(long, value_enum, default_value_t = Conflict::Overwrite)]
     pub(crate) conflict: Conflict,
+    /// Who owns the keys: a name that this program has after a restart too, and no other one has at the same time. After a
+    /// crash its keys are taken over at once, with any --conflict
+    #[arg(long, value_name = "NAME")]
+    pub(crate) owner: Option<String>,
     /// Delete the own keys when leaving, or leave them until their lease expires
     #[arg(long, value_enum, default_value_t = OnExit::Close)]
     pub(crate) on_exit: OnExit,

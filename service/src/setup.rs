@@ -178,7 +178,9 @@ pub(crate) fn own(config: Config, own: &Own) -> Config {
         Conflict::Yield => ConflictPolicy::Yield,
         Conflict::Fail => ConflictPolicy::Fail,
     };
-    config.sync_interval(own.sync_interval).lease_ttl(own.lease_ttl).conflict(conflict)
+    let mut config = config.sync_interval(own.sync_interval).lease_ttl(own.lease_ttl).conflict(conflict);
+    config.owner.clone_from(&own.owner);
+    config
 }
 
 /// Adds what all that observe can choose.
