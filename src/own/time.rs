@@ -1,0 +1,85 @@
+//! What becomes due, and leases that end.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::name::{Refusal, Step};
+use super::{OwnEvent, OwnKeys, WriteError};
+use crate::kv::LeaseId;
+
+impl OwnKeys {
+    /// Notices what has become due, and leases that have ended.
+    pub(crate) fn time_passes(&mut self, now: Instant) {
+        while let Some((at, name)) = self.timeouts.first().cloned()
+            && at <= now
+        {
+            self.timeouts.pop_first();
+            if let Some(own) = self.names.get_mut(&name)
+                && let Some(once) = own.once.take_if(|once| once.deadline <= now)
+            {
+                let cause = self.requests.last_error().cloned();
+                self.done(once.ticket, Err(WriteError::TimedOut { after: self.write_timeout, cause }));
+                self.review(now, &name);
+            }
+        }
+        while let Some((at, _)) = self.delayed.first()
+            && *at <= now
+            && let Some((_, name)) = self.delayed.pop_first()
+        {
+            self.step(&name, Step::Idle);
+            self.review(now, &name);
+        }
+        while let Some((at, _)) = self.lingering.first()
+            && *at <= now
+            && let Some((_, name)) = self.lingering.pop_first()
+        {
+            if let Some(own) = self.names.get_mut(&name) {
+                own.lingers = None;
+            }
+            self.retire(&name);
+        }
+        for (lease, cause) in self.leases.expired(now) {
+            self.lease_lost(now, lease, cause);
+        }
+        if self.next_tick.is_some_and(|at| at <= now) {
+            self.next_tick = (!self.names.is_empty()).then(|| self.tick_after(now));
+            self.retry_refused(now);
+        }
+    }
+
+    /// Jittered by a tenth, so that owners do not tick in step.
+    pub(super) fn tick_after(&mut self, now: Instant) -> Instant {
+        now + self.sync_interval.mul_f64(0.9 + 0.1 * self.rng.f64())
+    }
+
+    /// The periodic synchronization: what was forbidden is tried again, since roles change. All else is repaired when it is
+    /// damaged, so a clean tick sends nothing.
+    fn retry_refused(&mut self, now: Instant) {
+        let names: Vec<_> = self.aside.keys().cloned().collect();
+        for name in names {
+            if let Some(own) = self.names.get_mut(&name)
+                && own.aside.take_if(|refusal| *refusal == Refusal::ForNow).is_some()
+            {
+                self.aside.remove(&name);
+                self.review(now, &name);
+            }
+        }
+    }
+
+    pub(super) fn lease_lost(&mut self, now: Instant, lease: LeaseId, cause: Arc<str>) {
+        self.leases.lose(lease);
+        self.events.push_back(OwnEvent::LeaseLost { lease, cause });
+        let mut names: Vec<_> =
+            self.names.iter().filter(|(_, own)| own.is_under(lease)).map(|(name, _)| name.clone()).collect();
+        // What is sent does not depend on chance.
+        names.sort_unstable();
+        for name in &names {
+            if let Some(own) = self.names.get_mut(name) {
+                own.lease = own.lease.filter(|kept| *kept != lease);
+                // Nobody else did this: putting it again is no repair.
+                own.stored = false;
+            }
+            self.review(now, name);
+        }
+    }
+}
