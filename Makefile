@@ -30,6 +30,7 @@ fuzz: tools ## fuzzes every target of fuzz/ for 20 s (SECONDS=3600 for longer)
 
 bench: tools ## what it costs, against doing the same by hand in the same run
 	cargo bench --bench store
+	cargo bench --bench embedder
 	cargo bench --features etcd --bench etcd
 
 fix: ## formats and applies what clippy can

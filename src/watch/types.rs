@@ -45,7 +45,7 @@ pub enum Delivery {
     Events(Vec<Event>),
     /// Nothing else changed up to and including this revision.
     Progress(Revision),
-    /// The watch begins here ([`Watch::from_now`]): nothing is said of what was before.
+    /// The watch begins here ([`Watch::from_now`](super::Watch::from_now)): nothing is said of what was before.
     Began {
         /// Every change after this revision will be delivered.
         revision: Revision,
@@ -84,7 +84,7 @@ pub enum PageKeys {
     /// Keys with their values.
     Full(Vec<KeyValue>),
     /// Keys without values: those whose `mod_revision` is not what the consumer has came in a [`Full`](Self::Full)
-    /// part before, or the consumer lost something and must ask for a [`relist`](Watch::relist).
+    /// part before, or the consumer lost something and must ask for a [`relist`](super::Watch::relist).
     Names(Vec<KeyValue>),
 }
 
