@@ -1,6 +1,6 @@
 //! Members behind etcd's own gRPC proxy, which merges their watches and answers for etcd.
 
-use shared_store_actors::{Config, SharedStore, State, join, publish};
+use shared_store_actors::{Config, DeletionGuard, SharedStore, State, join, publish};
 
 use super::compaction::synced;
 use super::*;
@@ -11,7 +11,9 @@ async fn members(endpoint: &str, audit: Duration) -> Vec<SharedStore<Node>> {
     let mut members = Vec::new();
     for seed in 0..4 {
         let backend = EtcdBackend::new(EtcdConfig::new([endpoint])).unwrap();
-        let config = Config::new(prefix()).backend(backend).audit_interval(audit).seed(seed);
+        // Long enough for owners, if there were any.
+        let guard = DeletionGuard { hold: Duration::from_secs(1), ..DeletionGuard::default() };
+        let config = Config::new(prefix()).backend(backend).audit_interval(audit).deletion_guard(guard).seed(seed);
         members.push(join::<Node>(config).await.unwrap());
     }
     members

@@ -225,3 +225,92 @@ fn names_that_were_given_up_are_dropped() {
     world.pass(secs(24 * 3600));
     assert_eq!(world.sync.stats().names, 1, "a day later names are taken care of that were given up");
 }
+
+// Faults that the simulation has found.
+
+/// The value that was refused was that of a synchronous write, which has timed out since.
+#[test]
+fn the_refusal_of_a_write_that_has_timed_out_does_not_set_the_wish_before_it_aside() {
+    let mut world = World::new(&config().write_timeout(secs(5)));
+    world.put("a", "good");
+    let large = Bytes::from("x".repeat(2 << 20));
+    world.sync.command(world.now, Command::PutOnce { ticket: Ticket(1), name: name("a"), value: large });
+    let (id, bad) = world.sync.poll_request(world.now).unwrap();
+    world.now += secs(6);
+    assert_eq!(world.sync.poll_request(world.now), None);
+    let answer = world.perform(bad);
+    world.sync.answer(world.now, id, answer);
+    world.run();
+    assert!(matches!(world.done(1), Some(Err(WriteError::TimedOut { .. }))));
+    assert_eq!((world.sync.stats().set_aside, world.value("a").as_deref()), (vec![], Some("good")));
+}
+
+/// The kvstore was set back while the question whether the value is there was on its way.
+#[test]
+fn an_answer_of_another_history_acknowledges_nothing() {
+    let mut world = World::new(&config());
+    let backup = world.kv.clone();
+    world.put("other", "1");
+    world.put("a", "1");
+    world.watch();
+    world.sync.command(world.now, Command::PutSync { ticket: Ticket(1), name: name("a"), value: "1".into() });
+    let (id, question) = world.sync.poll_request(world.now).unwrap();
+    let now = world.now;
+    world.kv.restore(&backup, now);
+    world.stranger("a", "theirs", LeaseId::NONE);
+    let answer = world.perform(question);
+    assert!(matches!(answer, Answer::Written(Ok(WriteOutcome::Refused { .. }))));
+    world.sync.answer(world.now, id, answer);
+    world.events.extend(std::iter::from_fn(|| world.sync.poll_event()));
+    assert_eq!(world.done(1), None);
+    assert!(world.events.contains(&OwnEvent::HistoryWentBack));
+}
+
+/// The kvstore was set back to between what the watch has shown and what it has answered, and went on.
+#[test]
+fn what_was_answered_and_is_never_shown_is_put_again() {
+    let mut world = World::new(&config());
+    world.put("other", "1");
+    let backup = world.kv.clone();
+    world.sync.command(world.now, put("a", "1"));
+    let (id, request) = world.sync.poll_request(world.now).unwrap();
+    let answer = world.perform(request);
+    world.sync.answer(world.now, id, answer);
+    let now = world.now;
+    world.kv.restore(&backup, now);
+    assert_eq!(world.value("a"), None);
+    // Somebody else uses the revision up.
+    world.stranger("b", "theirs", LeaseId::NONE);
+    world.run();
+    assert_eq!(world.value("a").as_deref(), Some("1"));
+    assert!(world.events.contains(&OwnEvent::HistoryWentBack));
+}
+
+#[test]
+fn a_deletion_that_is_forbidden_is_answered_at_once_and_done_when_roles_change() {
+    let mut world = World::new(&config());
+    world.put("a", "1");
+    world.sync.command(world.now, Command::Delete { name: name("a"), ticket: Some(Ticket(1)) });
+    let (id, _) = world.sync.poll_request(world.now).unwrap();
+    let answer = Answer::Written(Err(BackendError::forbidden("etcdserver: permission denied")));
+    world.sync.answer(world.now, id, answer);
+    world.run();
+    assert!(matches!(world.done(1), Some(Err(WriteError::Rejected { .. }))));
+    assert_eq!(world.sync.stats().set_aside, [(name("a"), "etcdserver: permission denied".into())]);
+    world.pass(secs(301));
+    assert_eq!((world.value("a"), world.sync.stats().set_aside), (None, vec![]));
+}
+
+#[test]
+fn a_key_forbidden_at_first_is_written_when_roles_change() {
+    let mut world = World::new(&config());
+    world.put("other", "1");
+    world.sync.command(world.now, put("a", "1"));
+    let (id, _) = world.sync.poll_request(world.now).unwrap();
+    let answer = Answer::Written(Err(BackendError::forbidden("etcdserver: permission denied")));
+    world.sync.answer(world.now, id, answer);
+    world.run();
+    assert_eq!(world.value("a"), None);
+    world.pass(secs(301));
+    assert_eq!((world.value("a").as_deref(), world.sync.stats().set_aside), (Some("1"), vec![]));
+}

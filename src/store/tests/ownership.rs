@@ -42,6 +42,18 @@ fn an_own_key_given_up_after_somebody_deleted_it_is_told_deleted_once() {
     assert_eq!(bench.told(id), NONE);
 }
 
+/// Its repair is under way, and a write that takes the deletion back may fail.
+#[test]
+fn an_own_key_given_up_while_it_is_put_again_is_told_deleted_at_once() {
+    let (mut bench, id) = owner(ConflictPolicy::Overwrite);
+    bench.events([delete("a", 7)]);
+    let _repair = bench.next_write().unwrap();
+    bench.give_up("a");
+    bench.want_sync(1, "a", 2);
+    bench.passes(3600);
+    assert_eq!((bench.told(id), bench.shown()), (vec!["-a @7 own".to_owned()], vec![]));
+}
+
 #[test]
 fn an_own_key_lost_to_another_while_it_is_gone_is_told_deleted_and_then_theirs() {
     let (mut bench, id) = owner(ConflictPolicy::Fail);
