@@ -307,7 +307,9 @@ impl OwnKeys {
     /// Whether the name is still known when all that was known of the kvstore is void.
     #[cfg(test)]
     pub(crate) fn is_wanted(&self, name: &KeyName) -> bool {
-        let wanted = |own: &OwnName| own.once.is_some() || !matches!(own.wish, Wish::Nothing) || own.step == Step::Sent;
+        let wanted = |own: &OwnName| {
+            own.once.is_some() || !matches!(own.wish, Wish::Nothing) && !own.released || own.step == Step::Sent
+        };
         self.names.get(name).is_some_and(wanted)
     }
 

@@ -164,7 +164,7 @@ impl OwnKeys {
             .filter(|(_, own)| {
                 if closing.revoke.is_some() {
                     let there = own.known.state.is_some_and(|seen| held(seen.lease)) || own.lease.is_some_and(held);
-                    there || own.wish.is_gone()
+                    there || own.wish.is_gone() && !own.released
                 } else {
                     own.step != Step::Idle || own.aside.is_some()
                 }

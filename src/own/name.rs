@@ -31,6 +31,8 @@ pub(super) struct OwnName {
     pub(super) step: Step,
     /// The lease on which a place is reserved for the key.
     pub(super) lease: Option<LeaseId>,
+    /// `Released` was emitted. Until the name is dropped, a late put of it is deleted.
+    pub(super) released: bool,
     /// There was nothing to delete, and the cache does not show anything either.
     pub(super) found_nothing: bool,
     /// A write of ours may have been applied that `known` does not show.
@@ -329,7 +331,7 @@ impl OwnName {
     /// A wish of the owner does not wait for a back-off.
     pub(super) fn wished(&mut self) {
         self.version += 1;
-        (self.verified, self.found_nothing) = (false, false);
+        (self.verified, self.found_nothing, self.released) = (false, false, false);
         // A conflict is reported for each wish.
         self.conflict = None;
         (self.aside, self.stored, self.resisted) = (None, false, false);
@@ -338,6 +340,9 @@ impl OwnName {
 
     /// What was known of the key is void, and nobody resists in another history.
     pub(super) fn forget(&mut self) {
+        if std::mem::take(&mut self.released) {
+            self.wish = Wish::Nothing;
+        }
         (self.known, self.watched, self.verified) = (Known::default(), Revision::ZERO, false);
         (self.unsure, self.lease, self.conflict, self.lingers) = (false, None, None, None);
         // Nobody else did this: putting it again is no repair.

@@ -81,13 +81,15 @@ impl OwnKeys {
                     None if own.found_nothing => Ok(self.reached),
                     None => Ok(own.known.as_of),
                 };
-                (own.wish, own.lingers) = (Wish::Nothing, None);
+                own.lingers = None;
                 self.aside.remove(name);
-                let revision = own.known.as_of;
+                let (revision, told) = (own.known.as_of, std::mem::replace(&mut own.released, true));
                 for ticket in std::mem::take(&mut own.deletes) {
                     self.done(ticket, result.clone());
                 }
-                self.events.push_back(OwnEvent::Released { name: name.clone(), revision });
+                if !told {
+                    self.events.push_back(OwnEvent::Released { name: name.clone(), revision });
+                }
                 self.retire(name);
             }
             Wish::Nothing => self.retire(name),
@@ -132,7 +134,7 @@ impl OwnKeys {
     /// Drops a name that nothing is wanted of, unless it is still needed (invariant 9).
     pub(super) fn retire(&mut self, name: &KeyName) {
         let Some(own) = self.names.get(name) else { return };
-        let wanted = own.once.is_some() || !matches!(own.wish, Wish::Nothing);
+        let wanted = own.once.is_some() || !matches!(own.wish, Wish::Nothing) && !own.released;
         // A key that was put once stays on its lease.
         let stays = own.known.state.is_some_and(|seen| self.leases.is_alive(seen.lease));
         if wanted || own.step != Step::Idle || stays {

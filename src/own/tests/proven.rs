@@ -314,3 +314,25 @@ fn a_key_forbidden_at_first_is_written_when_roles_change() {
     world.pass(secs(301));
     assert_eq!((world.value("a").as_deref(), world.sync.stats().set_aside), (Some("1"), vec![]));
 }
+
+/// The cache has still to show the deletion when the late put is shown.
+#[test]
+fn a_late_put_of_a_name_that_is_still_known_is_deleted() {
+    let mut world = World::new(&config());
+    world.put("other", "1");
+    world.sync.command(world.now, put("a", "1"));
+    let (id, request) = world.sync.poll_request(world.now).unwrap();
+    let Request::Write(late) = request else { panic!("{request:?}") };
+    world.sync.answer(world.now, id, Answer::Written(Err(BackendError::unavailable("no answer"))));
+    world.now += secs(10);
+    world.sync.command(world.now, Command::Delete { name: name("a"), ticket: Some(Ticket(1)) });
+    let (id, request) = world.sync.poll_request(world.now).unwrap();
+    // Others write, so the deletion is answered at a revision that the watch has not shown.
+    world.stranger("b", "theirs", LeaseId::NONE);
+    let answer = world.perform(request);
+    world.sync.answer(world.now, id, answer);
+    assert!(matches!(world.kv.write(late), Ok(WriteOutcome::Committed { .. })));
+    world.run();
+    assert!(matches!(world.done(1), Some(Ok(_))));
+    assert_eq!((world.value("a"), world.sync.stats().names), (None, 1));
+}
