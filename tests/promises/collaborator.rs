@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared_store::backend::{Backend, WatchStream};
+use shared_store::backend::{Backend, BackendError, WatchStream};
 use shared_store::store::Store;
 use shared_store::watch::{Action, Delivery, Outcome, Watch};
 use shared_store::{Change, Config, Filter, Mode, Parcel, Reader, Revision};
@@ -70,7 +70,7 @@ impl Collaborator {
     }
 
     fn take(&mut self, outcome: Outcome) {
-        if matches!(outcome, Outcome::Failed(_) | Outcome::Silent) {
+        if matches!(outcome, Outcome::Failed(_)) {
             self.stream = None;
         }
         let mut next = self.watch.handle(outcome);
@@ -90,17 +90,20 @@ impl Collaborator {
 
 /// Cancel-safe: what was not finished is begun again.
 async fn perform(backend: &dyn Backend, action: Action, stream: &mut Option<Box<dyn WatchStream>>) -> Outcome {
+    // A watch stays open while its range is listed beside it.
+    if let Action::Open(_) | Action::Wait(_) = action {
+        *stream = None;
+    }
     match action {
-        Action::List(request) => {
-            *stream = None;
-            backend.list(request).await.map_or_else(Outcome::Failed, Outcome::Listed)
-        }
+        Action::List(request) => backend.list(request).await.map_or_else(Outcome::Failed, Outcome::Listed),
         Action::Open(request) => match backend.watch(request).await {
             Ok(opened) => Outcome::Opened(stream.insert(opened).header()),
             Err(error) => Outcome::Failed(error),
         },
         Action::Read(silence) => {
-            let stream = stream.as_mut().expect("it is open");
+            let Some(stream) = stream.as_mut() else {
+                return Outcome::Failed(BackendError::unavailable("watch is not open"));
+            };
             let next = tokio::time::timeout(silence, stream.next()).await;
             next.map_or(Outcome::Silent, |next| next.map_or_else(Outcome::Failed, Outcome::Read))
         }
