@@ -225,3 +225,67 @@ fn names_that_were_given_up_are_dropped() {
     world.pass(secs(24 * 3600));
     assert_eq!(world.sync.stats().names, 1, "a day later names are taken care of that were given up");
 }
+
+#[test]
+fn what_was_forbidden_is_tried_again_by_the_periodic_synchronization() {
+    let mut world = World::new(&config().sync_interval(secs(300)));
+    world.put("other", "1");
+    world.sync.command(world.now, put("a", "1"));
+    let (id, _) = world.sync.poll_request(world.now).unwrap();
+    world.sync.answer(world.now, id, Answer::Written(Err(BackendError::forbidden("permission denied"))));
+    world.run();
+    assert_eq!((world.value("a"), world.sync.stats().set_aside.len()), (None, 1));
+    world.pass(secs(301));
+    assert_eq!((world.value("a").as_deref(), world.sync.stats().set_aside.len()), (Some("1"), 0));
+}
+
+#[test]
+fn an_own_write_that_the_watch_passes_without_showing_it_proves_another_history() {
+    let mut world = World::new(&config());
+    world.put("other", "1");
+    world.sync.command(world.now, put("a", "1"));
+    let (id, request) = world.sync.poll_request(world.now).unwrap();
+    let answer = world.perform(request);
+    world.sync.answer(world.now, id, answer);
+    world.sync.reached(world.now, world.kv.header().revision);
+    let events: Vec<_> = std::iter::from_fn(|| world.sync.poll_event()).collect();
+    assert!(events.contains(&OwnEvent::HistoryWentBack), "{events:?}");
+}
+
+#[test]
+fn the_refusal_of_a_synchronous_write_that_has_timed_out_does_not_set_the_older_wish_aside() {
+    let mut world = World::new(&config().write_timeout(secs(30)));
+    world.put("a", "good");
+    let value = "x".repeat(2 << 20).into();
+    world.sync.command(world.now, Command::PutSync { ticket: Ticket(1), name: name("a"), value });
+    let (id, bad) = world.sync.poll_request(world.now).unwrap();
+    world.now += secs(31);
+    assert_eq!(world.sync.poll_request(world.now), None);
+    let answer = world.perform(bad);
+    world.sync.answer(world.now, id, answer);
+    world.run();
+    assert!(matches!(world.done(1), Some(Err(WriteError::TimedOut { .. }))));
+    assert_eq!(world.sync.stats().set_aside, []);
+}
+
+#[test]
+fn a_deletion_that_finds_nothing_is_done_at_a_revision_that_the_cache_has_reached() {
+    let mut world = World::new(&config());
+    world.put("a", "1");
+    let reached = world.kv.header().revision;
+    let action = WriteAction::Put { value: "1".into(), lease: LeaseId::NONE };
+    world.kv.write(vec![Write { path: "elsewhere".into(), expect: Expect::Any, action }]).unwrap();
+    world.delete("never", 1);
+    assert_eq!(world.done(1), Some(&Ok(reached)));
+}
+
+#[test]
+fn a_write_whose_request_was_lost_is_sent_again() {
+    let mut world = World::new(&config());
+    world.put("other", "1");
+    world.sync.command(world.now, put("a", "1"));
+    world.sync.poll_request(world.now).unwrap();
+    world.sync.requests_lost(world.now);
+    world.pass(secs(10));
+    assert_eq!(world.value("a").as_deref(), Some("1"));
+}
