@@ -181,6 +181,7 @@ impl<K: Key> Store<K> {
             Delivery::Events(events) => self.events(now, &events),
             Delivery::Progress(revision) => {
                 let changes = self.apply(now, Vec::new(), revision, None);
+                self.own.reached(now, revision);
                 self.observers.push(now, changes);
             }
             Delivery::Audited(part) => self.audited(now, &part)?,

@@ -169,7 +169,6 @@ impl Leases {
 
     /// The leases that nobody has confirmed for their whole TTL.
     pub(super) fn expired(&mut self, now: Instant) -> Vec<(LeaseId, Arc<str>)> {
-        self.lost.retain(|_, until| *until > now);
         let silent = self.alive.iter().filter(|(_, lease)| lease.renewed + lease.ttl <= now);
         let silent: Vec<_> = silent.map(|(id, lease)| (*id, lease.ttl)).collect();
         let cause = |ttl: Duration| Arc::from(format!("not confirmed for its TTL of {} s", ttl.as_secs_f64()));
@@ -181,6 +180,11 @@ impl Leases {
                 (id, cause(ttl))
             })
             .collect()
+    }
+
+    /// Forgets lost leases that cannot exist any more.
+    pub(super) fn drop_lost(&mut self, now: Instant) {
+        self.lost.retain(|_, until| *until > now);
     }
 
     /// The lease is not ours to use any more.

@@ -137,7 +137,8 @@ impl OwnKeys {
         let wanted = own.once.is_some() || !matches!(own.wish, Wish::Nothing) && !own.released;
         // A key that was put once stays on its lease.
         let stays = own.known.state.is_some_and(|seen| self.leases.is_alive(seen.lease));
-        if wanted || own.step != Step::Idle || stays {
+        // Leaving says what became of each name.
+        if wanted || own.step != Step::Idle || stays || self.closing.is_some() {
             return;
         }
         if let Some(at) = own.lingers {

@@ -38,6 +38,10 @@ impl OwnKeys {
             }
             self.retire(&name);
         }
+        if self.closing.is_none() {
+            // While leaving, a lease counts until it is revoked.
+            self.leases.drop_lost(now);
+        }
         for (lease, cause) in self.leases.expired(now) {
             self.lease_lost(now, lease, cause);
         }

@@ -113,6 +113,7 @@ impl<K: Key> Store<K> {
             tracing::warn!(removed, entries, "most keys are deleted: deletions are held back for {seconds} s");
         }
         let changes = self.apply(now, incoming, revision, hold);
+        self.own.reached(now, revision);
         self.observers.push(now, changes);
         self.own_events(now);
     }
@@ -145,7 +146,6 @@ impl<K: Key> Store<K> {
         drop(cache);
         // Values are dropped without the lock: `Drop` is code of the user.
         drop(unused);
-        self.own.reached(now, revision);
         self.announce(changes.iter().filter(|change| !change.is_void()).count());
         changes
     }

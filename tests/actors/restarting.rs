@@ -307,3 +307,16 @@ fn a_store_that_was_attached_elsewhere_leaves_its_own_snapshot_as_it_was() {
         assert_eq!(std::fs::read(file(directory.path())).unwrap(), before);
     });
 }
+
+#[cfg(unix)]
+#[test]
+fn a_snapshot_is_for_nobody_elses_eyes() {
+    use std::os::unix::fs::PermissionsExt;
+    paused(async {
+        let (backend, directory, shadow) = (MemoryBackend::new(), TempDir::new().unwrap(), Shadow::default());
+        write(&backend, "a", Some("1")).await;
+        join_warm(&backend, &directory, &shadow).await.close().await.unwrap();
+        let mode = std::fs::metadata(file(directory.path())).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    });
+}

@@ -131,3 +131,18 @@ fn after_leaving_every_command_is_answered_closed() {
     world.pass(secs(60));
     assert_eq!((world.value("a"), world.value("b"), world.value("c")), (None, None, None));
 }
+
+/// It lasts longer than the lease.
+#[test]
+fn an_outage_during_close_does_not_make_it_succeed() {
+    let mut world = World::new(&config().lease_ttl(secs(2)).close_timeout(secs(10)));
+    world.put("a", "1");
+    world.down = true;
+    world.give(Command::Close { ticket: Ticket(1) });
+    for _ in 0..10 {
+        // The kvstore stands still, and its leases with it.
+        world.now += secs(1);
+        world.run();
+    }
+    assert_eq!(closed(&world), [(1, 1)]);
+}

@@ -116,3 +116,44 @@ fn no_lease_has_more_than_a_thousand_keys_and_free_places_are_used() {
     }
     assert_eq!(world.sync.stats().leases, 3, "the places of deleted keys are used again");
 }
+
+#[test]
+fn the_ttl_of_a_lease_counts_from_the_grants_request_and_not_from_its_answer() {
+    let mut world = World::new(&config().lease_ttl(secs(30)));
+    world.sync.command(world.now, Command::Put { name: name("a"), value: "1".into() });
+    let (id, grant) = world.sync.poll_request(world.now).unwrap();
+    let granted = world.perform(grant);
+    world.now += secs(5);
+    world.sync.answer(world.now, id, granted);
+    world.down = true;
+    world.pass(secs(26));
+    assert_eq!(lost(&world), ["not confirmed for its TTL of 30 s"]);
+}
+
+#[test]
+fn the_ttl_of_a_lease_counts_from_the_keep_alives_request_and_not_from_its_answer() {
+    let mut world = World::new(&config().lease_ttl(secs(30)));
+    world.put("a", "1");
+    world.now += secs(10);
+    let (id, keep_alive) = world.sync.poll_request(world.now).unwrap();
+    assert!(matches!(keep_alive, Request::KeepAlive(_)));
+    let kept = world.perform(keep_alive);
+    world.now += secs(5);
+    world.sync.answer(world.now, id, kept);
+    world.down = true;
+    world.pass(secs(26));
+    assert_eq!(lost(&world), ["not confirmed for its TTL of 30 s"]);
+}
+
+#[test]
+fn a_lease_id_that_is_taken_is_no_failure_and_another_one_is_tried_at_once() {
+    let mut world = World::new(&config());
+    world.sync.command(world.now, Command::Put { name: name("a"), value: "1".into() });
+    let (id, grant) = world.sync.poll_request(world.now).unwrap();
+    let Request::Grant { lease, ttl } = grant else { panic!("{grant:?}") };
+    world.kv.grant(lease, ttl, world.now).unwrap();
+    let taken = world.perform(grant);
+    world.sync.answer(world.now, id, taken);
+    world.run();
+    assert_eq!(world.value("a").as_deref(), Some("1"));
+}

@@ -166,3 +166,16 @@ fn close_takes_the_canary_back_before_the_keys_and_release_leaves_both() {
         assert_eq!(world.publisher.deadline(), None);
     }
 }
+
+#[test]
+fn the_keys_stay_until_the_canary_has_left() {
+    let mut world = World::new(&config());
+    world.put("a", "1");
+    world.publisher.synced(world.now, Ticket(1));
+    world.run();
+    let canary = world.canary().unwrap().lease;
+    world.publisher.close(world.now);
+    let (_, first) = world.publisher.poll_request(world.now).unwrap();
+    assert_eq!(first, Request::Revoke(canary));
+    assert_eq!(world.publisher.poll_request(world.now), None, "the revocation of the canary's lease is not answered");
+}

@@ -42,6 +42,17 @@ fn an_own_key_given_up_after_somebody_deleted_it_is_told_deleted_once() {
     assert_eq!(bench.told(id), NONE);
 }
 
+/// Somebody deletes it before the cache has shown it.
+#[test]
+fn an_own_key_that_a_list_lacks_is_put_again_and_proves_no_other_history() {
+    let mut bench = Bench::listed(&[], 5);
+    bench.want("a", 1);
+    bench.commit(6);
+    bench.list(&[], 7);
+    assert!(!bench.happened().contains(&OwnEvent::HistoryWentBack));
+    assert_eq!(bench.commit(8), ["put a=1 over absent"]);
+}
+
 /// Its repair is under way, and a write that takes the deletion back may fail.
 #[test]
 fn an_own_key_given_up_while_it_is_put_again_is_told_deleted_at_once() {
