@@ -56,7 +56,7 @@ fn names(lines: &[Value]) -> Vec<String> {
 #[test]
 fn an_owner_that_stood_still_beyond_its_lease_has_its_keys_back_once_and_closes_on_sigterm() {
     // So few that the guard does not hold their deletions back.
-    const KEYS: usize = 99;
+    const KEYS: usize = 40;
     let (server, file) = (EtcdServer::start(Version::V35), keys(KEYS));
     let owner = start(&server, &["join", "--lease-ttl", "2s", "--keys-file", file.path().to_str().unwrap()]);
     let mut other = start(&server, &["watch"]);
