@@ -253,7 +253,7 @@ impl Gate {
         &self.stores[index].awaited.prefix
     }
 
-    /// How it stands.
+    /// The current status.
     #[must_use]
     pub fn status(&self, now: Instant) -> GateStatus {
         let passage = |store: &Registered| {

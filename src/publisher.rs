@@ -314,7 +314,7 @@ impl Publisher {
         &self.state
     }
 
-    /// How it stands.
+    /// The current status.
     #[must_use]
     pub fn status(&self) -> PublisherStatus {
         let stats = self.keys.stats();

@@ -381,7 +381,7 @@ impl<K: Key> Store<K> {
 }
 
 impl<K: Key> Drop for Store<K> {
-    /// Readers outlive the store: whoever waits there must not wait for ever.
+    /// Readers outlive the store: a task that waits there must not wait for ever.
     fn drop(&mut self) {
         self.close("store was dropped");
     }

@@ -147,7 +147,7 @@ impl<K: Key> Publisher<K> {
         self.owner.0.send(AwaitSynced).await?
     }
 
-    /// How it is.
+    /// The current status.
     ///
     /// # Errors
     /// [`StoreError::Closed`].
@@ -177,7 +177,7 @@ impl<K: Key> Publisher<K> {
         self.owner.0.send(Close).await.unwrap_or_else(|_| self.has_left())
     }
 
-    /// Leaves and lets canary and own keys to their lease. Pending writes are flushed first.
+    /// Leaves. The canary and the own keys stay until their leases expire. Pending writes are flushed first.
     ///
     /// # Errors
     /// [`CloseError`] names the keys that could not be written before.

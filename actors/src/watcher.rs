@@ -297,7 +297,7 @@ async fn perform(
             Err(error) => Outcome::Failed(error),
         },
         Action::Read(silence) => {
-            // In its place: whoever drops this future keeps the watch.
+            // In its place: dropping this future keeps the watch.
             let Some(open) = stream.as_mut() else {
                 return Outcome::Failed(BackendError::unavailable("watch is not open"));
             };

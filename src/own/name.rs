@@ -105,7 +105,7 @@ pub(super) enum Step {
     Sent,
 }
 
-/// The newest known state of a name in the kvstore, whoever told it: the watch, a list, an answer or a refusal.
+/// The newest known state of a name in the kvstore: from the watch, a list, an answer or a refusal.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Known {
     /// The revision at which it was so; 0 if nothing is known.

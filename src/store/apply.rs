@@ -150,7 +150,7 @@ impl<K: Key> Store<K> {
         changes
     }
 
-    /// What an own name's owner is to know of it: also of a name that is not known, if its key is under a lease of ours.
+    /// What an owner is to know of it: also of a name that is not known, if its key is under a lease of ours.
     fn observation(&self, incoming: &Incoming<K>) -> Option<Observation> {
         let ours = |arrived: &Arrived<K>| self.own.is_ours(arrived.lease);
         let concerns = self.own.contains(incoming.name.as_str()) || incoming.arrived.as_ref().is_some_and(ours);

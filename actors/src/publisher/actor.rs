@@ -36,7 +36,7 @@ pub(super) struct Delete(pub(super) Vec<KeyName>);
 #[rtype(result = "Result<PublisherStatus, StoreError>")]
 pub(super) struct AwaitSynced;
 
-/// How it is.
+/// The current status.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<PublisherStatus, StoreError>")]
 pub(super) struct PublisherState;
