@@ -133,6 +133,8 @@ async fn main() {
     while store.status().await.unwrap().pending_writes > 0 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+    // The stores before are gone by then.
+    tokio::time::sleep(Duration::from_secs(5)).await;
     println!("idle, 10,000 own keys of 100,000:                      {:.2} % of a core", share_of_a_core(20).await);
     let down = || BackendError::unreachable("down");
     for op in [Op::List, Op::Watch, Op::Write, Op::Grant, Op::KeepAlive] {
