@@ -59,7 +59,7 @@ const LIST_PATIENCE: u32 = 3;
 /// - When etcd closes connections because they are pinged too often, the keep-alive interval doubles.
 /// - Certificates are taken into use when their files have changed, over a new connection. Watches that are open go on
 ///   over the one they have, which etcd has let in. Files that cannot be used, and certificates with which no
-///   connection comes about, do not end a connection that works.
+///   connection is made, do not end a connection that works.
 /// - A request that etcd does not permit is [`BackendError::Forbidden`]. What somebody has to mend for all requests is
 ///   [`BackendError::Misconfigured`]. Both say in words what is wrong. Once it is mended, calls work again.
 #[derive(Debug, Clone)]

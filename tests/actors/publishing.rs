@@ -71,7 +71,7 @@ fn a_publisher_lists_nothing_and_keeps_its_keys() {
             assert_ne!(kv.lease, LeaseId::NONE);
         }
         assert_eq!((backend.calls(Op::List), backend.calls(Op::Watch)), (1, 1));
-        // Whoever joins sees them as they are.
+        // A store that joins sees them as they are.
         assert_eq!(joined(&memory).await.reader().len(), 503);
         publisher.delete_key(KeyName::new("a").unwrap()).await.unwrap();
         assert!(stored(&memory, "a").await.is_none());

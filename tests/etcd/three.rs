@@ -177,7 +177,7 @@ impl Three {
         }
     }
 
-    /// One leaves, with its keys deleted or left to their lease, and another joins in its place.
+    /// One leaves, with its keys deleted or left until their lease expires, and another joins in its place.
     pub(super) async fn leave_and_join(&mut self, who: usize, close: bool) {
         let store = &self.each[who].store;
         let left = if close { store.close().await } else { store.release().await };

@@ -83,7 +83,7 @@ pub async fn a_delete_event_carries_its_revision(harness: &dyn Harness) {
     assert_eq!(follower.until(deleted).await, [Event::Delete { path: space.path("a"), revision: deleted }]);
 }
 
-/// A catch-up comes in order and whole, and whoever stops after any response goes on after its last event.
+/// A catch-up comes in order and whole, and a reader that stops after any response goes on after its last event.
 pub async fn a_long_catch_up_is_complete_and_resumable_after_each_response(harness: &dyn Harness) {
     let space = Space::new(harness);
     let mut written = Vec::with_capacity(LONG);

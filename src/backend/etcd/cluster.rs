@@ -37,7 +37,7 @@ impl Cluster {
     }
 
     /// A client that has logged in and had an answer. A request goes to nobody who has not shown to be there: what
-    /// fails before was never sent, whether nobody listens, TLS does not come about, or who listens never answers.
+    /// fails before was never sent, whether nobody listens, the TLS handshake fails, or the listener never answers.
     pub(super) async fn connect(self: &Arc<Self>, endpoint: &str, ping_interval: Duration) -> Result<Client, Failure> {
         let patience = self.config.connect_timeout;
         let begun = tokio::time::Instant::now();

@@ -119,7 +119,7 @@ impl Three {
         Ok(())
     }
 
-    /// One line for whoever measures.
+    /// One line of figures.
     fn report(&self, fault: &Fault) {
         let noticed = self.each.iter().filter_map(|each| each.states.stale_since(fault.began)).collect::<Vec<_>>();
         let latest = noticed.iter().map(|(at, _)| at.duration_since(fault.began)).max();
@@ -139,7 +139,7 @@ impl Three {
     }
 }
 
-/// Waits until it is so. Whoever is too late is the one at fault: the place says what was waited for.
+/// Waits until it is so. The place of the panic says what was waited for.
 #[track_caller]
 pub(crate) fn until(condition: impl Fn() -> bool) -> impl Future<Output = ()> {
     let place = std::panic::Location::caller();

@@ -51,7 +51,7 @@ impl Failure {
             | "HandshakeFailure"
             | "InsufficientSecurity"
             | "NoApplicationProtocol"
-            | "UnrecognisedName" => Self::misconfigured(format_args!("TLS does not come about ({alert})")).never_sent(),
+            | "UnrecognisedName" => Self::misconfigured(format_args!("TLS handshake failed ({alert})")).never_sent(),
             _ => Self::broken(format_args!("TLS was given up ({alert})")),
         }
     }
@@ -161,7 +161,7 @@ mod tests {
             (
                 &["received fatal alert: ProtocolVersion"],
                 Kind::Unreached,
-                "etcd at e: TLS does not come about (ProtocolVersion)",
+                "etcd at e: TLS handshake failed (ProtocolVersion)",
             ),
             (&["received fatal alert: InternalError"], Kind::Broken, "etcd at e: TLS was given up (InternalError)"),
             (
