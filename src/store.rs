@@ -16,7 +16,6 @@ mod warm;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -24,7 +23,6 @@ use bytes::Bytes;
 use crate::change::{Change, Notice, Parcel};
 use crate::config::{Config, OnUndecodable};
 use crate::filter::Filter;
-use crate::hash::value_hash;
 use crate::index::Index;
 use crate::key::{CodecError, Key, KeyName};
 use crate::kv::{ClusterId, Header, KeyValue, LeaseId, Revision};
@@ -33,13 +31,14 @@ use crate::own::{OwnEvent, OwnKeys, Seen};
 use crate::prefix::Prefix;
 use crate::reader::Reader;
 use crate::status::{Relists, State, Status};
-use crate::watch::{Delivery, Page, PageKeys, Resume};
+use crate::watch::{Delivery, Page, Resume};
 
 use self::audits::Audits;
 pub use self::audits::{AuditReport, Difference, DifferenceKind};
 use self::cache::{Cache, Entry, Shared};
 use self::gone::Gone;
 use self::guard::Guard;
+pub use self::incoming::{Decoded, Decoder};
 pub use self::observers::ObserverId;
 use self::observers::Observers;
 use self::staging::Staging;
@@ -53,7 +52,7 @@ use self::staging::Staging;
 ///    shown until they are back or given up) and deletions held back for the delay.
 /// 2. What an observer is told, in order, leads from nothing to the cache.
 /// 3. A list is taken in as a whole or not at all, and tells its true difference.
-/// 4. A value is decoded at most once, outside the lock, and not at all if its bytes are those already decoded.
+/// 4. A value is decoded outside the lock, and not at all if its bytes are those of the value in the cache.
 /// 5. A value that cannot be decoded stops nothing: it is in quarantine until it heals or goes.
 /// 6. [`OwnKeys`] sees every change of its names before the cache shows it, and the state of each after a list.
 /// 7. Mass deletions, and all deletions of another history, are held back ([`DeletionGuard`](crate::DeletionGuard)).
@@ -64,7 +63,7 @@ pub struct Store<K: Key> {
     on_undecodable: OnUndecodable,
     /// Whether the cache keeps the bytes of values, for snapshots.
     keeps_raw: bool,
-    indexes: Vec<Index<K>>,
+    decoder: Decoder<K>,
     shared: Arc<Shared<K>>,
     state: State,
     /// The revision of the cache.
@@ -86,8 +85,6 @@ pub struct Store<K: Key> {
     observers: Observers<K>,
     /// What has happened to own keys.
     events: VecDeque<OwnEvent>,
-    /// How often code of the user panicked.
-    panics: AtomicU64,
 }
 
 /// What the cache shows.
@@ -128,12 +125,13 @@ impl<K: Key> Store<K> {
     /// A store that has seen nothing.
     #[must_use]
     pub fn new(config: &Config, indexes: Vec<Index<K>>) -> Self {
+        let shared = Arc::new(Shared::new(&indexes));
         Self {
             prefix: config.prefix.clone(),
             on_undecodable: config.on_undecodable,
             keeps_raw: config.state_dir.is_some(),
-            shared: Arc::new(Shared::new(&indexes)),
-            indexes,
+            decoder: Decoder::new(config.prefix.clone(), Arc::clone(&shared), indexes),
+            shared,
             state: State::Connecting { cause: None },
             revision: Revision::ZERO,
             cluster: ClusterId::default(),
@@ -148,7 +146,6 @@ impl<K: Key> Store<K> {
             gone: Gone::new(config.delete_delay),
             observers: Observers::default(),
             events: VecDeque::new(),
-            panics: AtomicU64::new(0),
         }
     }
 
@@ -166,19 +163,34 @@ impl<K: Key> Store<K> {
 
     // What the kvstore says.
 
-    /// Takes in what the watch delivers.
+    /// Decodes what is to be delivered, so that [`deliver_decoded`](Self::deliver_decoded) does not have to.
+    #[must_use]
+    pub fn decoder(&self) -> Decoder<K> {
+        self.decoder.clone()
+    }
+
+    /// Decodes and takes in what the watch delivers.
     ///
     /// # Errors
     /// [`Refused`] says how the watch is to go on; nothing was taken in.
     ///
     /// After [`close`](Self::close) nothing is taken in, and that is no error.
     pub fn deliver(&mut self, now: Instant, delivery: Delivery) -> Result<(), Refused> {
+        let decoded = self.decoder.decode(&delivery, 0..delivery.values());
+        self.deliver_decoded(now, delivery, decoded)
+    }
+
+    /// Takes in what the watch delivers, all of whose values are decoded.
+    ///
+    /// # Errors
+    /// As [`deliver`](Self::deliver).
+    pub fn deliver_decoded(&mut self, now: Instant, delivery: Delivery, decoded: Decoded<K>) -> Result<(), Refused> {
         if matches!(self.state, State::Closed { .. }) {
             return Ok(());
         }
         match delivery {
-            Delivery::Page(page) => self.page(now, page)?,
-            Delivery::Events(events) => self.events(now, &events),
+            Delivery::Page(page) => self.page(now, &page, decoded)?,
+            Delivery::Events(events) => self.events(now, &events, decoded),
             Delivery::Progress(revision) => {
                 let changes = self.apply(now, Vec::new(), revision, None);
                 self.own.reached(now, revision);
@@ -220,7 +232,7 @@ impl<K: Key> Store<K> {
         self.announce(0);
     }
 
-    fn page(&mut self, now: Instant, page: Page) -> Result<(), Refused> {
+    fn page(&mut self, now: Instant, page: &Page, decoded: Decoded<K>) -> Result<(), Refused> {
         let mut staging = match (page.first, self.staging.take()) {
             (true, _) => {
                 let header = Header { cluster: page.cluster, revision: page.revision };
@@ -230,18 +242,17 @@ impl<K: Key> Store<K> {
             // Without its first part a list would delete what that part named.
             (false, None) => return Err(Refused::Inconsistent),
         };
-        let has_value = matches!(page.keys, PageKeys::Full(_));
         let mut contradicts = false;
         {
             let cache = self.shared.read();
-            let known = |kv: &KeyValue| {
+            let known = |kv: &KeyValue, hash: Option<u128>| {
                 let (name, seen) = self.known(&cache, kv)?;
                 let same = seen.mod_revision == kv.mod_revision;
-                let differs = || seen.lease != kv.lease || has_value && seen.hash != value_hash(&kv.value);
+                let differs = || seen.lease != kv.lease || hash.is_some_and(|hash| seen.hash != hash);
                 contradicts |= seen.mod_revision > kv.mod_revision || same && differs();
                 same.then_some(name)
             };
-            staging.add(page.keys, known, |kv| self.incoming(&cache, kv), |kv| self.prefix.strip(&kv.path));
+            staging.add(&page.keys, decoded, known, |kv| self.prefix.strip(&kv.path));
         }
         if contradicts && staging.same_history {
             // Within one history no key's revision goes back, and nothing changes without it.
@@ -358,7 +369,7 @@ impl<K: Key> Store<K> {
             undecodable: self.quarantine.len(),
             relists: self.relists,
             audits: self.audits.stats(),
-            panics: self.panics.load(Ordering::Relaxed),
+            panics: self.decoder.panics(),
             saved: None,
             state_error: None,
             observers: self.observers.lags(),

@@ -161,7 +161,7 @@ impl Actor for GateActor {
             // Without the watch nothing would ever start: the gate says that it is closed.
             ctx.spawn(ended.into_actor(self).map(|_, _, ctx| ctx.stop()));
             let gate = ctx.address().recipient().downgrade();
-            self.watcher = Some(self.thread.start(move || WatcherActor::new(backend, watch, gate, alive)));
+            self.watcher = Some(self.thread.start(move || WatcherActor::new(backend, watch, gate, (), alive)));
         }
     }
 
@@ -175,7 +175,7 @@ impl Actor for GateActor {
 impl Handler<Deliver> for GateActor {
     type Result = Result<(), Refused>;
 
-    fn handle(&mut self, Deliver(delivery): Deliver, ctx: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, Deliver { delivery, .. }: Deliver, ctx: &mut Self::Context) -> Self::Result {
         let delivered = self.gate.deliver(now(), delivery);
         self.pump(ctx);
         delivered

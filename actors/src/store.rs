@@ -15,7 +15,7 @@ use actix::WeakRecipient;
 use actix::prelude::*;
 use shared_store::audit::Audit;
 use shared_store::own::{OwnEvent, RequestId, Ticket, WriteError};
-use shared_store::store::Refused;
+use shared_store::store::{Decoded, Decoder, Refused};
 use shared_store::watch::{Resume, Watch};
 use shared_store::{AuditReport, Config, Key, ObserverId, Revision, State, Store};
 use tokio::sync::oneshot;
@@ -43,7 +43,7 @@ pub struct StoreActor<K: Key> {
     config: Config,
     thread: StoreThread,
     /// Set when started.
-    children: Option<Children>,
+    children: Option<Children<K>>,
     start: Option<Start<K>>,
     observers: HashMap<ObserverId, Subscribed<K>>,
     /// How many observers there were after those that are gone were dropped.
@@ -66,8 +66,8 @@ pub struct StoreActor<K: Key> {
 }
 
 #[derive(Debug)]
-struct Children {
-    watcher: Addr<WatcherActor>,
+struct Children<K: Key> {
+    watcher: Addr<WatcherActor<Decoder<K>>>,
     sync: Addr<SyncActor<RequestId>>,
 }
 
@@ -190,7 +190,7 @@ impl<K: Key> StoreActor<K> {
         self.told = Some(state);
     }
 
-    fn start_watcher(&mut self, resume: Option<Resume>, ctx: &mut Context<Self>) -> Addr<WatcherActor> {
+    fn start_watcher(&mut self, resume: Option<Resume>, ctx: &mut Context<Self>) -> Addr<WatcherActor<Decoder<K>>> {
         let (range, silence, seed) = (self.config.prefix.range(), self.config.watch_timeout, self.config.seed);
         let watch = match resume {
             Some(resume) => Watch::resume(range, silence, seed, resume),
@@ -198,8 +198,8 @@ impl<K: Key> StoreActor<K> {
         };
         let audit = Audit::new(self.config.prefix.range(), self.config.audit_interval, seed);
         let (backend, store) = (Arc::clone(&self.config.backend), ctx.address().recipient().downgrade());
-        let (alive, ended) = oneshot::channel::<()>();
-        let watcher = self.thread.start(move || WatcherActor::new(backend, watch, store, alive).audit(audit));
+        let (decoder, (alive, ended)) = (self.store.decoder(), oneshot::channel::<()>());
+        let watcher = self.thread.start(move || WatcherActor::new(backend, watch, store, decoder, alive).audit(audit));
         let started = watcher.clone();
         ctx.spawn(ended.into_actor(self).map(move |_, actor, ctx| actor.watcher_ended(started, ctx)));
         self.audits.retain(|waiting| !waiting.is_closed());
@@ -211,7 +211,7 @@ impl<K: Key> StoreActor<K> {
     }
 
     /// A watcher that ended although nobody stopped it is replaced after a pause, and goes on where the cache is.
-    fn watcher_ended(&mut self, ended: Addr<WatcherActor>, ctx: &mut Context<Self>) {
+    fn watcher_ended(&mut self, ended: Addr<WatcherActor<Decoder<K>>>, ctx: &mut Context<Self>) {
         if !self.needs_watcher(&ended) {
             return;
         }
@@ -229,7 +229,7 @@ impl<K: Key> StoreActor<K> {
     }
 
     /// Whether the store should be watching, and this is its watcher.
-    fn needs_watcher(&self, watcher: &Addr<WatcherActor>) -> bool {
+    fn needs_watcher(&self, watcher: &Addr<WatcherActor<Decoder<K>>>) -> bool {
         let current = self.children.as_ref().is_some_and(|children| children.watcher == *watcher);
         current && self.closing.is_none() && self.attachment.is_attached()
     }
@@ -329,14 +329,14 @@ impl<K: Key> Handler<Abandon> for StoreActor<K> {
     }
 }
 
-impl<K: Key> Handler<Deliver> for StoreActor<K> {
+impl<K: Key> Handler<Deliver<Decoded<K>>> for StoreActor<K> {
     type Result = Result<(), Refused>;
 
-    fn handle(&mut self, Deliver(delivery): Deliver, ctx: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, Deliver { delivery, decoded }: Deliver<Decoded<K>>, ctx: &mut Self::Context) -> Self::Result {
         if self.closing.is_some() || !self.attachment.is_attached() {
             return Ok(());
         }
-        let delivered = self.store.deliver(now(), delivery);
+        let delivered = self.store.deliver_decoded(now(), delivery, decoded);
         if let Some(report) = self.store.poll_audit() {
             for waiting in self.audits.drain(..) {
                 // The requester may have been dropped.

@@ -1,5 +1,6 @@
 //! Streams what the kvstore says to the store.
 
+mod decode;
 mod prover;
 
 use std::panic::AssertUnwindSafe;
@@ -10,13 +11,15 @@ use std::time::{Duration, Instant};
 use actix::WeakRecipient;
 use actix::prelude::*;
 use futures_util::FutureExt;
+use futures_util::future::try_join;
 use shared_store::audit::{Audit, Found};
-use shared_store::backend::{Backend, BackendError, ListPage, WatchStream};
+use shared_store::backend::{Backend, BackendError, ListPage, ListRequest, WatchStream};
 use shared_store::store::Refused;
 use shared_store::watch::{Action, Delivery, Outcome, Watch};
 use shared_store::{Header, Revision};
 use tokio::sync::{Notify, oneshot};
 
+pub(crate) use self::decode::Decode;
 use self::prover::{Proven, Prover};
 use crate::sync::now;
 
@@ -24,15 +27,21 @@ use crate::sync::now;
 /// kvstore down, and nothing queues up here.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<(), Refused>")]
-pub(crate) struct Deliver(pub(crate) Delivery);
+pub(crate) struct Deliver<V: 'static = ()> {
+    pub(crate) delivery: Delivery,
+    /// The values of the delivery, decoded.
+    pub(crate) decoded: V,
+}
 
-/// Runs a [`Watch`] against the backend, and an [`Audit`] beside it, until the store is gone or it is stopped.
+/// Runs a [`Watch`] against the backend, and an [`Audit`] beside it, until the store is gone or it is stopped. Values are
+/// decoded before they are delivered, large batches on other threads.
 #[derive(Debug)]
-pub(crate) struct WatcherActor {
+pub(crate) struct WatcherActor<D: Decode = ()> {
     backend: Arc<dyn Backend>,
     watch: Option<Watch>,
     audit: Option<Audit>,
-    store: WeakRecipient<Deliver>,
+    store: WeakRecipient<Deliver<D::Decoded>>,
+    decoder: D,
     /// Tells the audit that somebody asked.
     asked: Arc<Notify>,
     /// Tells the watch that its history is in doubt.
@@ -56,15 +65,16 @@ pub(crate) struct BeginAudit;
 #[rtype(result = "()")]
 pub(crate) struct Distrust;
 
-impl WatcherActor {
+impl<D: Decode> WatcherActor<D> {
     pub(crate) fn new(
         backend: Arc<dyn Backend>,
         watch: Watch,
-        store: WeakRecipient<Deliver>,
+        store: WeakRecipient<Deliver<D::Decoded>>,
+        decoder: D,
         alive: oneshot::Sender<()>,
     ) -> Self {
         let (asked, distrusted) = (Arc::default(), Arc::default());
-        Self { backend, watch: Some(watch), audit: None, store, asked, distrusted, _alive: alive }
+        Self { backend, watch: Some(watch), audit: None, store, decoder, asked, distrusted, _alive: alive }
     }
 
     /// Compares what was delivered with the kvstore from time to time.
@@ -74,7 +84,7 @@ impl WatcherActor {
     }
 }
 
-impl Actor for WatcherActor {
+impl<D: Decode> Actor for WatcherActor<D> {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
@@ -83,13 +93,13 @@ impl Actor for WatcherActor {
             let auditor = Auditor { backend: Arc::clone(&backend), audit: self.audit.take(), asked, page: None };
             let prover = Prover::new(Arc::clone(&backend), watch.proof());
             let distrusted = Arc::clone(&self.distrusted);
-            let run = Run { backend, watch, auditor, prover, distrusted, store }.run();
+            let run = Run { backend, watch, auditor, prover, distrusted, store, decoder: self.decoder.clone() }.run();
             ctx.spawn(run.into_actor(self).map(|_, _, ctx| ctx.stop()));
         }
     }
 }
 
-impl Handler<Stop> for WatcherActor {
+impl<D: Decode> Handler<Stop> for WatcherActor<D> {
     type Result = ();
 
     fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
@@ -97,7 +107,7 @@ impl Handler<Stop> for WatcherActor {
     }
 }
 
-impl Handler<BeginAudit> for WatcherActor {
+impl<D: Decode> Handler<BeginAudit> for WatcherActor<D> {
     type Result = ();
 
     fn handle(&mut self, _: BeginAudit, _: &mut Self::Context) {
@@ -105,7 +115,7 @@ impl Handler<BeginAudit> for WatcherActor {
     }
 }
 
-impl Handler<Distrust> for WatcherActor {
+impl<D: Decode> Handler<Distrust> for WatcherActor<D> {
     type Result = ();
 
     fn handle(&mut self, _: Distrust, _: &mut Self::Context) {
@@ -117,16 +127,17 @@ impl Handler<Distrust> for WatcherActor {
 const BACKLOG: Duration = Duration::from_millis(500);
 
 /// The loop of the actor.
-struct Run {
+struct Run<D: Decode> {
     backend: Arc<dyn Backend>,
     watch: Watch,
     auditor: Auditor,
     prover: Prover,
     distrusted: Arc<Notify>,
-    store: WeakRecipient<Deliver>,
+    store: WeakRecipient<Deliver<D::Decoded>>,
+    decoder: D,
 }
 
-impl Run {
+impl<D: Decode> Run<D> {
     /// Performs one action of the watch after the other. What the audit finds is delivered in between.
     async fn run(mut self) -> Result<(), MailboxError> {
         let mut stream: Option<Box<dyn WatchStream>> = None;
@@ -134,9 +145,13 @@ impl Run {
         let mut busy: Option<Instant> = None;
         // The revision it had delivered then.
         let mut backlog: Option<Revision> = None;
+        // The page that was asked for while the one before was delivered.
+        let mut listed: Option<Outcome> = None;
         loop {
             let (backend, distrusted) = (Arc::clone(&self.backend), Arc::clone(&self.distrusted));
-            let outcome = {
+            let outcome = if listed.is_some() {
+                listed.take()
+            } else {
                 let mut action = pin!(perform(&*backend, self.watch.action(), &mut stream, &mut busy));
                 loop {
                     tokio::select! {
@@ -186,11 +201,36 @@ impl Run {
             }
             if let Some(outcome) = outcome {
                 let delivery = self.watch.handle(outcome);
-                self.deliver(delivery).await?;
+                listed = match (&delivery, self.watch.action()) {
+                    (Some(Delivery::Page(_)), Action::List(next)) => self.deliver_and_list(delivery, next).await?,
+                    _ => self.deliver(delivery).await.map(|_| None)?,
+                };
             }
             if let Some(doubt) = self.watch.take_doubt() {
                 self.prover.doubt(doubt);
             }
+        }
+    }
+
+    /// Hands on a page and asks for the next one meanwhile; `None` if that is not wanted any more.
+    async fn deliver_and_list(
+        &mut self,
+        page: Option<Delivery>,
+        next: ListRequest,
+    ) -> Result<Option<Outcome>, MailboxError> {
+        let backend = Arc::clone(&self.backend);
+        let listed = async { Ok(guarded(backend.list(next)).await.map_or_else(Outcome::Failed, Outcome::Listed)) };
+        let delivered = async {
+            match self.deliver(page).await {
+                Ok(Then::GoOn) => Ok(()),
+                Ok(Then::Anew) => Err(None),
+                Err(gone) => Err(Some(gone)),
+            }
+        };
+        match try_join(delivered, listed).await {
+            Ok(((), outcome)) => Ok(Some(outcome)),
+            Err(None) => Ok(None),
+            Err(Some(gone)) => Err(gone),
         }
     }
 
@@ -209,8 +249,9 @@ impl Run {
             }
             self.auditor.delivered(&delivery);
             self.prover.delivered(&delivery);
+            let (delivery, decoded) = decode::all(&self.decoder, delivery).await;
             let store = self.store.upgrade().ok_or(MailboxError::Closed)?;
-            next = match store.send(Deliver(delivery)).await? {
+            next = match store.send(Deliver { delivery, decoded }).await? {
                 Ok(()) => self.watch.caught_up(),
                 Err(refused) => {
                     tracing::warn!("{refused}: listing again");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::cache::{Cache, Entry};
-use super::incoming::{Arrived, Incoming};
+use super::incoming::{Arrived, Decoded, Incoming};
 use super::staging::Staging;
 use super::{Quarantined, Shows, Store};
 use crate::change::{Change, Origin};
@@ -87,24 +87,9 @@ impl<K: Key> Store<K> {
     }
 
     /// Takes in what the watch saw.
-    pub(super) fn events(&mut self, now: Instant, events: &[Event]) {
+    pub(super) fn events(&mut self, now: Instant, events: &[Event], decoded: Decoded<K>) {
         let Some(revision) = events.last().map(Event::revision) else { return };
-        let incoming: Vec<_> = {
-            let cache = self.shared.read();
-            events
-                .iter()
-                .filter_map(|event| match event {
-                    Event::Put(kv) => self.incoming(&cache, kv),
-                    Event::Delete { path, revision } => {
-                        let name = self.prefix.strip_str(path)?;
-                        let name = cache
-                            .get_key_value(name)
-                            .map_or_else(|| KeyName::new(name).ok(), |(name, _)| Some(name.clone()))?;
-                        Some(Incoming { name, revision: *revision, arrived: None })
-                    }
-                })
-                .collect()
-        };
+        let incoming: Vec<_> = decoded.0.into_iter().flatten().collect();
         let deleted = incoming.iter().filter(|incoming| incoming.arrived.is_none()).map(|incoming| &incoming.name);
         let (removed, entries) = (self.removed(deleted), self.shared.read().len());
         let hold = self.guard.deletions(now, removed, entries);

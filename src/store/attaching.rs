@@ -16,6 +16,7 @@ impl<K: Key> Store<K> {
     /// What is delivered from now on is of another kvstore or another prefix. Nothing known so far says anything of it:
     /// its first list tells the true difference, and no deletion is held back: the change is meant.
     pub fn attach(&mut self, prefix: Prefix) {
+        self.decoder.prefix = prefix.clone();
         self.prefix = prefix;
         self.elsewhere = true;
     }

@@ -1,17 +1,20 @@
-//! A key as it arrives from the kvstore, decoded and ready for the cache.
+//! Keys as they arrive from the kvstore, decoded and ready for the cache.
 
+use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
-use super::Store;
-use super::cache::{Cache, IndexValues};
+use super::cache::{IndexValues, Shared};
 use crate::filter::{Panicked, contained};
 use crate::hash::value_hash;
 use crate::index::Index;
 use crate::key::{Codec, CodecError, Key, KeyName};
-use crate::kv::{KeyValue, LeaseId, Revision};
+use crate::kv::{Event, KeyValue, LeaseId, Revision};
 use crate::own::{Observation, Seen};
+use crate::prefix::Prefix;
+use crate::watch::{Delivery, Page, PageKeys};
 
 /// A key that was put, or deleted.
 #[derive(Debug)]
@@ -39,26 +42,125 @@ impl<K> Incoming<K> {
     }
 }
 
-impl<K: Key> Store<K> {
-    /// Decodes a value, unless it is the one in the cache; `None` for a path that is not a key of ours.
-    pub(super) fn incoming(&self, cache: &Cache<K>, kv: &KeyValue) -> Option<Incoming<K>> {
-        let name = self.prefix.strip_str(&kv.path)?;
+/// So many keys are looked up under one lock: neither writer nor readers wait for long.
+const LOOKUPS: usize = 256;
+
+/// A key as the cache has it, with its name as it is stored there, so that each name is in memory once.
+struct Known<K> {
+    name: KeyName,
+    /// The fingerprint of its value, and the value.
+    value: Option<(u128, Arc<K>)>,
+}
+
+/// Decodes the values of a [`Delivery`], on any thread and beside the store. Values whose bytes the cache has are not
+/// decoded again.
+#[derive(Debug)]
+pub struct Decoder<K> {
+    pub(super) prefix: Prefix,
+    pub(super) shared: Arc<Shared<K>>,
+    indexes: Arc<[Index<K>]>,
+    /// How often code of the user panicked.
+    panics: Arc<AtomicU64>,
+}
+
+impl<K> Clone for Decoder<K> {
+    fn clone(&self) -> Self {
+        let (prefix, shared) = (self.prefix.clone(), Arc::clone(&self.shared));
+        Self { prefix, shared, indexes: Arc::clone(&self.indexes), panics: Arc::clone(&self.panics) }
+    }
+}
+
+/// The decoded values of a [`Delivery`]: one for each of its values and events, `None` for what is not a key of ours.
+#[derive(Debug)]
+pub struct Decoded<K>(pub(super) Vec<Option<Incoming<K>>>);
+
+impl<K> Default for Decoded<K> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<K> Extend<Self> for Decoded<K> {
+    /// Adds what was decoded of the values that follow.
+    fn extend<I: IntoIterator<Item = Self>>(&mut self, parts: I) {
+        self.0.extend(parts.into_iter().flat_map(|part| part.0));
+    }
+}
+
+impl<K: Key> Decoder<K> {
+    pub(super) fn new(prefix: Prefix, shared: Arc<Shared<K>>, indexes: Vec<Index<K>>) -> Self {
+        Self { prefix, shared, indexes: indexes.into(), panics: Arc::default() }
+    }
+
+    /// Decodes those values of a delivery. The parts of a delivery may be decoded at the same time.
+    #[must_use]
+    pub fn decode(&self, delivery: &Delivery, values: Range<usize>) -> Decoded<K> {
+        let mut decoded = Vec::with_capacity(values.len());
+        match delivery {
+            Delivery::Page(Page { keys: PageKeys::Full(kvs), .. }) => {
+                for kvs in kvs[values].chunks(LOOKUPS) {
+                    let known = self.known(kvs.iter().map(|kv| &kv.path));
+                    decoded.extend(known.into_iter().zip(kvs).map(|(known, kv)| Some(self.incoming(known?, kv))));
+                }
+            }
+            Delivery::Events(events) => {
+                for events in events[values].chunks(LOOKUPS) {
+                    let known = self.known(events.iter().map(Event::path));
+                    decoded.extend(known.into_iter().zip(events).map(|(known, event)| Some(self.event(known?, event))));
+                }
+            }
+            Delivery::Page(Page { keys: PageKeys::Names(_), .. })
+            | Delivery::Progress(_)
+            | Delivery::Began { .. }
+            | Delivery::Live
+            | Delivery::Broken(_)
+            | Delivery::Audited(_) => {}
+        }
+        Decoded(decoded)
+    }
+
+    /// What the cache has of these paths; `None` for one that is not a key of ours. The lock is held for no longer.
+    fn known<'a>(&self, paths: impl Iterator<Item = &'a Bytes>) -> Vec<Option<Known<K>>> {
+        let cache = self.shared.read();
+        let known = |path: &Bytes| {
+            let name = self.prefix.strip_str(path)?;
+            Some(match cache.get_key_value(name) {
+                Some((name, entry)) => Known { name: name.clone(), value: Some((entry.hash, Arc::clone(&entry.key))) },
+                None => Known { name: KeyName::new(name).ok()?, value: None },
+            })
+        };
+        paths.map(known).collect()
+    }
+
+    fn event(&self, known: Known<K>, event: &Event) -> Incoming<K> {
+        match event {
+            Event::Put(kv) => self.incoming(known, kv),
+            Event::Delete { revision, .. } => Incoming { name: known.name, revision: *revision, arrived: None },
+        }
+    }
+
+    /// Decodes one value that does not come from a delivery; `None` if it is not a key of ours.
+    pub(super) fn one(&self, kv: &KeyValue) -> Option<Incoming<K>> {
+        let known = self.known(std::iter::once(&kv.path)).pop()??;
+        Some(self.incoming(known, kv))
+    }
+
+    /// Decodes a value, unless it is the one in the cache.
+    fn incoming(&self, Known { name, value }: Known<K>, kv: &KeyValue) -> Incoming<K> {
         let hash = value_hash(&kv.value);
-        let known = cache.get_key_value(name);
-        let name = known.map_or_else(|| KeyName::new(name).ok(), |(name, _)| Some(name.clone()))?;
-        let key = match known {
-            Some((_, entry)) if entry.hash == hash => Ok(Arc::clone(&entry.key)),
-            Some(_) | None => self.decode(&name, &kv.value).map(Arc::new),
+        let key = match value {
+            Some((known, key)) if known == hash => Ok(key),
+            Some(_) | None => self.decode_value(&name, &kv.value).map(Arc::new),
         };
         let value = key.map(|key| {
             let values = self.index_values(&name, &key);
             (key, values)
         });
         let arrived = Arrived { hash, lease: kv.lease, raw: kv.value.clone(), value };
-        Some(Incoming { name, revision: kv.mod_revision, arrived: Some(arrived) })
+        Incoming { name, revision: kv.mod_revision, arrived: Some(arrived) }
     }
 
-    pub(super) fn index_values(&self, name: &KeyName, key: &K) -> IndexValues {
+    fn index_values(&self, name: &KeyName, key: &K) -> IndexValues {
         let values = |index: &Index<K>| {
             index.values(name, key).unwrap_or_else(|_| {
                 self.panicked();
@@ -68,11 +170,19 @@ impl<K: Key> Store<K> {
         self.indexes.iter().map(values).collect()
     }
 
-    pub(super) fn decode(&self, name: &KeyName, value: &Bytes) -> Result<K, CodecError> {
+    fn decode_value(&self, name: &KeyName, value: &Bytes) -> Result<K, CodecError> {
         contained(|| K::Codec::decode(name, value)).unwrap_or_else(|Panicked(panic)| {
             self.panicked();
             tracing::error!(key = %name, %panic, "decoding panicked");
             Err(CodecError::new(format_args!("decoding panicked: {panic}")))
         })
+    }
+
+    pub(super) fn panicked(&self) {
+        self.panics.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn panics(&self) -> u64 {
+        self.panics.load(Ordering::Relaxed)
     }
 }

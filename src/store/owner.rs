@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -76,13 +75,9 @@ impl<K: Key> Store<K> {
     fn encode(&mut self, key: &K) -> Result<(KeyName, Bytes), KeyError> {
         encoded(key).inspect_err(|error| {
             if matches!(error, KeyError::Panicked(_)) {
-                self.panicked();
+                self.decoder.panicked();
             }
         })
-    }
-
-    pub(super) fn panicked(&self) {
-        self.panics.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Takes a command, and what the cache shows of its name. That the cache does not show it says nothing: it may be

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::incoming::Incoming;
+use super::incoming::{Decoded, Incoming};
 use crate::key::KeyName;
 use crate::kv::{Header, KeyValue, Revision};
 use crate::watch::PageKeys;
@@ -38,23 +38,23 @@ impl<K> Staging<K> {
         self.missing == 0
     }
 
-    /// Adds a page. `known` answers with the name of a key we have at just that revision, `decode` with what arrived;
-    /// `None` for a path that is no key of ours.
+    /// Adds a page and what its values are. `known` answers with the name of a key we have at just that revision, `name`
+    /// with that of any key of ours. `known` is given the fingerprint of the value, too, if the page has it.
     pub(super) fn add(
         &mut self,
-        keys: PageKeys,
-        mut known: impl FnMut(&KeyValue) -> Option<KeyName>,
-        decode: impl Fn(&KeyValue) -> Option<Incoming<K>>,
+        keys: &PageKeys,
+        decoded: Decoded<K>,
+        mut known: impl FnMut(&KeyValue, Option<u128>) -> Option<KeyName>,
         name: impl Fn(&KeyValue) -> Option<KeyName>,
     ) {
         match keys {
             PageKeys::Full(kvs) => {
-                for kv in kvs {
+                for (kv, incoming) in kvs.iter().zip(decoded.0) {
+                    let Some(incoming) = incoming else { continue };
+                    let hash = incoming.arrived.as_ref().map(|arrived| arrived.hash);
+                    self.names.push(incoming.name.clone());
                     // Within one history the revision says whether this is the value we have.
-                    if let Some(name) = known(&kv).filter(|_| self.same_history) {
-                        self.names.push(name);
-                    } else if let Some(incoming) = decode(&kv) {
-                        self.names.push(incoming.name.clone());
+                    if known(kv, hash).filter(|_| self.same_history).is_none() {
                         self.incoming.push(incoming);
                     }
                 }
@@ -65,9 +65,9 @@ impl<K> Staging<K> {
                 let revisions = || incoming.iter().map(|came| (came.name.clone(), came.revision)).collect();
                 let revisions = self.revisions.get_or_insert_with(revisions);
                 for kv in kvs {
-                    if let Some(name) = known(&kv) {
+                    if let Some(name) = known(kv, None) {
                         self.names.push(name);
-                    } else if let Some(name) = name(&kv) {
+                    } else if let Some(name) = name(kv) {
                         self.missing += usize::from(revisions.get(&name) != Some(&kv.mod_revision));
                         self.names.push(name);
                     }

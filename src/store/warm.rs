@@ -80,10 +80,8 @@ impl<K: Key> Store<K> {
         // Copied: a part of the file would keep the whole file in memory.
         let value = Bytes::copy_from_slice(&value);
         let path = self.prefix.path(&name);
-        self.incoming(
-            &self.shared.read(),
-            &KeyValue { path, value, create_revision: mod_revision, mod_revision, lease },
-        )
+        let kv = KeyValue { path, value, create_revision: mod_revision, mod_revision, lease };
+        self.decoder.one(&kv)
     }
 }
 

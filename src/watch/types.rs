@@ -61,6 +61,23 @@ pub enum Delivery {
     Audited(Part),
 }
 
+impl Delivery {
+    /// How many values and events it has.
+    #[must_use]
+    pub fn values(&self) -> usize {
+        match self {
+            Self::Page(Page { keys: PageKeys::Full(kvs), .. }) => kvs.len(),
+            Self::Events(events) => events.len(),
+            Self::Page(Page { keys: PageKeys::Names(_), .. })
+            | Self::Progress(_)
+            | Self::Began { .. }
+            | Self::Live
+            | Self::Broken(_)
+            | Self::Audited(_) => 0,
+        }
+    }
+}
+
 /// A part of a list, all of whose parts show one revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {

@@ -106,8 +106,8 @@ impl Key for Placed {
 #[derive(Debug)]
 enum Here {}
 
-/// Whom decoding the value `wait` waits for.
-static GATE: Mutex<Option<mpsc::Receiver<()>>> = Mutex::new(None);
+/// What decoding a value waits for.
+static GATES: Mutex<BTreeMap<&str, mpsc::Receiver<()>>> = Mutex::new(BTreeMap::new());
 
 impl Codec<Placed> for Here {
     const TAG: &'static str = "here";
@@ -117,8 +117,8 @@ impl Codec<Placed> for Here {
     }
 
     fn decode(name: &KeyName, value: &Bytes) -> Result<Placed, CodecError> {
-        if &value[..] == b"wait" {
-            let gate = GATE.lock().unwrap().take().expect("one value waits");
+        let gate = GATES.lock().unwrap().remove(std::str::from_utf8(value).unwrap());
+        if let Some(gate) = gate {
             gate.recv_timeout(PATIENCE).map_err(CodecError::new)?;
         }
         Ok(Placed { name: name.to_string(), decoded: Some(std::thread::current().id()) })
@@ -126,9 +126,24 @@ impl Codec<Placed> for Here {
 }
 
 async fn put(backend: &MemoryBackend, name: &str, value: &'static str) {
+    write(backend, name, WriteAction::Put { value: value.into(), lease: LeaseId::NONE }).await;
+}
+
+async fn write(backend: &MemoryBackend, name: &str, action: WriteAction) {
     let path = Prefix::new("nodes").unwrap().path(&KeyName::new(name).unwrap());
-    let action = WriteAction::Put { value: value.into(), lease: LeaseId::NONE };
     backend.write(vec![Write { path, expect: Expect::Any, action }]).await.unwrap();
+}
+
+async fn fill(backend: &MemoryBackend, keys: usize) {
+    let prefix = Prefix::new("nodes").unwrap();
+    for first in (0..keys).step_by(100) {
+        let writes = (first..first + 100).map(|n| Write {
+            path: prefix.path(&KeyName::new(format!("{n:06}")).unwrap()),
+            expect: Expect::Any,
+            action: WriteAction::Put { value: "here".into(), lease: LeaseId::NONE },
+        });
+        backend.write(writes.collect()).await.unwrap();
+    }
 }
 
 fn decoded_by(store: &SharedStore<Placed>) -> ThreadId {
@@ -163,21 +178,10 @@ fn an_application_handles_messages_while_its_store_decodes_a_large_list() {
     const KEYS: usize = 100_000;
     actix_rt::System::new().block_on(async {
         let backend = MemoryBackend::new();
-        let prefix = Prefix::new("nodes").unwrap();
-        for first in (0..KEYS).step_by(100) {
-            let writes = (first..first + 100).map(|n| {
-                let path = prefix.path(&KeyName::new(format!("{n:06}")).unwrap());
-                Write {
-                    path,
-                    expect: Expect::Any,
-                    action: WriteAction::Put { value: "here".into(), lease: LeaseId::NONE },
-                }
-            });
-            backend.write(writes.collect()).await.unwrap();
-        }
-        put(&backend, "z", "wait").await;
+        fill(&backend, KEYS).await;
+        put(&backend, "z", "last of a list").await;
         let (go_on, gate) = mpsc::channel();
-        *GATE.lock().unwrap() = Some(gate);
+        GATES.lock().unwrap().insert("last of a list", gate);
         let ticker = Shadow::default().actor();
         let ticking = actix_rt::spawn(async move {
             for entries in 0..1000 {
@@ -190,5 +194,86 @@ fn an_application_handles_messages_while_its_store_decodes_a_large_list() {
         assert_eq!((store.reader().len(), store.status().await.unwrap().undecodable), (KEYS + 1, 0));
         assert_ne!(store.reader().get("z").unwrap().decoded, Some(std::thread::current().id()));
         store.close().await.unwrap();
+    });
+}
+
+#[test]
+fn a_thread_of_stores_goes_on_while_one_of_them_decodes_a_page() {
+    const KEYS: usize = 5000;
+    actix_rt::System::new().block_on(async {
+        let (backend, shared) = (MemoryBackend::new(), StoreThread::new().unwrap());
+        fill(&backend, KEYS).await;
+        put(&backend, "000700", "in a page").await;
+        let (go_on, gate) = mpsc::channel();
+        GATES.lock().unwrap().insert("in a page", gate);
+        let others = Config::new(Prefix::new("others").unwrap()).backend(backend.clone());
+        let other = join::<Node>(others).on(shared.clone()).await.unwrap();
+        let joining = actix_rt::spawn(join::<Placed>(config(&backend)).on(shared).into_future());
+        while GATES.lock().unwrap().contains_key("in a page") {
+            tokio::task::yield_now().await;
+        }
+        // It is being decoded, and ends only when this is done.
+        other.update_local_key_sync(node("a", "1")).await.unwrap();
+        go_on.send(()).unwrap();
+        let store = joining.await.unwrap().unwrap();
+        assert_eq!((store.reader().len(), store.status().await.unwrap().undecodable), (KEYS, 0));
+        store.close().await.unwrap();
+        other.close().await.unwrap();
+    });
+}
+
+/// A value that writes down which thread has freed it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Heavy {
+    name: String,
+}
+
+impl Key for Heavy {
+    type Codec = Json;
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+}
+
+static FREED: Mutex<Vec<ThreadId>> = Mutex::new(Vec::new());
+
+impl Drop for Heavy {
+    fn drop(&mut self) {
+        FREED.lock().unwrap().push(std::thread::current().id());
+    }
+}
+
+struct Counting(tokio::sync::mpsc::UnboundedSender<usize>);
+
+impl Actor for Counting {
+    type Context = Context<Self>;
+}
+
+impl Handler<Changes<Heavy>> for Counting {
+    type Result = ();
+
+    fn handle(&mut self, Changes(changes): Changes<Heavy>, _: &mut Self::Context) {
+        self.0.send(changes.len()).unwrap();
+    }
+}
+
+#[test]
+fn what_an_observer_was_told_is_not_freed_on_its_thread() {
+    actix_rt::System::new().block_on(async {
+        let backend = MemoryBackend::new();
+        put(&backend, "a", r#"{"name":"a"}"#).await;
+        let (sender, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let counting = Counting(sender).start();
+        let store = join::<Heavy>(config(&backend)).observer(Observer::batched(&counting)).await.unwrap();
+        assert_eq!(told.recv().await, Some(1));
+        write(&backend, "a", WriteAction::Delete).await;
+        assert_eq!(told.recv().await, Some(1));
+        // The observer has answered by then.
+        counting.send(Changes(Vec::new().into())).await.unwrap();
+        store.close().await.unwrap();
+        let freed = FREED.lock().unwrap();
+        assert!(!freed.is_empty());
+        assert!(!freed.contains(&std::thread::current().id()));
     });
 }

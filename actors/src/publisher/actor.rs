@@ -138,7 +138,7 @@ impl PublisherActor {
             }
             actor.pump(ctx);
         }));
-        self.thread.start(move || WatcherActor::new(backend, watch, publisher, alive))
+        self.thread.start(move || WatcherActor::new(backend, watch, publisher, (), alive))
     }
 
     fn start_sync(&mut self, ctx: &mut Context<Self>) -> Addr<SyncActor<PublishRequestId>> {
@@ -253,7 +253,7 @@ impl Actor for PublisherActor {
 impl Handler<Deliver> for PublisherActor {
     type Result = Result<(), Refused>;
 
-    fn handle(&mut self, Deliver(delivery): Deliver, ctx: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, Deliver { delivery, .. }: Deliver, ctx: &mut Self::Context) -> Self::Result {
         let delivered = self.publisher.deliver(now(), delivery);
         self.pump(ctx);
         delivered

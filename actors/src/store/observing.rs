@@ -43,6 +43,8 @@ impl<K: Key> StoreActor<K> {
     pub(super) fn send(&mut self, id: ObserverId, parcel: Parcel<K>, ctx: &mut Context<Self>) {
         let Some(observer) = self.observers.get_mut(&id) else { return };
         observer.parcels += 1;
+        // Shared until it is handled, so that freeing it is the work of this thread and not of the observer's.
+        let shared = parcel.clone();
         let (number, delivery) = (observer.parcels, observer.sinks.send(parcel));
         let (sender, cancelled) = oneshot::channel();
         // While the store leaves, the parcels before the last one are not waited for: an observer that closes the store in
@@ -62,6 +64,7 @@ impl<K: Key> StoreActor<K> {
             if let Some(alive) = delivered {
                 actor.delivered(id, number, alive, ctx);
             }
+            drop(shared);
         }));
         if self.closing.as_ref().is_some_and(super::Closing::is_flushing) {
             self.store.delivered(id);

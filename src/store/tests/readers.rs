@@ -1,5 +1,7 @@
 //! Reading the cache: while it changes, and waiting for it.
 
+use std::sync::atomic::Ordering;
+
 use super::*;
 use crate::reader::{AtLeastError, Closed, UnknownIndex};
 use crate::watch::PageKeys;
