@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::config::ConflictPolicy;
 use crate::key::{CodecError, KeyName};
 use crate::kv::{LeaseId, Revision};
+use crate::reason::Reason;
 
 /// One key changed, as one observer is told it.
 ///
@@ -23,6 +24,8 @@ pub struct Change<K> {
     pub revision: Revision,
     /// Whose key it is.
     pub origin: Origin,
+    /// Why this observer is told it; of changes that were told as one, why the newest was made.
+    pub reason: Reason,
     /// Whether it is part of the first state an observer is given, before its [`Notice::Synced`].
     pub initial: bool,
     /// Fingerprints of `old` and `new`, to tell a value that came back from one that changed.

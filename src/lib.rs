@@ -17,6 +17,7 @@ pub mod own;
 mod prefix;
 pub mod publisher;
 mod reader;
+mod reason;
 #[cfg(test)]
 mod simulation;
 mod status;
@@ -41,6 +42,7 @@ pub use outbox::{Lag, Mode};
 pub use prefix::{Prefix, PrefixError};
 pub use publisher::{CanaryState, PublishEvent, PublisherStatus};
 pub use reader::{AtLeastError, Closed, Reader, Snapshot, UnknownIndex};
+pub use reason::Reason;
 pub use status::{AuditStats, Relists, State, Status};
 pub use store::{AuditReport, Difference, DifferenceKind, ObserverId, Store};
 pub use warm::SnapshotError;

@@ -12,6 +12,7 @@ use crate::change::{Change, Changes, Notice, Origin, Parcel};
 use crate::filter::{Filter, Panicked};
 use crate::key::KeyName;
 use crate::kv::Revision;
+use crate::reason::Reason;
 
 /// No parcel holds more changes than this, so an observer that is told one by one is never flooded.
 pub(crate) const PARCEL: usize = 256;
@@ -354,7 +355,7 @@ impl<K> Outbox<K> {
         }
     }
 
-    /// Melts a change into the pending one of its key. A pair that cancels out keeps its slot: the memory is one entry a
+    /// Melts a change into the pending one of its key; the newest reason counts. A pair that cancels out keeps its slot: the memory is one entry a
     /// changed key, and the key's place in the order is that of its first change.
     fn merge(&mut self, change: Change<K>) {
         if let Some(pending) = self.pending.get_mut(&change.name) {
@@ -362,6 +363,7 @@ impl<K> Outbox<K> {
             pending.hashes.1 = change.hashes.1;
             pending.revision = change.revision;
             pending.origin = change.origin;
+            pending.reason = change.reason;
         } else {
             self.slots.push_back(Slot::Key(change.name.clone()));
             self.pending.insert(change.name.clone(), change);
@@ -394,14 +396,16 @@ impl<K> Outbox<K> {
         };
         let mut change = change.clone();
         if passes {
-            if visible.insert(change.name.clone()) {
-                change.old = None;
+            if visible.insert(change.name.clone()) && change.old.take().is_some() {
+                change.reason = Reason::EnteredFilter;
             }
         } else {
             if !visible.remove(&change.name) {
                 return None;
             }
-            change.new = None;
+            if change.new.take().is_some() {
+                change.reason = Reason::LeftFilter;
+            }
         }
         (!change.is_void()).then_some(change)
     }
@@ -422,6 +426,7 @@ pub(crate) fn change<K>(
     new: Option<(&Arc<K>, u128)>,
     revision: Revision,
     origin: Origin,
+    reason: Reason,
 ) -> Change<K> {
     Change {
         name: name.clone(),
@@ -429,6 +434,7 @@ pub(crate) fn change<K>(
         new: new.map(|(key, _)| Arc::clone(key)),
         revision,
         origin,
+        reason,
         initial: false,
         hashes: (old.map_or(0, |(_, hash)| hash), new.map_or(0, |(_, hash)| hash)),
     }

@@ -274,6 +274,12 @@ impl OwnKeys {
         self.names.get(name).is_some_and(OwnName::is_kept)
     }
 
+    /// Whether this store has given the name up, and deletes or has deleted its key.
+    #[must_use]
+    pub fn is_given_up(&self, name: &str) -> bool {
+        self.names.get(name).is_some_and(|own| own.wish.is_gone())
+    }
+
     /// Whether what happens to the name may be the doing of this store.
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {

@@ -30,9 +30,11 @@ use crate::outbox::{Mode, change};
 use crate::own::{OwnEvent, OwnKeys, Seen};
 use crate::prefix::Prefix;
 use crate::reader::Reader;
+use crate::reason::Reason;
 use crate::status::{Relists, State, Status};
 use crate::watch::{Delivery, Page, Resume};
 
+use self::apply::Cause;
 use self::audits::Audits;
 pub use self::audits::{AuditReport, Difference, DifferenceKind};
 use self::cache::{Cache, Entry, Shared};
@@ -192,7 +194,7 @@ impl<K: Key> Store<K> {
             Delivery::Page(page) => self.page(now, &page, decoded)?,
             Delivery::Events(events) => self.events(now, &events, decoded),
             Delivery::Progress(revision) => {
-                let changes = self.apply(now, Vec::new(), revision, None);
+                let changes = self.apply(now, Vec::new(), revision, Cause::told(Reason::Event));
                 self.own.reached(now, revision);
                 self.observers.push(now, changes);
             }
@@ -297,7 +299,7 @@ impl<K: Key> Store<K> {
     /// Announces the deletions whose delay has passed.
     pub fn timeout(&mut self, now: Instant) {
         let due = self.gone.due(now);
-        self.give_up(now, &due);
+        self.give_up(now, &due, Reason::HeldBack);
     }
 
     // Observers.
@@ -339,8 +341,8 @@ impl<K: Key> Store<K> {
     fn snapshot(&self) -> Arc<[Change<K>]> {
         let cache = self.shared.read();
         let create = |(name, entry): (&KeyName, &Entry<K>)| {
-            let change = change(name, None, Some((&entry.key, entry.hash)), entry.mod_revision, entry.origin);
-            Change { initial: true, ..change }
+            let (value, reason) = (Some((&entry.key, entry.hash)), Reason::FirstState);
+            Change { initial: true, ..change(name, None, value, entry.mod_revision, entry.origin, reason) }
         };
         cache.scan("").map(create).collect()
     }

@@ -8,6 +8,7 @@ mod failing;
 mod gating;
 mod joining;
 mod leaving;
+mod logging;
 mod observing;
 mod owning;
 mod places;

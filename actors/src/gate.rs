@@ -10,12 +10,13 @@ use shared_store::store::Refused;
 use shared_store::watch::Watch;
 use shared_store::{Awaited, Backend, Config, GateStatus};
 use tokio::sync::oneshot;
+use tracing::Span;
 
 use crate::error::{JoinError, StoreError};
 use crate::owner::Owner;
 use crate::store::Abandon;
 use crate::sync::now;
-use crate::thread::StoreThread;
+use crate::thread::{StoreThread, span};
 use crate::watcher::{Deliver, Stop, WatcherActor};
 
 /// Waits for the canaries of one cluster, and starts each store when its canary is seen: a prefix without one is still
@@ -67,7 +68,7 @@ impl CanaryGate {
         let actor = GateActor {
             gate: Gate::new(config.prefix.clone()),
             stores: HashMap::new(),
-            start: Some((Arc::clone(&config.backend), watch)),
+            start: Some((Arc::clone(&config.backend), watch, span(&config.prefix))),
             watcher: None,
             thread: StoreThread::or_new(thread)?,
             timer: None,
@@ -115,7 +116,7 @@ struct GateActor {
     gate: Gate,
     /// What has still to be started.
     stores: HashMap<GateId, StartStore>,
-    start: Option<(Arc<dyn Backend>, Watch)>,
+    start: Option<(Arc<dyn Backend>, Watch, Span)>,
     watcher: Option<Addr<WatcherActor>>,
     /// The thread of the watch, if it is the gate's own: it ends with this actor.
     thread: StoreThread,
@@ -156,12 +157,12 @@ impl Actor for GateActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        if let Some((backend, watch)) = self.start.take() {
+        if let Some((backend, watch, span)) = self.start.take() {
             let (alive, ended) = oneshot::channel::<()>();
             // Without the watch nothing would ever start: the gate says that it is closed.
             ctx.spawn(ended.into_actor(self).map(|_, _, ctx| ctx.stop()));
             let gate = ctx.address().recipient().downgrade();
-            self.watcher = Some(self.thread.start(move || WatcherActor::new(backend, watch, gate, (), alive)));
+            self.watcher = Some(self.thread.start(span, move || WatcherActor::new(backend, watch, gate, (), alive)));
         }
     }
 

@@ -14,7 +14,7 @@ use crate::messages::StateChanged;
 use crate::observer::Observer;
 use crate::owner::Owner;
 use crate::store::{Prepared, Start, StoreActor};
-use crate::thread::StoreThread;
+use crate::thread::{StoreThread, span};
 
 /// Joins the store that `config` describes: starts its actors, and answers when the whole initial list is in the cache
 /// and in every observer given here (Cilium's `JoinSharedStore`).
@@ -86,7 +86,9 @@ impl<K: Key> Join<K> {
         let Self { config, observers, indexes, thread, state_observers } = self;
         config.check()?;
         let described = config.clone();
-        let prepared = move || Prepared::new(&described, indexes);
+        let span = span(&config.prefix);
+        let within = span.clone();
+        let prepared = move || within.in_scope(|| Prepared::new(&described, indexes));
         let Prepared { store, resume, saving } = if config.state_dir.is_some() {
             let ended = |error: tokio::task::JoinError| JoinError::Ended(error.to_string().into());
             tokio::task::spawn_blocking(prepared).await.map_err(ended)?
@@ -99,7 +101,7 @@ impl<K: Key> Join<K> {
         let place = thread.clone();
         let start = Start { resume, observers, state_observers, saving, joined };
         // Dropping the future stops the actor.
-        let owner = Owner(thread.start(move || StoreActor::new(store, config, place, start)));
+        let owner = Owner(thread.start(span.clone(), move || StoreActor::new(store, config, place, start)));
         match wait.await {
             Ok(joined) => joined.map(|()| SharedStore::new(owner, reader)),
             Err(_) => Err(JoinError::Ended(reader.state().to_string().into())),

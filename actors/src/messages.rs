@@ -7,7 +7,7 @@ use actix::{Message, Recipient};
 use bytes::Bytes;
 use shared_store::{
     AuditReport, Backend, CodecError, ConflictPolicy, Key, KeyName, LeaseId, ObserverId, Origin, Prefix, PublishEvent,
-    Revision, Snapshot, State, Status,
+    Reason, Revision, Snapshot, State, Status,
 };
 
 use crate::error::{AuditError, CloseError, StoreError};
@@ -29,6 +29,8 @@ pub struct Update<K: 'static> {
     pub revision: Revision,
     /// Whose key it is.
     pub origin: Origin,
+    /// Why the observer is told this.
+    pub reason: Reason,
     /// Whether it is part of the first state, before [`Synced`].
     pub initial: bool,
 }
@@ -45,6 +47,8 @@ pub struct Delete<K: 'static> {
     pub revision: Revision,
     /// Whose key it was.
     pub origin: Origin,
+    /// Why the observer is told this. The key itself may still be in the kvstore.
+    pub reason: Reason,
 }
 
 /// To an observer that takes batches: changes, in order, never empty, shared by all that are told the same.

@@ -203,10 +203,10 @@ enum Single<K: Key> {
 }
 
 fn single<K: Key>(change: &Change<K>) -> Option<Single<K>> {
-    let Change { name, old, new, revision, origin, initial, .. } = change.clone();
+    let Change { name, old, new, revision, origin, reason, initial, .. } = change.clone();
     match (old, new) {
-        (old, Some(key)) => Some(Single::Update(Update { name, key, old, revision, origin, initial })),
-        (Some(key), None) => Some(Single::Delete(Delete { name, key, revision, origin })),
+        (old, Some(key)) => Some(Single::Update(Update { name, key, old, revision, origin, reason, initial })),
+        (Some(key), None) => Some(Single::Delete(Delete { name, key, revision, origin, reason })),
         (None, None) => None,
     }
 }

@@ -15,7 +15,7 @@ use self::actor::{AwaitSynced, Delete, PublisherActor, PublisherState, Put};
 use crate::error::{CloseError, JoinError, StoreError};
 use crate::messages::{Close, Release, Trouble};
 use crate::owner::Owner;
-use crate::thread::StoreThread;
+use crate::thread::{StoreThread, span};
 
 /// Publishes keys below the prefix that `config` names, and reads none: what it holds in memory grows with the own keys
 /// only. They are kept in the kvstore as a joined store keeps its own.
@@ -77,7 +77,7 @@ impl<K: Key> Publish<K> {
         let thread = StoreThread::or_new(thread)?;
         let (told, state) = watch::channel(State::Connecting { cause: None });
         let held = thread.clone();
-        let addr = thread.start(move || {
+        let addr = thread.start(span(&config.prefix), move || {
             let machine = Machine::new(&config, config.backend.max_writes(), canaries);
             PublisherActor::new(config, machine, told, observers, held)
         });

@@ -31,7 +31,7 @@ use crate::error::{JoinError, StoreError};
 use crate::messages::StateChanged;
 use crate::observer::Observer;
 use crate::sync::{Answered, Perform, SyncActor, log, now};
-use crate::thread::StoreThread;
+use crate::thread::{StoreThread, span};
 use crate::watcher::{BeginAudit, Deliver, Distrust, Stop, WatcherActor};
 
 /// The actor that owns the cache and the own keys: takes what the watcher delivers and what the owner wants, tells
@@ -199,7 +199,8 @@ impl<K: Key> StoreActor<K> {
         let audit = Audit::new(self.config.prefix.range(), self.config.audit_interval, seed);
         let (backend, store) = (Arc::clone(&self.config.backend), ctx.address().recipient().downgrade());
         let (decoder, (alive, ended)) = (self.store.decoder(), oneshot::channel::<()>());
-        let watcher = self.thread.start(move || WatcherActor::new(backend, watch, store, decoder, alive).audit(audit));
+        let watch = move || WatcherActor::new(backend, watch, store, decoder, alive).audit(audit);
+        let watcher = self.thread.start(span(&self.config.prefix), watch);
         let started = watcher.clone();
         ctx.spawn(ended.into_actor(self).map(move |_, actor, ctx| actor.watcher_ended(started, ctx)));
         self.audits.retain(|waiting| !waiting.is_closed());
@@ -237,7 +238,7 @@ impl<K: Key> StoreActor<K> {
     fn start_sync(&mut self, ctx: &mut Context<Self>) -> Addr<SyncActor<RequestId>> {
         let (backend, store) = (Arc::clone(&self.config.backend), ctx.address().recipient().downgrade());
         let (alive, ended) = oneshot::channel::<()>();
-        let sync = self.thread.start(move || SyncActor::new(backend, store, alive));
+        let sync = self.thread.start(span(&self.config.prefix), move || SyncActor::new(backend, store, alive));
         ctx.spawn(ended.into_actor(self).map(|_, actor, ctx| actor.sync_ended(ctx)));
         sync
     }

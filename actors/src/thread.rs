@@ -4,8 +4,10 @@ use std::io;
 
 use actix::dev::channel;
 use actix::prelude::*;
+use shared_store::Prefix;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
+use tracing::{Instrument, Span};
 
 use crate::error::JoinError;
 
@@ -26,6 +28,12 @@ enum Kind {
     Own(mpsc::UnboundedSender<Job>),
     Current,
     Arbiter(ArbiterHandle),
+}
+
+/// What the actors of a store or a publisher log is in a span with its prefix, so that two of them can be told apart. The
+/// span has the highest level: a filter that lets warnings pass lets it pass, too.
+pub(crate) fn span(prefix: &Prefix) -> Span {
+    tracing::error_span!(parent: None, "store", %prefix)
 }
 
 /// actix's own default.
@@ -72,15 +80,15 @@ impl StoreThread {
         thread.map_or_else(|| Self::new().map_err(|error| JoinError::Ended(error.to_string().into())), Ok)
     }
 
-    /// Starts an actor there.
-    pub(crate) fn start<A>(&self, actor: impl FnOnce() -> A + Send + 'static) -> Addr<A>
+    /// Starts an actor there. All it logs is in the span.
+    pub(crate) fn start<A>(&self, span: Span, actor: impl FnOnce() -> A + Send + 'static) -> Addr<A>
     where
         A: Actor<Context = Context<A>>,
     {
         let (sender, receiver) = channel::channel(MAILBOX);
         let job = move || {
-            let run: std::pin::Pin<Box<dyn Future<Output = ()>>> =
-                Box::pin(Context::with_receiver(receiver).into_future(actor()));
+            let run = span.in_scope(|| Context::with_receiver(receiver).into_future(actor()));
+            let run: std::pin::Pin<Box<dyn Future<Output = ()>>> = Box::pin(run.instrument(span));
             actix_rt::spawn(run);
         };
         let started = match &self.0 {

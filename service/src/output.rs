@@ -80,14 +80,14 @@ impl<V: Form> Handler<Update<Document<V>>> for Printer {
     type Result = ();
 
     fn handle(&mut self, update: Update<Document<V>>, _: &mut Self::Context) {
-        let Update { name, key, old, revision, origin, initial } = update;
+        let Update { name, key, old, revision, origin, reason, initial } = update;
         if self.is_json() {
             let (name, value, origin, encoding) =
                 (quoted(name.as_str()), key.json(), origin_name(origin), encoding::<V>());
             let old = old.as_ref().map_or_else(|| "null".to_owned(), |old| old.json());
             self.print(&format!(
                 "{{\"type\":\"update\",\"name\":{name},\"value\":{value},\"old\":{old}{encoding},\
-                 \"revision\":{revision},\"origin\":\"{origin}\",\"initial\":{initial}}}\n"
+                 \"revision\":{revision},\"origin\":\"{origin}\",\"reason\":\"{reason}\",\"initial\":{initial}}}\n"
             ));
         } else {
             let what = if old.is_some() { "update" } else { "create" };
@@ -101,13 +101,13 @@ impl<V: Form> Handler<Delete<Document<V>>> for Printer {
     type Result = ();
 
     fn handle(&mut self, delete: Delete<Document<V>>, _: &mut Self::Context) {
-        let Delete { name, key, revision, origin } = delete;
+        let Delete { name, key, revision, origin, reason } = delete;
         let origin = origin_name(origin);
         if self.is_json() {
             let (name, value, encoding) = (quoted(name.as_str()), key.json(), encoding::<V>());
             self.print(&format!(
                 "{{\"type\":\"delete\",\"name\":{name},\"value\":{value}{encoding},\"revision\":{revision},\
-                 \"origin\":\"{origin}\"}}\n"
+                 \"origin\":\"{origin}\",\"reason\":\"{reason}\"}}\n"
             ));
         } else {
             let name = printable(name.as_str());

@@ -11,7 +11,7 @@ fn step(of: &str, from: u32, to: u32, revision: u64) -> Change<u32> {
     let (old, new, name) = (value(from), value(to), KeyName::new(of).unwrap());
     let old = old.as_ref().map(|(key, hash)| (key, *hash));
     let new = new.as_ref().map(|(key, hash)| (key, *hash));
-    change(&name, old, new, Revision(revision), Origin::Remote)
+    change(&name, old, new, Revision(revision), Origin::Remote, Reason::Event)
 }
 
 struct Bench {

@@ -13,6 +13,22 @@ use crate::key::{Key, KeyName};
 use crate::kv::{Event, Revision};
 use crate::outbox::{First, change};
 use crate::own::Observation;
+use crate::reason::Reason;
+
+/// Why a batch changes the cache, and for how long deletions by others in it are held back; for the delay of the store if
+/// that is longer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cause {
+    reason: Reason,
+    hold: Option<Duration>,
+}
+
+impl Cause {
+    /// Nothing is held back but for the delay of the store.
+    pub(super) fn told(reason: Reason) -> Self {
+        Self { reason, hold: None }
+    }
+}
 
 impl<K: Key> Store<K> {
     /// Takes in a whole list.
@@ -28,7 +44,13 @@ impl<K: Key> Store<K> {
             let deleted = difference(cache.names(), &present).chain(unseen);
             (deleted.filter(|name| !self.gone.contains(name.as_str())).cloned().collect(), cache.len())
         };
-        let hold = match (std::mem::take(&mut self.elsewhere), same_history) {
+        let elsewhere = std::mem::take(&mut self.elsewhere);
+        let reason = match (elsewhere, same_history) {
+            (true, _) => Reason::Attached,
+            (false, true) => Reason::Listed,
+            (false, false) => Reason::OtherHistory,
+        };
+        let hold = match (elsewhere, same_history) {
             // The change is meant.
             (true, _) => None,
             (false, true) => self.guard.deletions(now, self.removed(deleted.iter()), entries),
@@ -45,7 +67,7 @@ impl<K: Key> Store<K> {
         if !same_history {
             self.own.forget(now);
         }
-        let mut changes = self.apply(now, incoming, revision, hold);
+        let mut changes = self.apply(now, incoming, revision, Cause { reason, hold });
         let own: Vec<_> = self.own.names().map(|name| (name.clone(), self.seen(name))).collect();
         for (name, state) in own {
             self.own.observe(now, Observation { name, revision, state });
@@ -97,20 +119,19 @@ impl<K: Key> Store<K> {
             let seconds = hold.as_secs_f64();
             tracing::warn!(removed, entries, "most keys are deleted: deletions are held back for {seconds} s");
         }
-        let changes = self.apply(now, incoming, revision, hold);
+        let changes = self.apply(now, incoming, revision, Cause { reason: Reason::Event, hold });
         self.own.reached(now, revision);
         self.observers.push(now, changes);
         self.own_events(now);
     }
 
-    /// Puts a batch into the cache, all at once for readers, and answers with the changes. Deletions by others are held
-    /// back for `hold`, or for the delay of the store if that is longer.
+    /// Puts a batch into the cache, all at once for readers, and answers with the changes.
     pub(super) fn apply(
         &mut self,
         now: Instant,
         incoming: Vec<Incoming<K>>,
         revision: Revision,
-        hold: Option<Duration>,
+        cause: Cause,
     ) -> Vec<Change<K>> {
         let shared = Arc::clone(&self.shared);
         let mut changes = Vec::with_capacity(incoming.len());
@@ -120,9 +141,10 @@ impl<K: Key> Store<K> {
             if let Some(observation) = self.observation(&incoming) {
                 self.own.observe(now, observation);
             }
+            let (name, at) = (&incoming.name, incoming.revision);
             let change = match incoming.arrived {
-                Some(arrived) => self.put(now, &mut cache, &incoming.name, incoming.revision, arrived, &mut unused),
-                None => self.delete(now, &mut cache, &incoming.name, incoming.revision, hold),
+                Some(arrived) => self.put(now, &mut cache, name, at, arrived, cause.reason, &mut unused),
+                None => self.delete(now, &mut cache, name, at, cause),
             };
             changes.extend(change);
         }
@@ -131,6 +153,7 @@ impl<K: Key> Store<K> {
         drop(cache);
         // Values are dropped without the lock: `Drop` is code of the user.
         drop(unused);
+        trace(&changes);
         self.announce(changes.iter().filter(|change| !change.is_void()).count());
         changes
     }
@@ -142,13 +165,15 @@ impl<K: Key> Store<K> {
         concerns.then(|| incoming.observation())
     }
 
-    pub(super) fn put(
+    #[allow(clippy::too_many_arguments, reason = "the parts of one put")]
+    fn put(
         &mut self,
         now: Instant,
         cache: &mut Cache<K>,
         name: &KeyName,
         mod_revision: Revision,
         arrived: Arrived<K>,
+        reason: Reason,
         unused: &mut Vec<Arc<K>>,
     ) -> Option<Change<K>> {
         self.gone.forget(name.as_str());
@@ -166,7 +191,7 @@ impl<K: Key> Store<K> {
                 self.quarantine.insert(name.clone(), quarantined);
                 return match self.on_undecodable {
                     OnUndecodable::Remove if !self.own.is_kept(name.as_str()) => {
-                        self.remove(cache, name.as_str(), mod_revision)
+                        self.remove(cache, name.as_str(), mod_revision, Reason::Undecodable)
                     }
                     // An own key will be put again: observers see no deletion.
                     OnUndecodable::Remove | OnUndecodable::KeepLast => None,
@@ -177,7 +202,7 @@ impl<K: Key> Store<K> {
         let raw = self.keeps_raw.then_some(raw);
         let origin = if self.own.is_ours(lease) { Origin::Local } else { Origin::Remote };
         let Some(entry) = cache.get_mut(name.as_str()) else {
-            let change = change(name, None, Some((&key, hash)), mod_revision, origin);
+            let change = change(name, None, Some((&key, hash)), mod_revision, origin, reason);
             cache.insert(name, Entry { key, hash, raw, mod_revision, lease, origin }, index_values);
             return Some(change);
         };
@@ -185,20 +210,21 @@ impl<K: Key> Store<K> {
             entry.mod_revision = mod_revision;
             entry.lease = lease;
             unused.push(key);
-            return changed_hands(name, entry, mod_revision, origin);
+            return changed_hands(name, entry, mod_revision, origin, reason);
         }
-        let change = change(name, Some((&entry.key, entry.hash)), Some((&key, hash)), mod_revision, origin);
+        let old = Some((&entry.key, entry.hash));
+        let change = change(name, old, Some((&key, hash)), mod_revision, origin, reason);
         cache.insert(name, Entry { key, hash, raw, mod_revision, lease, origin }, index_values);
         Some(change)
     }
 
-    pub(super) fn delete(
+    fn delete(
         &mut self,
         now: Instant,
         cache: &mut Cache<K>,
         name: &KeyName,
         at: Revision,
-        hold: Option<Duration>,
+        cause: Cause,
     ) -> Option<Change<K>> {
         self.quarantine.remove(name);
         cache.get(name.as_str())?;
@@ -206,18 +232,19 @@ impl<K: Key> Store<K> {
             // It will be put again: observers see no deletion.
             self.gone.keep(name);
             None
-        } else if let Some(delay) = self.gone.delay(hold).filter(|_| !self.own.contains(name.as_str())) {
+        } else if let Some(delay) = self.gone.delay(cause.hold).filter(|_| !self.own.contains(name.as_str())) {
             self.gone.hold(now + delay, name);
             None
         } else {
-            self.remove(cache, name.as_str(), at)
+            let given_up = self.own.is_given_up(name.as_str());
+            self.remove(cache, name.as_str(), at, if given_up { Reason::GivenUp } else { cause.reason })
         }
     }
 
-    pub(super) fn remove(&mut self, cache: &mut Cache<K>, name: &str, revision: Revision) -> Option<Change<K>> {
+    fn remove(&mut self, cache: &mut Cache<K>, name: &str, revision: Revision, reason: Reason) -> Option<Change<K>> {
         self.gone.forget(name);
         let (name, entry) = cache.remove(name)?;
-        Some(change(&name, Some((&entry.key, entry.hash)), None, revision, entry.origin))
+        Some(change(&name, Some((&entry.key, entry.hash)), None, revision, entry.origin, reason))
     }
 
     /// Tells readers and observers of changes made without the kvstore.
@@ -243,13 +270,29 @@ impl<K: Key> Store<K> {
 
     /// Shows keys no more that are gone from the kvstore. They were shown until now, so they go at the revision of now:
     /// what is told after a change is never older.
-    pub(super) fn give_up(&mut self, now: Instant, names: &[KeyName]) {
+    pub(super) fn give_up(&mut self, now: Instant, names: &[KeyName], reason: Reason) {
         let (shared, revision) = (Arc::clone(&self.shared), self.revision);
         let mut cache = shared.write();
         let changes: Vec<_> =
-            names.iter().filter_map(|name| self.remove(&mut cache, name.as_str(), revision)).collect();
+            names.iter().filter_map(|name| self.remove(&mut cache, name.as_str(), revision, reason)).collect();
         drop(cache);
+        trace(&changes);
         self.tell(now, changes);
+    }
+}
+
+/// Traces changes of the cache.
+fn trace<K>(changes: &[Change<K>]) {
+    if !tracing::enabled!(tracing::Level::DEBUG) {
+        return;
+    }
+    for Change { name, old, new, revision, origin, reason, .. } in changes {
+        let what = match (old, new) {
+            (None, _) => "create",
+            (Some(_), Some(_)) => "update",
+            (Some(_), None) => "delete",
+        };
+        tracing::debug!(key = %name, %revision, ?origin, %reason, "{what}");
     }
 }
 
@@ -263,10 +306,16 @@ fn difference<'a>(names: impl Iterator<Item = &'a KeyName>, present: &[KeyName])
 }
 
 /// The value stays; whose key it is may not. Only observers who care for the origin see anything in it.
-fn changed_hands<K>(name: &KeyName, entry: &mut Entry<K>, at: Revision, origin: Origin) -> Option<Change<K>> {
+fn changed_hands<K>(
+    name: &KeyName,
+    entry: &mut Entry<K>,
+    at: Revision,
+    origin: Origin,
+    reason: Reason,
+) -> Option<Change<K>> {
     if std::mem::replace(&mut entry.origin, origin) == origin {
         return None;
     }
     let value = Some((&entry.key, entry.hash));
-    Some(change(name, value, value, at, origin))
+    Some(change(name, value, value, at, origin, reason))
 }

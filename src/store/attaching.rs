@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::Store;
 use crate::key::Key;
 use crate::prefix::Prefix;
+use crate::reason::Reason;
 
 impl<K: Key> Store<K> {
     /// Nothing more will be delivered, for now: the cache shows what it shows, and grows old.
@@ -25,6 +26,6 @@ impl<K: Key> Store<K> {
     pub fn drain(&mut self, now: Instant) {
         let names: Vec<_> = self.shared.read().names().cloned().collect();
         self.quarantine.clear();
-        self.give_up(now, &names);
+        self.give_up(now, &names, Reason::Drained);
     }
 }

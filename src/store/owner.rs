@@ -11,6 +11,7 @@ use crate::change::Notice;
 use crate::config::OnUndecodable;
 use crate::key::{Key, KeyError, KeyName, encoded};
 use crate::own::{Answer, Command, Observation, OwnEvent, OwnStats, Request, RequestId, Seen, Ticket};
+use crate::reason::Reason;
 
 impl<K: Key> Store<K> {
     // What the owner wants.
@@ -185,7 +186,8 @@ impl<K: Key> Store<K> {
     fn given_up(&mut self, now: Instant, name: &KeyName) {
         let removed = self.on_undecodable == OnUndecodable::Remove && self.quarantine.contains_key(name);
         if !self.own.is_kept(name.as_str()) && (self.gone.is_kept(name.as_str()) || removed) {
-            self.give_up(now, std::slice::from_ref(name));
+            let reason = if removed { Reason::Undecodable } else { Reason::GivenUp };
+            self.give_up(now, std::slice::from_ref(name), reason);
         }
     }
 
@@ -194,6 +196,6 @@ impl<K: Key> Store<K> {
         let shared = Arc::clone(&self.shared);
         names.retain(|name| shared.read().get(name.as_str()).is_some());
         names.sort_unstable();
-        self.give_up(now, &names);
+        self.give_up(now, &names, Reason::Closed);
     }
 }

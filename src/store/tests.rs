@@ -9,6 +9,7 @@ mod observers;
 mod ownership;
 mod quarantine;
 mod readers;
+mod reasons;
 mod warm;
 
 use std::time::Duration;

@@ -4,10 +4,12 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::apply::Cause;
 use super::incoming::Incoming;
 use super::{Quarantined, Shows, Store};
 use crate::key::{Codec, Key};
 use crate::kv::{KeyValue, Revision};
+use crate::reason::Reason;
 use crate::status::State;
 use crate::warm::{Capture, Image, Kind, Record, SnapshotError};
 use crate::watch::Resume;
@@ -69,7 +71,7 @@ impl<K: Key> Store<K> {
         let incoming = records.into_iter().filter_map(|record| self.restored(record)).collect();
         let cause = format!("from a snapshot of revision {revision}, not verified yet").into();
         (self.state, self.cluster, self.shows) = (State::Stale { since: now, cause }, cluster, Shows::Snapshot);
-        self.apply(now, incoming, revision, None);
+        self.apply(now, incoming, revision, Cause::told(Reason::FirstState));
         self.observers.begin_unverified(now, &self.snapshot(), revision);
         Ok(Resume { cluster, revision, since })
     }

@@ -18,7 +18,7 @@ use crate::error::{CloseError, StoreError};
 use crate::messages::{Close, Release, Trouble};
 use crate::store::{Abandon, all_of, at_once, later};
 use crate::sync::{Answered, Perform, SyncActor, log, now};
-use crate::thread::StoreThread;
+use crate::thread::{StoreThread, span};
 use crate::watcher::{Deliver, Distrust, Stop, WatcherActor};
 
 /// Own these keys.
@@ -138,7 +138,8 @@ impl PublisherActor {
             }
             actor.pump(ctx);
         }));
-        self.thread.start(move || WatcherActor::new(backend, watch, publisher, (), alive))
+        let span = span(&self.config.prefix);
+        self.thread.start(span, move || WatcherActor::new(backend, watch, publisher, (), alive))
     }
 
     fn start_sync(&mut self, ctx: &mut Context<Self>) -> Addr<SyncActor<PublishRequestId>> {
@@ -153,7 +154,7 @@ impl PublisherActor {
             actor.publisher.requests_lost(now());
             actor.pump(ctx);
         }));
-        self.thread.start(move || SyncActor::new(backend, publisher, alive))
+        self.thread.start(span(&self.config.prefix), move || SyncActor::new(backend, publisher, alive))
     }
 
     /// Answers those who wait; a requester may have been dropped.

@@ -135,8 +135,16 @@ fn a_long_batch_costs_in_proportion_to_its_length() {
         let mut bench = Bench::with(|config| config.deletion_guard(crate::config::DeletionGuard::OFF));
         bench.list(&[], 5);
         let value = Arc::new(note("", 1));
-        let change =
-            |n: u32| crate::outbox::change(&name(&n.to_string()), None, Some((&value, 1)), Revision(6), Origin::Remote);
+        let change = |n: u32| {
+            crate::outbox::change(
+                &name(&n.to_string()),
+                None,
+                Some((&value, 1)),
+                Revision(6),
+                Origin::Remote,
+                Reason::Event,
+            )
+        };
         let changes: Vec<_> = (0..count).map(change).collect();
         let start = Instant::now();
         bench.store.observers.push(bench.now, changes);
