@@ -41,7 +41,7 @@ pub use kv::{ClusterId, Event, Header, KeyRange, KeyValue, LeaseId, Revision};
 pub use outbox::{Lag, Mode};
 pub use prefix::{Prefix, PrefixError};
 pub use publisher::{CanaryState, PublishEvent, PublisherStatus};
-pub use reader::{AtLeastError, Closed, Reader, Snapshot, UnknownIndex};
+pub use reader::{AtLeastError, Closed, Entry, Reader, Snapshot, UnknownIndex};
 pub use reason::Reason;
 pub use status::{AuditStats, Relists, State, Status};
 pub use store::{AuditReport, Difference, DifferenceKind, ObserverId, Store};

@@ -4,10 +4,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::change::Origin;
 use crate::key::KeyName;
-use crate::kv::Revision;
+use crate::kv::{LeaseId, Revision};
 use crate::status::State;
-use crate::store::cache::{Point, Shared};
+use crate::store::cache::{self, Point, Shared};
+
+/// How many keys [`Reader::entries`] takes at once.
+const PART: usize = 256;
 
 /// Reads the cache from any thread: no message, no wait for I/O. Cheap to clone; outlives the store.
 ///
@@ -19,13 +23,110 @@ pub struct Reader<K> {
     seen: u64,
 }
 
+/// One key with what the kvstore says of it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Entry<K> {
+    /// The key's name.
+    pub name: KeyName,
+    /// The key: the last value that could be decoded.
+    pub key: Arc<K>,
+    /// The revision that wrote the value.
+    pub revision: Revision,
+    /// The revision that created the key; the same as long as it is not deleted.
+    pub create_revision: Revision,
+    /// The lease it is under, or [`LeaseId::NONE`].
+    pub lease: LeaseId,
+    /// Whose key it is.
+    pub origin: Origin,
+}
+
+impl<K> Entry<K> {
+    fn new((name, entry): (&KeyName, &cache::Entry<K>)) -> Self {
+        let cache::Entry { mod_revision, create_revision, lease, origin, .. } = *entry;
+        let (name, key) = (name.clone(), Arc::clone(&entry.key));
+        Self { name, key, revision: mod_revision, create_revision, lease, origin }
+    }
+}
+
+impl<K> Clone for Entry<K> {
+    fn clone(&self) -> Self {
+        Self { name: self.name.clone(), key: Arc::clone(&self.key), ..*self }
+    }
+}
+
 /// Some or all keys at one revision.
-#[derive(Debug, Clone)]
+///
+/// ```
+/// # fn show(reader: &shared_store::Reader<String>) {
+/// let snapshot = reader.scan("cluster1/");
+/// let longest = snapshot.values().map(|key| key.len()).max();
+/// for (name, key) in &snapshot {
+///     println!("{name} = {key}");
+/// }
+/// # }
+/// ```
+#[derive(Debug)]
 pub struct Snapshot<K> {
     /// The revision they show.
     pub revision: Revision,
     /// The keys.
     pub entries: Vec<(KeyName, Arc<K>)>,
+}
+
+impl<K> Snapshot<K> {
+    /// How many keys it has.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether it has none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Names and keys, in the order of [`entries`](Self::entries).
+    pub fn iter(&self) -> std::slice::Iter<'_, (KeyName, Arc<K>)> {
+        self.entries.iter()
+    }
+
+    /// The names.
+    #[must_use]
+    pub fn names(&self) -> impl ExactSizeIterator<Item = &KeyName> {
+        self.entries.iter().map(|(name, _)| name)
+    }
+
+    /// The keys without their names.
+    #[must_use]
+    pub fn values(&self) -> impl ExactSizeIterator<Item = &Arc<K>> {
+        self.entries.iter().map(|(_, key)| key)
+    }
+}
+
+impl<K> Clone for Snapshot<K> {
+    fn clone(&self) -> Self {
+        Self { revision: self.revision, entries: self.entries.clone() }
+    }
+}
+
+impl<'a, K> IntoIterator for &'a Snapshot<K> {
+    type Item = &'a (KeyName, Arc<K>);
+    type IntoIter = std::slice::Iter<'a, (KeyName, Arc<K>)>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl<K> IntoIterator for Snapshot<K> {
+    type Item = (KeyName, Arc<K>);
+    type IntoIter = std::vec::IntoIter<(KeyName, Arc<K>)>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.entries.into_iter()
+    }
 }
 
 /// The index was not declared when the store was joined.
@@ -76,6 +177,40 @@ impl<K> Reader<K> {
     #[must_use]
     pub fn get_with_revision(&self, name: &str) -> Option<(Arc<K>, Revision)> {
         self.shared.read().get(name).map(|entry| (Arc::clone(&entry.key), entry.mod_revision))
+    }
+
+    /// The key named `name`, with its revisions, its lease and whose it is.
+    ///
+    /// ```
+    /// # fn show(reader: &shared_store::Reader<String>) {
+    /// if let Some(entry) = reader.entry("cluster1/node1") {
+    ///     println!("{} since revision {}, lease {}", entry.key, entry.create_revision, entry.lease);
+    /// }
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn entry(&self, name: &str) -> Option<Entry<K>> {
+        self.shared.read().get_key_value(name).map(Entry::new)
+    }
+
+    /// All keys in name order, read in parts of 256: it needs no memory for all of them at once, and holds the lock only
+    /// while it takes a part. Each part shows one revision; the parts may show different ones. [`scan`](Self::scan) shows
+    /// one.
+    ///
+    /// ```
+    /// # use shared_store::Origin;
+    /// # fn count(reader: &shared_store::Reader<String>) -> usize {
+    /// reader.entries().filter(|entry| entry.origin == Origin::Local).count()
+    /// # }
+    /// ```
+    pub fn entries(&self) -> impl Iterator<Item = Entry<K>> {
+        let mut last = None;
+        std::iter::from_fn(move || {
+            let part: Vec<_> = self.shared.read().after(last.as_ref()).take(PART).map(Entry::new).collect();
+            last = Some(part.last()?.name.clone());
+            Some(part)
+        })
+        .flatten()
     }
 
     /// How many keys there are.

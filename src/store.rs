@@ -285,7 +285,7 @@ impl<K: Key> Store<K> {
             return Some((name.clone(), Seen { hash, mod_revision, lease }));
         }
         let (name, entry) = cache.get_key_value(name)?;
-        Some((name.clone(), Seen { hash: entry.hash, mod_revision: entry.mod_revision, lease: entry.lease }))
+        Some((name.clone(), Seen { hash: entry.hash(), mod_revision: entry.mod_revision, lease: entry.lease }))
     }
 
     // Time.
@@ -341,7 +341,7 @@ impl<K: Key> Store<K> {
     fn snapshot(&self) -> Arc<[Change<K>]> {
         let cache = self.shared.read();
         let create = |(name, entry): (&KeyName, &Entry<K>)| {
-            let (value, reason) = (Some((&entry.key, entry.hash)), Reason::FirstState);
+            let (value, reason) = (Some((&entry.key, entry.hash())), Reason::FirstState);
             Change { initial: true, ..change(name, None, value, entry.mod_revision, entry.origin, reason) }
         };
         cache.scan("").map(create).collect()

@@ -74,6 +74,7 @@ pub(crate) struct Record {
     pub(crate) kind: Kind,
     pub(crate) value: Bytes,
     pub(crate) mod_revision: Revision,
+    pub(crate) create_revision: Revision,
     pub(crate) lease: LeaseId,
 }
 

@@ -32,10 +32,10 @@ pub use shared_store as core;
 pub use shared_store::own::WriteError;
 pub use shared_store::{
     AtLeastError, AuditReport, AuditStats, Awaited, Backend, BackendError, CanaryState, Change, Codec, CodecError,
-    Config, ConfigError, ConflictPolicy, DeletionGuard, Difference, DifferenceKind, Filter, GateStatus, Index, Json,
-    Key, KeyError, KeyName, KeyNameError, Lag, LeaseId, MemoryBackend, Mode, ObserverId, OnTimeout, OnUndecodable,
-    Origin, Passage, Prefix, PrefixError, PublishEvent, PublisherStatus, Reader, Reason, Relists, Revision, Snapshot,
-    SnapshotError, State, Status, UnknownIndex,
+    Config, ConfigError, ConflictPolicy, DeletionGuard, Difference, DifferenceKind, Entry, Filter, GateStatus, Index,
+    Json, Key, KeyError, KeyName, KeyNameError, Lag, LeaseId, MemoryBackend, Mode, ObserverId, OnTimeout,
+    OnUndecodable, Origin, Passage, Prefix, PrefixError, PublishEvent, PublisherStatus, Reader, Reason, Relists,
+    Revision, Snapshot, SnapshotError, State, Status, UnknownIndex,
 };
 #[cfg(feature = "etcd")]
 pub use shared_store::{EtcdBackend, EtcdConfig, EtcdConfigError};

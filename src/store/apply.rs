@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::cache::{Cache, Entry};
+use super::cache::{Cache, Entry, Written};
 use super::incoming::{Arrived, Decoded, Incoming};
 use super::staging::Staging;
 use super::{Quarantined, Shows, Store};
@@ -177,7 +177,7 @@ impl<K: Key> Store<K> {
         unused: &mut Vec<Arc<K>>,
     ) -> Option<Change<K>> {
         self.gone.forget(name.as_str());
-        let Arrived { hash, lease, raw, value } = arrived;
+        let Arrived { hash, create_revision, lease, raw, value } = arrived;
         let (key, index_values) = match value {
             Ok(value) => value,
             Err(cause) => {
@@ -201,20 +201,20 @@ impl<K: Key> Store<K> {
         self.quarantine.remove(name);
         let raw = self.keeps_raw.then_some(raw);
         let origin = if self.own.is_ours(lease) { Origin::Local } else { Origin::Remote };
+        let written = Written { mod_revision, create_revision, lease };
         let Some(entry) = cache.get_mut(name.as_str()) else {
             let change = change(name, None, Some((&key, hash)), mod_revision, origin, reason);
-            cache.insert(name, Entry { key, hash, raw, mod_revision, lease, origin }, index_values);
+            cache.insert(name, Entry::new(key, hash, raw, written, origin), index_values);
             return Some(change);
         };
-        if entry.hash == hash {
-            entry.mod_revision = mod_revision;
-            entry.lease = lease;
+        if entry.hash() == hash {
+            entry.written(written);
             unused.push(key);
             return changed_hands(name, entry, mod_revision, origin, reason);
         }
-        let old = Some((&entry.key, entry.hash));
+        let old = Some((&entry.key, entry.hash()));
         let change = change(name, old, Some((&key, hash)), mod_revision, origin, reason);
-        cache.insert(name, Entry { key, hash, raw, mod_revision, lease, origin }, index_values);
+        cache.insert(name, Entry::new(key, hash, raw, written, origin), index_values);
         Some(change)
     }
 
@@ -244,7 +244,7 @@ impl<K: Key> Store<K> {
     fn remove(&mut self, cache: &mut Cache<K>, name: &str, revision: Revision, reason: Reason) -> Option<Change<K>> {
         self.gone.forget(name);
         let (name, entry) = cache.remove(name)?;
-        Some(change(&name, Some((&entry.key, entry.hash)), None, revision, entry.origin, reason))
+        Some(change(&name, Some((&entry.key, entry.hash())), None, revision, entry.origin, reason))
     }
 
     /// Tells readers and observers of changes made without the kvstore.
@@ -316,6 +316,6 @@ fn changed_hands<K>(
     if std::mem::replace(&mut entry.origin, origin) == origin {
         return None;
     }
-    let value = Some((&entry.key, entry.hash));
+    let value = Some((&entry.key, entry.hash()));
     Some(change(name, value, value, at, origin, reason))
 }

@@ -175,7 +175,7 @@ impl<K: Key> Store<K> {
                     Some(entry) if entry.mod_revision != kvstore => {
                         Some(DifferenceKind::Outdated { cache: entry.mod_revision, kvstore })
                     }
-                    Some(entry) if altered(entry.hash) => Some(DifferenceKind::Altered { revision: kvstore }),
+                    Some(entry) if altered(entry.hash()) => Some(DifferenceKind::Altered { revision: kvstore }),
                     Some(_) => None,
                 }
             };

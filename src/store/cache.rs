@@ -17,14 +17,42 @@ use crate::status::State;
 #[derive(Debug)]
 pub(crate) struct Entry<K> {
     pub(crate) key: Arc<K>,
-    /// Fingerprint of the value's bytes.
-    pub(crate) hash: u128,
+    /// Fingerprint of the value's bytes, without the alignment of a number, which would cost 8 bytes an entry.
+    hash: [u8; 16],
     /// The value's bytes as the kvstore has them; kept only for snapshots.
     pub(crate) raw: Option<Bytes>,
     pub(crate) mod_revision: Revision,
+    pub(crate) create_revision: Revision,
     pub(crate) lease: LeaseId,
     /// As observers were told it.
     pub(crate) origin: Origin,
+}
+
+impl<K> Entry<K> {
+    /// Fingerprint of the value's bytes.
+    pub(crate) fn hash(&self) -> u128 {
+        u128::from_ne_bytes(self.hash)
+    }
+
+    /// The same value was put again.
+    pub(crate) fn written(&mut self, written: Written) {
+        let Written { mod_revision, create_revision, lease } = written;
+        (self.mod_revision, self.create_revision, self.lease) = (mod_revision, create_revision, lease);
+    }
+
+    /// The key with its value, as it was put.
+    pub(crate) fn new(key: Arc<K>, hash: u128, raw: Option<Bytes>, written: Written, origin: Origin) -> Self {
+        let Written { mod_revision, create_revision, lease } = written;
+        Self { key, hash: hash.to_ne_bytes(), raw, mod_revision, create_revision, lease, origin }
+    }
+}
+
+/// What the kvstore says of a put, besides the value.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Written {
+    pub(crate) mod_revision: Revision,
+    pub(crate) create_revision: Revision,
+    pub(crate) lease: LeaseId,
 }
 
 /// The shared keys by name, in name order, and by index.
@@ -68,7 +96,10 @@ impl<K> Cache<K> {
 
     /// Nothing that is still shown of another history is newer than this revision of the one that counts.
     pub(crate) fn history_went_back(&mut self, to: Revision) {
-        self.entries.values_mut().for_each(|entry| entry.mod_revision = entry.mod_revision.min(to));
+        for entry in self.entries.values_mut() {
+            entry.mod_revision = entry.mod_revision.min(to);
+            entry.create_revision = entry.create_revision.min(to);
+        }
     }
 
     /// In no order.
@@ -88,7 +119,16 @@ impl<K> Cache<K> {
 
     /// The keys from `start` on, in name order.
     pub(crate) fn scan_from(&self, start: &str) -> impl Iterator<Item = (&KeyName, &Entry<K>)> {
-        let names = self.names.range::<str, _>((Bound::Included(start), Bound::Unbounded));
+        self.range(Bound::Included(start))
+    }
+
+    /// The keys after `name`, in name order; all for `None`.
+    pub(crate) fn after(&self, name: Option<&KeyName>) -> impl Iterator<Item = (&KeyName, &Entry<K>)> {
+        self.range(name.map_or(Bound::Unbounded, |name| Bound::Excluded(name.as_str())))
+    }
+
+    fn range(&self, start: Bound<&str>) -> impl Iterator<Item = (&KeyName, &Entry<K>)> {
+        let names = self.names.range::<str, _>((start, Bound::Unbounded));
         names.filter_map(|name| self.entries.get_key_value(name))
     }
 
@@ -146,5 +186,15 @@ impl<K> Shared<K> {
 
     pub(crate) fn write(&self) -> RwLockWriteGuard<'_, Cache<K>> {
         self.cache.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(all(test, target_pointer_width = "64"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_and_its_name_take_104_bytes_in_the_map() {
+        assert_eq!(size_of::<(KeyName, Entry<()>)>(), 104);
     }
 }

@@ -29,6 +29,7 @@ pub(super) struct Incoming<K> {
 #[derive(Debug)]
 pub(super) struct Arrived<K> {
     pub(super) hash: u128,
+    pub(super) create_revision: Revision,
     pub(super) lease: LeaseId,
     pub(super) raw: Bytes,
     pub(super) value: Result<(Arc<K>, IndexValues), CodecError>,
@@ -125,7 +126,7 @@ impl<K: Key> Decoder<K> {
         let known = |path: &Bytes| {
             let name = self.prefix.strip_str(path)?;
             Some(match cache.get_key_value(name) {
-                Some((name, entry)) => Known { name: name.clone(), value: Some((entry.hash, Arc::clone(&entry.key))) },
+                Some((name, entry)) => Known { name: name.clone(), value: Some((entry.hash(), Arc::clone(&entry.key))) },
                 None => Known { name: KeyName::new(name).ok()?, value: None },
             })
         };
@@ -156,7 +157,8 @@ impl<K: Key> Decoder<K> {
             let values = self.index_values(&name, &key);
             (key, values)
         });
-        let arrived = Arrived { hash, lease: kv.lease, raw: kv.value.clone(), value };
+        let (create_revision, lease, raw) = (kv.create_revision, kv.lease, kv.value.clone());
+        let arrived = Arrived { hash, create_revision, lease, raw, value };
         Incoming { name, revision: kv.mod_revision, arrived: Some(arrived) }
     }
 

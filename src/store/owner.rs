@@ -102,7 +102,7 @@ impl<K: Key> Store<K> {
         }
         let cache = self.shared.read();
         let entry = cache.get(name.as_str())?;
-        Some(Seen { hash: entry.hash, mod_revision: entry.mod_revision, lease: entry.lease })
+        Some(Seen { hash: entry.hash(), mod_revision: entry.mod_revision, lease: entry.lease })
     }
 
     // Requests and answers.

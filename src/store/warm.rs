@@ -5,6 +5,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::apply::Cause;
+use super::cache::Entry;
 use super::incoming::Incoming;
 use super::{Quarantined, Shows, Store};
 use crate::key::{Codec, Key};
@@ -37,12 +38,14 @@ impl<K: Key> Store<K> {
         }
         let cache = self.shared.read();
         let shown = cache.iter().filter(|(name, _)| !self.gone.contains(name.as_str())).filter_map(|(name, entry)| {
+            let Entry { mod_revision, create_revision, lease, .. } = *entry;
             let (name, value) = (name.clone(), entry.raw.clone()?);
-            Some(Record { name, kind: Kind::Shown, value, mod_revision: entry.mod_revision, lease: entry.lease })
+            Some(Record { name, kind: Kind::Shown, value, mod_revision, create_revision, lease })
         });
         let quarantined = self.quarantine.iter().map(|(name, quarantined)| {
             let Quarantined { mod_revision, lease, ref raw, .. } = *quarantined;
-            Record { name: name.clone(), kind: Kind::Quarantined, value: raw.clone(), mod_revision, lease }
+            let (name, value, create_revision) = (name.clone(), raw.clone(), mod_revision);
+            Record { name, kind: Kind::Quarantined, value, mod_revision, create_revision, lease }
         });
         Some(Capture {
             prefix: self.prefix.clone(),
@@ -78,12 +81,11 @@ impl<K: Key> Store<K> {
 
     /// A key of a snapshot, as if the kvstore had put it.
     fn restored(&self, record: Record) -> Option<Incoming<K>> {
-        let Record { name, value, mod_revision, lease, .. } = record;
+        let Record { name, value, mod_revision, create_revision, lease, .. } = record;
         // Copied: a part of the file would keep the whole file in memory.
         let value = Bytes::copy_from_slice(&value);
         let path = self.prefix.path(&name);
-        let kv = KeyValue { path, value, create_revision: mod_revision, mod_revision, lease };
-        self.decoder.one(&kv)
+        self.decoder.one(&KeyValue { path, value, create_revision, mod_revision, lease })
     }
 }
 

@@ -7,7 +7,7 @@
 //! | | codec's tag, prefix |
 //! | 8, 8 | cluster, revision |
 //! | 8 | how many records follow |
-//! | | records: kind (1), name, value, revision (8), lease (8); names ascend |
+//! | | records: kind (1), name, value, revision (8), revision of its creation (8), lease (8); names ascend |
 //! | 16 | fingerprint of all before |
 
 use bytes::{Buf, BufMut, Bytes, TryGetError};
@@ -18,10 +18,10 @@ use crate::key::KeyName;
 use crate::kv::{ClusterId, LeaseId, Revision};
 
 const MAGIC: &[u8] = b"shstore\n";
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 const CHECKSUM: usize = 16;
 /// No record is shorter.
-const RECORD: usize = 1 + 4 + 1 + 4 + 8 + 8;
+const RECORD: usize = 1 + 4 + 1 + 4 + 8 + 8 + 8;
 
 pub(super) fn write(image: &Image, prefix: &str, codec: &str) -> Vec<u8> {
     let bytes = |record: &Record| RECORD + record.name.as_str().len() + record.value.len();
@@ -38,6 +38,7 @@ pub(super) fn write(image: &Image, prefix: &str, codec: &str) -> Vec<u8> {
         put(&mut file, record.name.as_str().as_bytes());
         put(&mut file, &record.value);
         file.put_u64_le(record.mod_revision.0);
+        file.put_u64_le(record.create_revision.0);
         file.put_i64_le(record.lease.0);
     }
     let checksum = value_hash(&file);
@@ -84,7 +85,7 @@ fn get_records(rest: &mut Bytes, newest: Revision) -> Result<Vec<Record>, Snapsh
     for _ in 0..count {
         let record = get_record(rest)?;
         let ascends = records.last().is_none_or(|last| (&last.name, last.kind) < (&record.name, record.kind));
-        if !ascends || record.mod_revision > newest {
+        if !ascends || record.create_revision > record.mod_revision || record.mod_revision > newest {
             return Err(SnapshotError::Torn);
         }
         records.push(record);
@@ -105,6 +106,7 @@ fn get_record(rest: &mut Bytes) -> Result<Record, SnapshotError> {
         kind,
         value: take(rest)?,
         mod_revision: get_revision(rest)?,
+        create_revision: get_revision(rest)?,
         lease: LeaseId(rest.try_get_i64_le()?),
     })
 }

@@ -8,7 +8,8 @@ fn prefix() -> Prefix {
 
 fn record(name: &str, kind: Kind, value: &'static str, revision: u64) -> Record {
     let (name, value) = (KeyName::new(name).unwrap(), Bytes::from_static(value.as_bytes()));
-    Record { name, kind, value, mod_revision: Revision(revision), lease: LeaseId(-7) }
+    let (mod_revision, create_revision) = (Revision(revision), Revision(revision - 1));
+    Record { name, kind, value, mod_revision, create_revision, lease: LeaseId(-7) }
 }
 
 fn image(records: Vec<Record>) -> Image {
@@ -80,13 +81,13 @@ fn a_file_of_another_prefix_codec_program_or_format_is_refused_with_the_reason()
     assert_eq!(Image::parse(&whole, &prefix(), "json"), foreign("codec", "digits", "json"));
     assert_eq!(parse(b"{\"some\": \"other file, which is long enough\"}"), Err(SnapshotError::NotASnapshot));
     let mut newer = whole.to_vec();
-    newer[8] = 3;
-    assert_eq!(parse(&newer), Err(SnapshotError::Newer { version: 3 }));
-    assert_eq!(parse(&newer).unwrap_err().to_string(), "its format 3 is newer than 2");
+    newer[8] = 4;
+    assert_eq!(parse(&newer), Err(SnapshotError::Newer { version: 4 }));
+    assert_eq!(parse(&newer).unwrap_err().to_string(), "its format 4 is newer than 3");
     let mut older = whole.to_vec();
     older[8] = 1;
     assert_eq!(parse(&older), Err(SnapshotError::Older { version: 1 }));
-    assert_eq!(parse(&older).unwrap_err().to_string(), "its format 1 is older than 2");
+    assert_eq!(parse(&older).unwrap_err().to_string(), "its format 1 is older than 3");
 }
 
 /// A file with the right checksum and nonsense in it must not bring the store down, either.
@@ -130,4 +131,11 @@ fn the_file_of_a_prefix_is_in_the_directory_and_no_other_prefix_has_it() {
         assert!(name.len() < 100 && name.is_ascii() && !name.contains('/') && !name.starts_with('.'), "{name}");
         assert_eq!(all.iter().filter(|other| other.eq_ignore_ascii_case(name)).count(), 1, "{name}");
     }
+}
+
+#[test]
+fn a_key_that_was_written_before_it_was_created_is_torn() {
+    let mut bad = small();
+    bad.records[0].create_revision = Revision(4);
+    assert_eq!(parse(&file(&bad)), Err(SnapshotError::Torn));
 }

@@ -246,3 +246,56 @@ fn no_value_is_dropped_under_the_lock_of_the_cache() {
     });
     wait.recv_timeout(Duration::from_secs(10)).expect("the store does not stand still");
 }
+
+#[test]
+fn an_entry_says_who_wrote_it_when_and_since_when_it_is_there() {
+    let mut bench = Bench::listed(&[], 5);
+    let put = |value, create, revision, lease| {
+        let create_revision = Revision(create);
+        Event::Put(KeyValue { create_revision, lease: LeaseId(lease), ..kv("a", value, revision) })
+    };
+    let shown = |bench: &Bench| {
+        let entry = bench.reader.entry("a").unwrap();
+        assert_eq!((entry.name.as_str(), entry.origin), ("a", Origin::Remote));
+        (entry.key.value, entry.create_revision.0, entry.revision.0, entry.lease.0)
+    };
+    bench.events([put("1", 6, 6, 0)]);
+    assert_eq!(shown(&bench), (1, 6, 6, 0));
+    bench.events([put("1", 6, 7, 3)]);
+    assert_eq!(shown(&bench), (1, 6, 7, 3), "the same value under a lease");
+    bench.events([put("2", 6, 8, 3)]);
+    assert_eq!(shown(&bench), (2, 6, 8, 3));
+    bench.events([delete("a", 9), put("2", 10, 10, 3)]);
+    assert_eq!(shown(&bench), (2, 10, 10, 3), "another incarnation");
+    bench.events([put("x", 10, 11, 4)]);
+    assert_eq!(shown(&bench), (2, 10, 10, 3), "the last value that could be decoded");
+    bench.own("b", 1, 12);
+    let own = bench.reader.entry("b").unwrap();
+    assert_eq!((own.origin, own.lease), (Origin::Local, bench.lease));
+    assert!(bench.reader.entry("c").is_none());
+}
+
+#[test]
+fn all_entries_come_in_name_order_and_none_twice_though_keys_come_and_go_between_the_parts() {
+    let keys: Vec<_> = (0..600).map(|n| kv(&format!("{n:03}"), "1", 2)).collect();
+    let mut bench = Bench::listed(&keys, 5);
+    let names = |bench: &Bench| bench.reader.entries().map(|entry| entry.name.to_string()).collect::<Vec<_>>();
+    assert_eq!(names(&bench), (0..600).map(|n| format!("{n:03}")).collect::<Vec<_>>());
+    let reader = bench.reader.clone();
+    let mut entries = reader.entries();
+    let first: Vec<_> = entries.by_ref().take(256).map(|entry| entry.name.to_string()).collect();
+    bench.events([delete("255", 6), delete("300", 7), put("2555", "1", 8), put("000", "2", 9)]);
+    let rest: Vec<_> = entries.map(|entry| entry.name.to_string()).collect();
+    assert_eq!((first.len(), rest.len(), &*rest[0], rest.contains(&"300".to_owned())), (256, 344, "2555", false));
+    assert_eq!(names(&Bench::new()), NONE);
+}
+
+#[test]
+fn a_snapshot_gives_names_and_values_in_its_order() {
+    let bench = Bench::listed(&[kv("a", "11", 2), kv("b", "12", 3)], 5);
+    let snapshot = bench.reader.scan("");
+    assert_eq!(snapshot.values().map(|note| note.value).collect::<Vec<_>>(), [11, 12]);
+    assert_eq!(snapshot.names().map(KeyName::as_str).collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!((&snapshot).into_iter().count(), snapshot.len());
+    assert_eq!(snapshot.into_iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>(), ["a", "b"]);
+}

@@ -299,3 +299,11 @@ fn the_snapshot_of_a_cache_that_holds_deletions_back_is_what_the_kvstore_has() {
     let (warmed, resume) = warm(&saved(&bench));
     assert_eq!((warmed.shown(), resume.cluster), (vec!["a=1".to_owned()], ClusterId(2)));
 }
+
+#[test]
+fn a_restored_key_knows_when_it_was_created() {
+    let created = KeyValue { create_revision: Revision(2), ..kv("a", "1", 4) };
+    let (bench, _) = warm(&file(&[created], 5));
+    let entry = bench.reader.entry("a").unwrap();
+    assert_eq!((entry.create_revision, entry.revision, entry.lease), (Revision(2), Revision(4), LeaseId(1)));
+}
