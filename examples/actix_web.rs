@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use actix_web::{App, HttpResponse, HttpServer, Responder, delete, get, put, web};
 use serde::{Deserialize, Serialize};
-use shared_store_actors::{Config, Index, Json, Key, KeyName, Prefix, SharedStore, State, StoreError, join};
+use shared_store_actors::{Config, Index, Json, Key, Prefix, SharedStore, State, StoreError, join};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Node {
@@ -35,7 +35,7 @@ type Store = web::Data<SharedStore<Node>>;
 #[get("/nodes")]
 async fn list_nodes(store: Store) -> impl Responder {
     let snapshot = store.reader().scan("");
-    let nodes: Vec<_> = snapshot.entries.iter().map(|(_, node)| &**node).cloned().collect();
+    let nodes: Vec<&Node> = snapshot.values().map(|node| &**node).collect();
     HttpResponse::Ok().insert_header(("x-revision", snapshot.revision.to_string())).json(nodes)
 }
 
@@ -51,10 +51,7 @@ async fn get_node(store: Store, name: web::Path<String>) -> impl Responder {
 #[get("/ip/{ip}")]
 async fn by_ip(store: Store, ip: web::Path<String>) -> impl Responder {
     match store.reader().lookup("ip", &ip) {
-        Ok(found) => {
-            let names: Vec<_> = found.entries.iter().map(|(name, _)| name.to_string()).collect();
-            HttpResponse::Ok().json(names)
-        }
+        Ok(found) => HttpResponse::Ok().json(found.names().map(|name| name.as_str()).collect::<Vec<_>>()),
         Err(error) => HttpResponse::InternalServerError().body(error.to_string()),
     }
 }
@@ -76,9 +73,9 @@ async fn put_node(store: Store, name: web::Path<String>, node: web::Json<Node>) 
 
 #[delete("/nodes/{name}")]
 async fn delete_node(store: Store, name: web::Path<String>) -> impl Responder {
-    let Ok(name) = KeyName::new(name.into_inner()) else { return HttpResponse::NotFound().finish() };
-    match store.delete_local_key(name).await {
+    match store.delete_local_key(name.as_str()).await {
         Ok(revision) => HttpResponse::Ok().body(revision.to_string()),
+        Err(StoreError::Key(error)) => HttpResponse::BadRequest().body(error.to_string()),
         Err(error) => HttpResponse::ServiceUnavailable().body(error.to_string()),
     }
 }

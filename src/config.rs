@@ -187,7 +187,16 @@ impl Config {
         }
     }
 
-    /// Sets the kvstore.
+    /// Sets the kvstore. An [`Arc`] of a backend is a backend, too.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use shared_store::{Backend, Config, MemoryBackend, Prefix};
+    /// let (kvstore, prefix) = (Arc::new(MemoryBackend::new()), Prefix::new("nodes")?);
+    /// let one = Config::new(prefix.clone()).backend(Arc::clone(&kvstore));
+    /// let another = Config::new(prefix).backend(kvstore as Arc<dyn Backend>);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn backend(mut self, backend: impl Backend) -> Self {
         self.backend = Arc::new(backend);

@@ -2,6 +2,7 @@
 
 use std::borrow::Borrow;
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -162,6 +163,15 @@ impl KeyName {
     /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Where a `&str` is wanted, a `&KeyName` will do.
+impl Deref for KeyName {
+    type Target = str;
+
+    fn deref(&self) -> &str {
         &self.0
     }
 }

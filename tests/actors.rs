@@ -4,6 +4,7 @@ mod acknowledging;
 mod attaching;
 mod auditing;
 mod conflicting;
+mod embedding;
 mod failing;
 mod gating;
 mod joining;

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Addr;
-use shared_store::{AuditReport, Backend, Key, KeyName, ObserverId, Prefix, Reader, Revision, State, Status};
+use bytes::Bytes;
+use shared_store::{AuditReport, Backend, Key, KeyError, KeyName, ObserverId, Prefix, Reader, Revision, State, Status};
 
 use crate::error::{AuditError, CloseError, StoreError};
 use crate::messages::{
-    Attach, Audit, Close, DeleteLocalKey, DeleteLocalKeys, Detach, Drain, GetStatus, Release, Subscribe, Unsubscribe,
-    UpdateKeySync, UpdateLocalKey, UpdateLocalKeySync, UpdateLocalKeys,
+    Attach, Audit, Close, DeleteLocalKey, DeleteLocalKeys, Detach, Drain, GetQuarantined, GetStatus, Release,
+    Subscribe, Unsubscribe, UpdateKeySync, UpdateLocalKey, UpdateLocalKeySync, UpdateLocalKeys,
 };
 use crate::observer::Observer;
 use crate::owner::Owner;
@@ -74,9 +75,18 @@ impl<K: Key> SharedStore<K> {
 
     /// Gives up the key and answers when it is gone: see [`DeleteLocalKey`].
     ///
+    /// ```no_run
+    /// # async fn run<K: shared_store_actors::Key>(store: shared_store_actors::SharedStore<K>)
+    /// # -> Result<(), shared_store_actors::StoreError> {
+    /// store.delete_local_key("node1").await?;
+    /// store.delete_local_keys(["node2", "node3"]).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
-    /// [`StoreError`].
-    pub async fn delete_local_key(&self, name: KeyName) -> Result<Revision, StoreError> {
+    /// [`StoreError::Key`] if the name is empty, otherwise as [`DeleteLocalKey`].
+    pub async fn delete_local_key(&self, name: impl AsRef<str>) -> Result<Revision, StoreError> {
+        let name = key_name(name)?;
         self.addr().send(DeleteLocalKey(name)).await?
     }
 
@@ -91,9 +101,19 @@ impl<K: Key> SharedStore<K> {
     /// Gives up many keys and answers when all are gone: see [`DeleteLocalKeys`].
     ///
     /// # Errors
-    /// [`StoreError`], the first of them.
-    pub async fn delete_local_keys(&self, names: Vec<KeyName>) -> Result<Revision, StoreError> {
+    /// [`StoreError::Key`] if a name is empty, and then none is given up; otherwise the first [`StoreError`] of them.
+    pub async fn delete_local_keys(&self, names: impl IntoIterator<Item: AsRef<str>>) -> Result<Revision, StoreError> {
+        let names = names.into_iter().map(key_name).collect::<Result<_, _>>()?;
         self.addr().send(DeleteLocalKeys(names)).await?
+    }
+
+    /// The bytes of a value that cannot be decoded: see [`GetQuarantined`].
+    ///
+    /// # Errors
+    /// [`StoreError::Key`] if the name is empty, [`StoreError::Closed`].
+    pub async fn quarantined(&self, name: impl AsRef<str>) -> Result<Option<Bytes>, StoreError> {
+        let name = key_name(name)?;
+        Ok(self.addr().send(GetQuarantined(name)).await?)
     }
 
     /// Adds an observer: see [`Subscribe`].
@@ -122,7 +142,8 @@ impl<K: Key> SharedStore<K> {
     ///
     /// # Errors
     /// [`StoreError::Attached`] if it is watching, [`StoreError::Closed`].
-    pub async fn attach(&self, backend: Arc<dyn Backend>, prefix: Prefix) -> Result<(), StoreError> {
+    pub async fn attach(&self, backend: impl Backend, prefix: Prefix) -> Result<(), StoreError> {
+        let backend = Arc::new(backend);
         self.addr().send(Attach { backend, prefix }).await?
     }
 
@@ -173,4 +194,9 @@ impl<K: Key> SharedStore<K> {
         };
         if [CLOSED, RELEASED].contains(&&*cause) { Ok(()) } else { Err(CloseError::ended(cause)) }
     }
+}
+
+/// The name of a key, if it is one.
+pub(crate) fn key_name(name: impl AsRef<str>) -> Result<KeyName, StoreError> {
+    KeyName::new(name.as_ref()).map_err(|error| KeyError::from(error).into())
 }

@@ -1,6 +1,6 @@
 //! How a shared store runs: actix actors over the machines of [`shared_store`], whose public types are re-exported.
 //!
-//! Embedders add this one crate, and start with [`join`](join()).
+//! Embedders add this one crate, and start with [`join`](join()). All they need has its import path.
 
 mod error;
 mod gate;
@@ -16,6 +16,7 @@ mod sync;
 mod thread;
 mod watcher;
 
+pub use bytes::Bytes;
 pub use error::{AuditError, CloseError, JoinError, StoreError};
 pub use gate::CanaryGate;
 pub use handle::SharedStore;
@@ -29,13 +30,15 @@ pub use observer::Observer;
 pub use publisher::{Publish, Publisher, publish};
 /// The core: machines, backends and everything not named here.
 pub use shared_store as core;
-pub use shared_store::own::WriteError;
+/// What a backend of one's own, or a direct write, is made of.
+pub use shared_store::backend;
+pub use shared_store::own::{OwnEvent, WriteError};
 pub use shared_store::{
-    AtLeastError, AuditReport, AuditStats, Awaited, Backend, BackendError, CanaryState, Change, Codec, CodecError,
-    Config, ConfigError, ConflictPolicy, DeletionGuard, Difference, DifferenceKind, Entry, Filter, GateStatus, Index,
-    Json, Key, KeyError, KeyName, KeyNameError, Lag, LeaseId, MemoryBackend, Mode, ObserverId, OnTimeout,
-    OnUndecodable, Origin, Passage, Prefix, PrefixError, PublishEvent, PublisherStatus, Reader, Reason, Relists,
-    Revision, Snapshot, SnapshotError, State, Status, UnknownIndex,
+    AtLeastError, AuditReport, AuditStats, Awaited, Backend, BackendError, CanaryState, Change, Closed, Codec,
+    CodecError, Config, ConfigError, ConflictPolicy, DeletionGuard, Difference, DifferenceKind, Entry, Filter,
+    GateStatus, Index, Json, Key, KeyError, KeyName, KeyNameError, Lag, LeaseId, MemoryBackend, Mode, ObserverId,
+    OnTimeout, OnUndecodable, Origin, Passage, Prefix, PrefixError, PublishEvent, PublisherStatus, Reader, Reason,
+    Relists, Revision, Snapshot, SnapshotError, State, Status, UnknownIndex,
 };
 #[cfg(feature = "etcd")]
 pub use shared_store::{EtcdBackend, EtcdConfig, EtcdConfigError};

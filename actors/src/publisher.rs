@@ -8,11 +8,12 @@ use std::sync::Arc;
 use actix::WeakRecipient;
 use actix::prelude::*;
 use shared_store::publisher::{LEFT, Publisher as Machine};
-use shared_store::{Config, Key, KeyName, Prefix, PublisherStatus, Revision, State, encoded};
+use shared_store::{Config, Key, Prefix, PublisherStatus, Revision, State, encoded};
 use tokio::sync::watch;
 
 use self::actor::{AwaitSynced, Delete, PublisherActor, PublisherState, Put};
 use crate::error::{CloseError, JoinError, StoreError};
+use crate::handle::key_name;
 use crate::messages::{Close, Release, Trouble};
 use crate::owner::Owner;
 use crate::thread::{StoreThread, span};
@@ -123,16 +124,17 @@ impl<K: Key> Publisher<K> {
     /// Gives up a key and answers when it is gone. What another owner has put there meanwhile stays.
     ///
     /// # Errors
-    /// [`StoreError`].
-    pub async fn delete_key(&self, name: KeyName) -> Result<Revision, StoreError> {
-        self.delete_keys(vec![name]).await
+    /// [`StoreError::Key`] if the name is empty, otherwise any [`StoreError`].
+    pub async fn delete_key(&self, name: impl AsRef<str>) -> Result<Revision, StoreError> {
+        self.delete_keys([name]).await
     }
 
     /// Gives up many keys and answers when all are gone.
     ///
     /// # Errors
-    /// [`StoreError`], the first of them.
-    pub async fn delete_keys(&self, names: Vec<KeyName>) -> Result<Revision, StoreError> {
+    /// [`StoreError::Key`] if a name is empty, and then none is given up; otherwise the first [`StoreError`] of them.
+    pub async fn delete_keys(&self, names: impl IntoIterator<Item: AsRef<str>>) -> Result<Revision, StoreError> {
+        let names = names.into_iter().map(key_name).collect::<Result<_, _>>()?;
         self.owner.0.send(Delete(names)).await?
     }
 
