@@ -126,7 +126,9 @@ impl<K: Key> Decoder<K> {
         let known = |path: &Bytes| {
             let name = self.prefix.strip_str(path)?;
             Some(match cache.get_key_value(name) {
-                Some((name, entry)) => Known { name: name.clone(), value: Some((entry.hash(), Arc::clone(&entry.key))) },
+                Some((name, entry)) => {
+                    Known { name: name.clone(), value: Some((entry.hash(), Arc::clone(&entry.key))) }
+                }
                 None => Known { name: KeyName::new(name).ok()?, value: None },
             })
         };

@@ -7,6 +7,7 @@ use std::thread::available_parallelism;
 use shared_store::Key;
 use shared_store::store::{Decoded, Decoder};
 use shared_store::watch::Delivery;
+use tracing::Span;
 
 /// More values than this are decoded on other threads, so that nothing else of the store waits for them.
 const BULK: usize = 256;
@@ -46,7 +47,10 @@ pub(super) async fn all<D: Decode>(decoder: &D, delivery: Delivery) -> (Delivery
         .step_by(size)
         .map(|start| {
             let (decoder, delivery) = (decoder.clone(), Arc::clone(&delivery));
-            tokio::task::spawn_blocking(move || decoder.decode(&delivery, start..values.min(start + size)))
+            // What it logs is of the same store.
+            let span = Span::current();
+            let decode = move || span.in_scope(|| decoder.decode(&delivery, start..values.min(start + size)));
+            tokio::task::spawn_blocking(decode)
         })
         .collect();
     let mut decoded = D::Decoded::default();
