@@ -8,6 +8,9 @@ use crate::backend::Backend;
 use crate::backend::memory::MemoryBackend;
 use crate::prefix::Prefix;
 
+/// etcd's `MaxLeaseTTL`.
+const MAX_LEASE_TTL: Duration = Duration::from_secs(9_000_000_000);
+
 /// Configuration of a store: Cilium's `Configuration`, and what it lacks.
 ///
 /// ```
@@ -28,7 +31,8 @@ pub struct Config {
     /// How often own keys that the kvstore has forbidden are tried again (Cilium's `SynchronizationInterval`; its default of
     /// 5 minutes), less a tenth of jitter. All else is repaired when it is damaged, so a clean interval sends nothing.
     pub sync_interval: Duration,
-    /// How long own keys outlive their owner (Cilium's default of 15 minutes).
+    /// How long own keys outlive their owner: at least 1 s, at most 9,000,000,000 s, etcd's limit (Cilium's default of 15
+    /// minutes).
     pub lease_ttl: Duration,
     /// How long the initial list may take before joining fails (Cilium's default of 3 minutes).
     pub list_timeout: Duration,
@@ -144,6 +148,9 @@ pub enum ConfigError {
     /// Leases are counted in whole seconds.
     #[error("lease_ttl must be at least 1 s")]
     LeaseTtlTooShort,
+    /// etcd refuses such a lease (its `MaxLeaseTTL`).
+    #[error("lease_ttl must be at most {} s, which is etcd's limit", MAX_LEASE_TTL.as_secs())]
+    LeaseTtlTooLong,
 }
 
 macro_rules! setters {
@@ -267,6 +274,9 @@ impl Config {
         if self.lease_ttl < Duration::from_secs(1) {
             return Err(ConfigError::LeaseTtlTooShort);
         }
+        if self.lease_ttl > MAX_LEASE_TTL {
+            return Err(ConfigError::LeaseTtlTooLong);
+        }
         Ok(())
     }
 }
@@ -292,5 +302,16 @@ mod tests {
             assert_eq!(bad.check(), Err(ConfigError::Zero(name)));
         }
         assert_eq!(config().lease_ttl(Duration::from_millis(999)).check(), Err(ConfigError::LeaseTtlTooShort));
+    }
+
+    #[test]
+    fn a_lease_ttl_above_etcds_limit_is_refused_and_the_limit_is_not() {
+        let check = |ttl| Config::new(Prefix::new("p").unwrap()).lease_ttl(ttl).check();
+        assert_eq!(check(MAX_LEASE_TTL), Ok(()));
+        for ttl in [MAX_LEASE_TTL + Duration::from_nanos(1), Duration::MAX] {
+            let error = check(ttl).unwrap_err();
+            assert_eq!(error, ConfigError::LeaseTtlTooLong);
+            assert_eq!(error.to_string(), "lease_ttl must be at most 9000000000 s, which is etcd's limit");
+        }
     }
 }

@@ -191,7 +191,7 @@ pub(crate) struct Own {
     /// How often own keys are compared with the kvstore
     #[arg(long, value_parser = duration, default_value = "5m")]
     pub(crate) sync_interval: Duration,
-    /// How long own keys outlive this process
+    /// How long own keys outlive this process: from 1s to 9000000000s
     #[arg(long, value_parser = duration, default_value = "15m")]
     pub(crate) lease_ttl: Duration,
     /// What to do when another live owner writes one of our names
