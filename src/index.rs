@@ -37,8 +37,8 @@ impl<K> Index<K> {
 
     pub(crate) fn values(&self, name: &KeyName, key: &K) -> Result<Vec<Arc<str>>, Panicked> {
         let values = contained(|| (self.values)(key));
-        if let Err(Panicked(panic)) = &values {
-            tracing::error!(index = %self.name, key = %name, %panic, "index function panicked");
+        if values.is_err() {
+            tracing::error!(index = %self.name, key = %name, "index function panicked");
         }
         values.map(|values| values.into_iter().map(Arc::from).collect())
     }

@@ -39,7 +39,8 @@ pub trait Key: Clone + fmt::Debug + Send + Sync + 'static {
 
 /// How a key becomes the bytes of its kvstore value and back.
 ///
-/// Both functions run under `catch_unwind`: a panic counts as an error and harms nobody else.
+/// Both functions run under `catch_unwind`: a panic counts as an error and harms nobody else. What the panic says goes to
+/// the panic hook only, which is the application's: the default one prints it to stderr, values it quotes included.
 pub trait Codec<K>: 'static {
     /// Names the format; a snapshot written under another tag is refused on a warm restart.
     const TAG: &'static str;
@@ -136,9 +137,10 @@ pub enum KeyError {
     /// Its value has no encoding.
     #[error("key cannot be encoded: {0}")]
     Encode(#[from] CodecError),
-    /// Its `name` or its codec panicked; the text of the panic.
-    #[error("key's own code panicked: {0}")]
-    Panicked(String),
+    /// The `name` or the codec of this key type panicked. The panic hook has been given the text of the panic; it is not
+    /// in the error, because it can quote the value.
+    #[error("name or codec of {0} panicked: see what the panic hook printed")]
+    Panicked(&'static str),
 }
 
 /// The name and the bytes of a key, as they are put. A panic in the key's own code is an error.
@@ -147,7 +149,7 @@ pub enum KeyError {
 /// [`KeyError`] says why it cannot be put.
 pub fn encoded<K: Key>(key: &K) -> Result<(KeyName, Bytes), KeyError> {
     let encoded = contained(|| (key.name(), K::Codec::encode(key)));
-    let (name, value) = encoded.map_err(|Panicked(text)| KeyError::Panicked(text))?;
+    let (name, value) = encoded.map_err(|Panicked| KeyError::Panicked(std::any::type_name::<K>()))?;
     Ok((KeyName::new(name)?, value?))
 }
 

@@ -68,7 +68,6 @@ pub(crate) struct Outbox<K> {
     under_way: usize,
     behind_since: Option<Instant>,
     panics: u64,
-    last_panic: Option<String>,
 }
 
 #[derive(Debug)]
@@ -105,8 +104,6 @@ pub struct Lag {
     pub behind_since: Option<Instant>,
     /// How often its filter panicked.
     pub panics: u64,
-    /// The text of the last panic.
-    pub last_panic: Option<String>,
 }
 
 impl<K> Outbox<K> {
@@ -130,7 +127,6 @@ impl<K> Outbox<K> {
             under_way: 0,
             behind_since: None,
             panics: 0,
-            last_panic: None,
         }
     }
 
@@ -279,7 +275,6 @@ impl<K> Outbox<K> {
             pending: backlog + self.slots.len() + self.queue.len() + self.under_way,
             behind_since: self.behind_since,
             panics: self.panics,
-            last_panic: self.last_panic.clone(),
         }
     }
 
@@ -387,9 +382,8 @@ impl<K> Outbox<K> {
         };
         let passes = match change.new.as_ref().map(|key| self.filter.passes(&change.name, key, change.origin)) {
             Some(Ok(passes)) => passes,
-            Some(Err(Panicked(text))) => {
+            Some(Err(Panicked)) => {
                 self.panics += 1;
-                self.last_panic = Some(text);
                 false
             }
             None => false,

@@ -16,6 +16,7 @@ mod places;
 mod proving;
 mod publishing;
 mod restarting;
+mod secrets;
 mod subscribing;
 
 use std::collections::BTreeMap;

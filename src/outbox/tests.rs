@@ -283,7 +283,7 @@ fn a_predicate_that_panics_says_no_and_is_counted() {
     bench.push([step("a", 1, 7, 3), step("b", 0, 7, 4)]);
     assert_eq!(bench.told(), ["a:1->0 @3"]);
     let lag = bench.outbox.lag();
-    assert_eq!((lag.panics, lag.last_panic.as_deref()), (2, Some("seven")));
+    assert_eq!(lag.panics, 2);
 }
 
 #[test]

@@ -175,10 +175,11 @@ impl<K: Key> Decoder<K> {
     }
 
     fn decode_value(&self, name: &KeyName, value: &Bytes) -> Result<K, CodecError> {
-        contained(|| K::Codec::decode(name, value)).unwrap_or_else(|Panicked(panic)| {
+        contained(|| K::Codec::decode(name, value)).unwrap_or_else(|Panicked| {
             self.panicked();
-            tracing::error!(key = %name, %panic, "decoding panicked");
-            Err(CodecError::new(format_args!("decoding panicked: {panic}")))
+            let codec = std::any::type_name::<K::Codec>();
+            tracing::error!(key = %name, codec, "decoding panicked");
+            Err(CodecError::new(format_args!("codec {codec} panicked")))
         })
     }
 

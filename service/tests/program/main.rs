@@ -8,6 +8,8 @@ mod hostile;
 #[cfg(feature = "etcd")]
 mod publishing;
 mod running;
+#[cfg(feature = "etcd")]
+mod secrets;
 mod truth;
 #[cfg(feature = "etcd")]
 mod values;

@@ -216,5 +216,4 @@ fn a_panic_in_a_filter_is_in_the_status_and_goes_no_further() {
     assert_eq!(bench.told(calm), ["+a=1 @6", "a:1->3 @7", "+b=2 @8"]);
     let status = bench.store.status();
     assert_eq!(status.observers[0].1.panics, 1);
-    assert_eq!(status.observers[0].1.last_panic.as_deref(), Some(bench::PANIC));
 }
