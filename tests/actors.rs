@@ -9,6 +9,7 @@ mod failing;
 mod gating;
 mod joining;
 mod leaving;
+mod limits;
 mod logging;
 mod observing;
 mod owning;

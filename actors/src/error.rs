@@ -53,6 +53,9 @@ pub enum JoinError {
         /// The last error of the backend, or how far the list got.
         cause: Arc<str>,
     },
+    /// The system has no thread for the store, or not the files a thread needs.
+    #[error("cannot start a thread for the store: {0}")]
+    Thread(Arc<str>),
     /// The store ended before it was joined.
     #[error("store ended while joining: {0}")]
     Ended(Arc<str>),

@@ -49,7 +49,7 @@ impl CanaryGate {
     /// Must be called where actors can start; stores start there.
     ///
     /// # Errors
-    /// [`JoinError::Config`], or [`JoinError::Ended`] if there can be no thread for the watch.
+    /// [`JoinError::Config`], or [`JoinError::Thread`] if there can be no thread for the watch.
     pub fn start(config: &Config) -> Result<Self, JoinError> {
         Self::start_at(config, None)
     }

@@ -14,7 +14,7 @@ use crate::messages::StateChanged;
 use crate::observer::Observer;
 use crate::owner::Owner;
 use crate::store::{Prepared, Start, StoreActor};
-use crate::thread::{StoreThread, span};
+use crate::thread::{StoreThread, can_start, no_thread, span};
 
 /// Joins the store that `config` describes: starts its actors, and answers when the whole initial list is in the cache
 /// and in every observer given here (Cilium's `JoinSharedStore`).
@@ -90,7 +90,8 @@ impl<K: Key> Join<K> {
         let within = span.clone();
         let prepared = move || within.in_scope(|| Prepared::new(&described, indexes));
         let Prepared { store, resume, saving } = if config.state_dir.is_some() {
-            let ended = |error: tokio::task::JoinError| JoinError::Ended(error.to_string().into());
+            can_start().map_err(|error| no_thread(&error))?;
+            let ended = |_| JoinError::Ended("the snapshot could not be loaded".into());
             tokio::task::spawn_blocking(prepared).await.map_err(ended)?
         } else {
             prepared()

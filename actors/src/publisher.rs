@@ -71,7 +71,7 @@ impl<K: Key> Publish<K> {
     /// Starts it. It does not wait for the kvstore: keys are taken at once, and written when it can be reached.
     ///
     /// # Errors
-    /// [`JoinError::Config`], or [`JoinError::Ended`] if there can be no thread.
+    /// [`JoinError::Config`], or [`JoinError::Thread`] if there can be no thread.
     pub fn start(self) -> Result<Publisher<K>, JoinError> {
         let Self { config, canaries, observers, thread, key } = self;
         config.check()?;

@@ -1,10 +1,12 @@
 //! Where the actors of a store run.
 
 use std::io;
+use std::sync::Arc;
 
 use actix::dev::channel;
 use actix::prelude::*;
 use shared_store::Prefix;
+use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 use tracing::{Instrument, Span};
@@ -47,15 +49,20 @@ impl StoreThread {
     /// # Errors
     /// If the system cannot start a thread.
     pub fn new() -> io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (jobs, mut next) = mpsc::unbounded_channel::<Job>();
+        let (give, given) = std::sync::mpsc::sync_channel::<Runtime>(1);
         std::thread::Builder::new().name("shared-store".to_owned()).spawn(move || {
+            let Ok(runtime) = given.recv() else { return };
             LocalSet::new().block_on(&runtime, async {
                 while let Some(job) = next.recv().await {
                     job();
                 }
             });
         })?;
+        // After the thread: without one, it would be dropped here, and a runtime panics if it is dropped in another one.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        // The thread waits for it.
+        let _ = give.send(runtime);
         Ok(Self(Kind::Own(jobs)))
     }
 
@@ -77,7 +84,7 @@ impl StoreThread {
 
     /// The given thread, or else a new one.
     pub(crate) fn or_new(thread: Option<Self>) -> Result<Self, JoinError> {
-        thread.map_or_else(|| Self::new().map_err(|error| JoinError::Ended(error.to_string().into())), Ok)
+        thread.map_or_else(|| Self::new().map_err(|error| no_thread(&error)), Ok)
     }
 
     /// Starts an actor there. All it logs is in the span.
@@ -104,4 +111,13 @@ impl StoreThread {
         }
         Addr::new(sender)
     }
+}
+
+pub(crate) fn no_thread(error: &io::Error) -> JoinError {
+    JoinError::Thread(Arc::from(error.to_string()))
+}
+
+/// Whether the system can start a thread: asked before tokio's `spawn_blocking`, which panics if it cannot.
+pub(crate) fn can_start() -> io::Result<()> {
+    std::thread::Builder::new().name("shared-store-probe".to_owned()).spawn(|| ()).map(drop)
 }

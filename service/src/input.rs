@@ -1,11 +1,12 @@
 //! Commands of `join` on stdin.
 
+use std::io::{BufRead, Read};
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use shared_store_actors::{KeyName, Reader, Revision, SharedStore};
-use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt};
+use tokio::sync::mpsc;
 
 use crate::audit;
 use crate::document::{Document, check_encoding, why};
@@ -26,10 +27,27 @@ pub(crate) enum Input {
     End,
 }
 
+/// Reads stdin line by line on a thread of its own, up to its end or an error, no further ahead than a line or two.
+pub(crate) fn lines() -> std::io::Result<mpsc::Receiver<std::io::Result<Input>>> {
+    let (send, lines) = mpsc::channel(1);
+    let read = move || {
+        let mut stdin = std::io::stdin().lock();
+        loop {
+            let line = next(&mut stdin);
+            let last = matches!(line, Ok(Input::End) | Err(_));
+            if send.blocking_send(line).is_err() || last {
+                return;
+            }
+        }
+    };
+    std::thread::Builder::new().name("stdin".to_owned()).spawn(read)?;
+    Ok(lines)
+}
+
 /// The next line.
-pub(crate) async fn next(stdin: &mut (impl AsyncBufRead + Unpin)) -> std::io::Result<Input> {
+fn next(stdin: &mut impl BufRead) -> std::io::Result<Input> {
     let mut line = Vec::new();
-    if stdin.take(MAX_LINE).read_until(b'\n', &mut line).await? == 0 {
+    if stdin.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)? == 0 {
         return Ok(Input::End);
     }
     if line.last() == Some(&b'\n') || (line.len() as u64) < MAX_LINE {
@@ -37,7 +55,7 @@ pub(crate) async fn next(stdin: &mut (impl AsyncBufRead + Unpin)) -> std::io::Re
     }
     // The rest of it is skipped, in pieces.
     loop {
-        let rest = stdin.fill_buf().await?;
+        let rest = stdin.fill_buf()?;
         let (skip, done) = match rest.iter().position(|byte| *byte == b'\n') {
             Some(end) => (end + 1, true),
             None => (rest.len(), rest.is_empty()),
@@ -319,14 +337,14 @@ mod tests {
         assert!(commands > inputs / 1000 && errors > inputs / 2 && commands + errors == inputs, "{commands} {errors}");
     }
 
-    #[tokio::test]
-    async fn a_line_without_end_is_skipped_and_the_next_one_is_read() {
+    #[test]
+    fn a_line_without_end_is_skipped_and_the_next_one_is_read() {
         let long = vec![b'x'; usize::try_from(MAX_LINE).unwrap() + 10];
         let text = [&long[..], b"\nnext\nlast"].concat();
-        let mut stdin = tokio::io::BufReader::new(&text[..]);
-        assert!(matches!(next(&mut stdin).await.unwrap(), Input::TooLong));
-        assert!(matches!(next(&mut stdin).await.unwrap(), Input::Line(line) if line == b"next\n"));
-        assert!(matches!(next(&mut stdin).await.unwrap(), Input::Line(line) if line == b"last"));
-        assert!(matches!(next(&mut stdin).await.unwrap(), Input::End));
+        let mut stdin = &text[..];
+        assert!(matches!(next(&mut stdin).unwrap(), Input::TooLong));
+        assert!(matches!(next(&mut stdin).unwrap(), Input::Line(line) if line == b"next\n"));
+        assert!(matches!(next(&mut stdin).unwrap(), Input::Line(line) if line == b"last"));
+        assert!(matches!(next(&mut stdin).unwrap(), Input::End));
     }
 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use actix::Addr;
 use shared_store_actors::{CloseError, Config, Mode, Observer, Prefix, SharedStore, join};
-use tokio::io::BufReader;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::cilium;
@@ -27,6 +26,7 @@ pub(crate) async fn run<V: Form>(common: &Common, args: &JoinArgs, signals: Sign
         documents.extend(read_lines(&text, &file.display().to_string()).map_err(Failure::usage)?);
     }
     let config = setup::own(setup::config(common, Alone::Told)?, &args.own);
+    let stdin = if args.no_stdin { mpsc::channel(1).1 } else { input::lines().map_err(setup::cannot_start)? };
     let prefix = config.prefix.clone();
     cilium::warn(&prefix, documents.iter().map(Document::key_name));
     let Some(Joined { store, printer, mut ended, mut signals }) =
@@ -38,7 +38,7 @@ pub(crate) async fn run<V: Form>(common: &Common, args: &JoinArgs, signals: Sign
     let mut leave = Leave { delete: args.own.on_exit == OnExit::Close, reply: None };
     let mut read = Ok(());
     tokio::select! {
-        last = commands(&store, &printer, &prefix), if !args.no_stdin => match last {
+        last = commands(&store, &printer, &prefix, stdin), if !args.no_stdin => match last {
             Ok(Some((id, delete))) => leave = Leave { delete, reply: Some(id) },
             Ok(None) => {
                 let what = if leave.delete { "closing" } else { "releasing" };
@@ -132,13 +132,13 @@ async fn commands<V: Form>(
     store: &SharedStore<Document<V>>,
     printer: &Addr<Printer>,
     prefix: &Prefix,
+    mut lines: mpsc::Receiver<std::io::Result<Input>>,
 ) -> std::io::Result<Option<(Option<String>, bool)>> {
-    let mut stdin = BufReader::new(tokio::io::stdin());
     let permits = Arc::new(Semaphore::new(MAX_COMMANDS));
     // Closed when the last command under way has been answered.
     let (under_way, mut all_answered) = mpsc::channel::<()>(1);
     let last = loop {
-        let command = match input::next(&mut stdin).await? {
+        let command = match lines.recv().await.unwrap_or(Ok(Input::End))? {
             Input::End => break None,
             Input::TooLong => input::Command { id: None, op: Err("line is too long".to_owned()) },
             Input::Line(line) if line.iter().all(u8::is_ascii_whitespace) => continue,

@@ -44,8 +44,9 @@ fn main() -> ! {
 }
 
 fn run(cli: Cli) -> Result<(), Failure> {
+    setup::files_for_a_runtime().map_err(setup::cannot_start)?;
     let runtime = actix_rt::Runtime::new().map_err(setup::cannot_start)?;
-    // Dropping the system would wait for the thread that reads stdin.
+    // The process ends right after: nothing is to wait for what a runtime waits for when it is dropped.
     let system = ManuallyDrop::new(actix_rt::System::with_tokio_rt(|| runtime));
     system.block_on(async {
         match cli.common.value {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use shared_store_actors::{Prefix, Publisher, PublisherStatus, State, StateChanged, publish};
+use tokio::sync::oneshot;
 
 use self::report::{Published, Reporter};
 use crate::cilium;
@@ -64,7 +65,8 @@ pub(crate) async fn run<V: Form>(common: &Common, args: &PublishArgs, mut signal
 
 /// Reads the file on a thread of its own: stdin may take its time, and signals are heard meanwhile.
 async fn read<V: Form>(file: PathBuf) -> Result<Vec<Document<V>>, Failure> {
-    let reading = tokio::task::spawn_blocking(move || {
+    let (done, read) = oneshot::channel();
+    let reading = move || {
         let what = file.display();
         let text = if file.as_os_str() == "-" {
             std::io::read_to_string(std::io::stdin())
@@ -73,8 +75,10 @@ async fn read<V: Form>(file: PathBuf) -> Result<Vec<Document<V>>, Failure> {
         };
         let text = text.map_err(|error| Failure::usage(format_args!("cannot read {what}: {error}")))?;
         read_lines(&text, &what.to_string()).map_err(Failure::usage)
-    });
-    reading.await.map_err(Failure::promise)?
+    };
+    // An error says that a signal has come meanwhile.
+    std::thread::Builder::new().spawn(move || done.send(reading()).is_ok()).map_err(setup::cannot_start)?;
+    read.await.map_err(Failure::promise)?
 }
 
 /// Tells how the publisher is, as long as it runs.

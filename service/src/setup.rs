@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{IsTerminal, Write as _};
+use std::os::unix::net::UnixStream;
 
 use actix::prelude::*;
 use shared_store_actors::{CloseError, Config, JoinError, MemoryBackend, Prefix, StateChanged};
@@ -46,7 +47,11 @@ impl fmt::Display for Failure {
 
 impl From<JoinError> for Failure {
     fn from(error: JoinError) -> Self {
-        if matches!(error, JoinError::Config(_)) { Self::usage(error) } else { Self::promise(error) }
+        match error {
+            JoinError::Config(_) => Self::usage(error),
+            JoinError::Thread(cause) => cannot_start(cause),
+            error => Self::promise(error),
+        }
     }
 }
 
@@ -99,6 +104,12 @@ pub(crate) fn cannot_start(error: std::io::Error) -> Failure {
     ))
 }
 
+/// Whether a runtime can have the files it needs. tokio panics if there is none left for those that hear signals.
+pub(crate) fn files_for_a_runtime() -> std::io::Result<()> {
+    let _probe = [UnixStream::pair()?, UnixStream::pair()?, UnixStream::pair()?, UnixStream::pair()?];
+    Ok(())
+}
+
 /// What becomes of a command without a kvstore to connect to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Alone {
@@ -139,7 +150,7 @@ fn backend(common: &Common, config: Config, alone: Alone) -> Result<Config, Fail
 
 #[cfg(feature = "etcd")]
 fn etcd(common: &Common, config: Config) -> Result<Config, Failure> {
-    use shared_store_actors::{EtcdBackend, EtcdConfig};
+    use shared_store_actors::{EtcdBackend, EtcdConfig, EtcdConfigError};
 
     let mut etcd = EtcdConfig::new(&common.endpoints);
     if let Some(user) = &common.user {
@@ -157,9 +168,12 @@ fn etcd(common: &Common, config: Config) -> Result<Config, Failure> {
         (Some(_), None) => return Err(Failure::usage("--tls-cert needs --tls-key, the key of that certificate")),
         (None, Some(_)) => return Err(Failure::usage("--tls-key needs --tls-cert, the certificate of that key")),
     }
-    let backend = EtcdBackend::new(etcd).map_err(|error| {
-        let source = std::error::Error::source(&error).map_or_else(String::new, |source| format!(": {source}"));
-        Failure::usage(format_args!("{error}{source}"))
+    let backend = EtcdBackend::new(etcd).map_err(|error| match error {
+        EtcdConfigError::Thread(error) => cannot_start(error),
+        error => {
+            let source = std::error::Error::source(&error).map_or_else(String::new, |source| format!(": {source}"));
+            Failure::usage(format_args!("{error}{source}"))
+        }
     })?;
     Ok(config.backend(backend))
 }

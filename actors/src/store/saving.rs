@@ -11,6 +11,7 @@ use shared_store::{Config, Index, Key, Revision, Status, Store};
 use super::StoreActor;
 use crate::state_file::StateFile;
 use crate::sync::now;
+use crate::thread::can_start;
 
 /// What is known of the snapshot of one store.
 #[derive(Debug)]
@@ -119,6 +120,11 @@ impl<K: Key> StoreActor<K> {
     fn save(&mut self, ctx: &mut Context<Self>) -> bool {
         let Some(saving) = &mut self.saving else { return false };
         if saving.version == Some(self.store.version()) {
+            return false;
+        }
+        if let Err(error) = can_start() {
+            tracing::warn!(%error, "snapshot is not written: cannot start a thread");
+            saving.error = Some(format!("snapshot is not written: cannot start a thread: {error}").into());
             return false;
         }
         let Some(mut file) = saving.file.take() else { return false };

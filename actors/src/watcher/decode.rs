@@ -9,6 +9,8 @@ use shared_store::store::{Decoded, Decoder};
 use shared_store::watch::Delivery;
 use tracing::Span;
 
+use crate::thread::can_start;
+
 /// More values than this are decoded on other threads, so that nothing else of the store waits for them.
 const BULK: usize = 256;
 
@@ -34,10 +36,10 @@ impl<K: Key> Decode for Decoder<K> {
     }
 }
 
-/// Decodes all values of a delivery: few of them here, many on as many threads as there are cores.
+/// Decodes all values of a delivery: few of them here, many on as many threads as there are cores, if there are any.
 pub(super) async fn all<D: Decode>(decoder: &D, delivery: Delivery) -> (Delivery, D::Decoded) {
     let values = delivery.values();
-    if values <= BULK {
+    if values <= BULK || can_start().is_err() {
         let decoded = decoder.decode(&delivery, 0..values);
         return (delivery, decoded);
     }

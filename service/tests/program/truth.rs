@@ -54,6 +54,62 @@ fn under_nohup_it_survives_its_terminal() {
     assert_eq!(program.end().1, 0);
 }
 
+/// A stack that no address space has room for: the system refuses every thread, as at its limit, even to root.
+#[test]
+#[cfg(target_os = "linux")]
+fn without_a_thread_every_command_ends_with_1_and_says_what_to_raise() {
+    let mut keys = tempfile::NamedTempFile::new().unwrap();
+    std::io::Write::write_all(&mut keys, b"{\"name\":\"a\",\"value\":1}\n").unwrap();
+    let (keys, state) = (keys.path().to_str().unwrap(), tempfile::tempdir().unwrap());
+    let state = ["--state-dir", state.path().to_str().unwrap()];
+    for command in [
+        &["list"][..],
+        &["get", "a"],
+        &["audit"],
+        &["join"],
+        &["watch", state[0], state[1]],
+        &["publish", keys],
+        &["publish", "--once", keys],
+        &["demo"],
+        #[cfg(feature = "etcd")]
+        &["list", "--backend", "etcd", "--endpoints", "http://127.0.0.1:1"],
+    ] {
+        let memory = if command.contains(&"etcd") { &JOIN[..2] } else { &JOIN[..4] };
+        let output = run_after("export RUST_MIN_STACK=4611686018427387904", &[memory, command].concat());
+        assert_eq!(output.status.code(), Some(1), "{command:?}: {}", stderr(&output));
+        let error = stderr(&output);
+        assert!(
+            error.starts_with("error: cannot start a thread: Resource temporarily unavailable"),
+            "{command:?}: {error}"
+        );
+        assert!(error.ends_with("or of processes (ulimit -u)\n") && error.lines().count() == 1, "{command:?}: {error}");
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn with_too_few_files_it_says_so_or_does_its_work() {
+    let (mut failed, mut worked) = (0, 0);
+    // With less the system cannot even load it.
+    for files in 6..32 {
+        for command in [&["join"][..], &["list"], &["watch", "--until-synced"]] {
+            let output = run_after(&format!("ulimit -n {files}"), &[&JOIN[..4], command].concat());
+            let error = stderr(&output);
+            match output.status.code() {
+                Some(0) => worked += 1,
+                Some(1) => {
+                    failed += 1;
+                    let told = error.starts_with("error: cannot ")
+                        && error.contains("Too many open files (os error 24); raise");
+                    assert!(told, "{files} {command:?}: {error}");
+                }
+                code => panic!("{files} {command:?}: {code:?} {error}"),
+            }
+        }
+    }
+    assert!(failed > 10 && worked > 10, "{failed} {worked}");
+}
+
 #[test]
 fn a_stdin_that_ends_is_told_and_without_stdin_it_stays() {
     for (on_exit, told) in [("close", "stdin ended: closing"), ("release", "stdin ended: releasing")] {
