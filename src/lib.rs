@@ -43,7 +43,7 @@ pub use prefix::{Prefix, PrefixError};
 pub use publisher::{CanaryState, PublishEvent, PublisherStatus};
 pub use reader::{AtLeastError, Closed, Entry, Reader, Snapshot, UnknownIndex};
 pub use reason::Reason;
-pub use status::{AuditStats, Relists, State, Status};
+pub use status::{AuditStats, IgnoredKeys, Relists, State, Status};
 pub use store::{AuditReport, Difference, DifferenceKind, ObserverId, Store};
 pub use warm::SnapshotError;
 

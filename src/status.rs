@@ -110,6 +110,8 @@ pub struct Status {
     pub held_back: usize,
     /// Keys whose values are not of this store's type.
     pub undecodable: usize,
+    /// Keys below the prefix that are ignored: their names are empty or not UTF-8.
+    pub ignored: IgnoredKeys,
     /// How often the kvstore was listed, and what for.
     pub relists: Relists,
     /// What comparing the cache with the kvstore has found.
@@ -122,6 +124,16 @@ pub struct Status {
     pub state_error: Option<Arc<str>>,
     /// How far each observer is behind.
     pub observers: Vec<(ObserverId, Lag)>,
+}
+
+/// Keys below the prefix that are in the kvstore now and ignored, because a [`KeyName`] is UTF-8 and not empty. They are
+/// not in the cache, no observer is told of them, and an audit does not compare them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct IgnoredKeys {
+    /// How many there are.
+    pub count: usize,
+    /// The first of their paths, prefix included; what is not printable ASCII is escaped, as in `nodes/\xff`.
+    pub example: Option<Arc<str>>,
 }
 
 /// How often the whole kvstore was listed, and what for.

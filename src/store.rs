@@ -6,6 +6,7 @@ mod audits;
 pub(crate) mod cache;
 mod gone;
 mod guard;
+mod ignored;
 mod incoming;
 mod observers;
 mod owner;
@@ -40,6 +41,7 @@ pub use self::audits::{AuditReport, Difference, DifferenceKind};
 use self::cache::{Cache, Entry, Shared};
 use self::gone::Gone;
 use self::guard::Guard;
+use self::ignored::Ignored;
 pub use self::incoming::{Decoded, Decoder};
 pub use self::observers::ObserverId;
 use self::observers::Observers;
@@ -82,6 +84,7 @@ pub struct Store<K: Key> {
     relists: Relists,
     /// Fingerprint and revision of each value that cannot be decoded, and the value.
     quarantine: HashMap<KeyName, Quarantined>,
+    ignored: Ignored,
     own: OwnKeys,
     gone: Gone,
     observers: Observers<K>,
@@ -144,6 +147,7 @@ impl<K: Key> Store<K> {
             audits: Audits::default(),
             relists: Relists::default(),
             quarantine: HashMap::new(),
+            ignored: Ignored::default(),
             own: OwnKeys::new(config, config.backend.max_writes()),
             gone: Gone::new(config.delete_delay),
             observers: Observers::default(),
@@ -369,6 +373,7 @@ impl<K: Key> Store<K> {
             set_aside: own.set_aside,
             held_back: self.gone.held(),
             undecodable: self.quarantine.len(),
+            ignored: self.ignored.status(),
             relists: self.relists,
             audits: self.audits.stats(),
             panics: self.decoder.panics(),

@@ -2,14 +2,14 @@
 
 use std::fmt::Write as _;
 
-use shared_store_actors::AuditReport;
+use shared_store_actors::{AuditReport, Difference, DifferenceKind};
 
 use crate::cli::{Common, Format};
 use crate::document::Document;
 use crate::output::print_all;
 use crate::printable::{printable, quoted};
 use crate::read::joined;
-use crate::setup::Failure;
+use crate::setup::{self, Failure};
 use crate::value::Form;
 
 pub(crate) async fn run<V: Form>(common: &Common) -> Result<(), Failure> {
@@ -21,10 +21,36 @@ pub(crate) async fn run<V: Form>(common: &Common) -> Result<(), Failure> {
         Format::Text => text(&report),
     };
     print_all(|out| out.write_all(line.as_bytes()))?;
-    match report.differences.len() {
+    notes::<V>(&report).iter().for_each(setup::say);
+    verdict(&report)
+}
+
+/// Only a difference that nothing explains is a failure.
+fn verdict(report: &AuditReport) -> Result<(), Failure> {
+    match report.unexplained().count() {
         0 => Ok(()),
-        count => Err(Failure::promise(format_args!("{count} keys differ between the cache and the kvstore"))),
+        count => Err(Failure::promise(format_args!(
+            "{count} keys differ between the cache and the kvstore, and nothing explains it: run the audit again, and \
+             report a bug with its output under --log debug if keys differ again"
+        ))),
     }
+}
+
+/// What is no difference, and good to know.
+fn notes<V: Form>(report: &AuditReport) -> Vec<String> {
+    let mut notes = Vec::new();
+    let explained = report.differences.iter().filter(|difference| difference.kind.is_explained());
+    let (undecodable, others): (Vec<_>, Vec<_>) =
+        explained.partition(|difference| matches!(difference.kind, DifferenceKind::Undecodable { .. }));
+    if !undecodable.is_empty() {
+        notes.push(setup::not_of_form::<V>(undecodable.len()));
+    }
+    if report.ignored > 0 {
+        notes.push(format!("note: {} keys are ignored, their names are empty or not UTF-8", report.ignored));
+    }
+    let note = |other: &&Difference| format!("note: {}: {}", printable(other.name.as_str()), other.kind);
+    notes.extend(others.iter().map(note));
+    notes
 }
 
 /// The report's members of a JSON object, each with a comma before it.
@@ -33,15 +59,64 @@ pub(crate) fn members(report: &AuditReport) -> String {
         let (name, kind) = (quoted(difference.name.as_str()), quoted(&difference.kind.to_string()));
         format!("{{\"name\":{name},\"difference\":{kind},\"explained\":{}}}", difference.kind.is_explained())
     });
-    format!(",\"keys\":{},\"differences\":[{}]", report.keys, differences.collect::<Vec<_>>().join(","))
+    let differences = differences.collect::<Vec<_>>().join(",");
+    format!(",\"keys\":{},\"ignored\":{},\"differences\":[{differences}]", report.keys, report.ignored)
 }
 
 fn text(report: &AuditReport) -> String {
-    let (keys, revision, count) = (report.keys, report.revision, report.differences.len());
+    let (keys, revision, count) = (report.keys, report.revision, report.unexplained().count());
     let mut text = format!("audit: {keys} keys compared at revision {revision}, {count} differences\n");
-    for difference in &report.differences {
+    for difference in report.unexplained() {
         // Writing to a text cannot fail.
         let _ = writeln!(text, "{}: {}", printable(difference.name.as_str()), difference.kind);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use shared_store_actors::{KeyName, Revision};
+
+    use super::*;
+    use crate::value::Text;
+
+    const REVISION: Revision = Revision(7);
+
+    fn report(kinds: &[DifferenceKind]) -> AuditReport {
+        let difference = |kind: &DifferenceKind| Difference { name: KeyName::new("a").unwrap(), kind: *kind };
+        AuditReport { revision: REVISION, keys: 3, ignored: 2, differences: kinds.iter().map(difference).collect() }
+    }
+
+    #[test]
+    fn what_is_explained_is_a_note_and_no_failure() {
+        let explained = report(&[
+            DifferenceKind::Undecodable { kvstore: REVISION },
+            DifferenceKind::BeingRepaired,
+            DifferenceKind::HeldBack,
+        ]);
+        assert!(verdict(&explained).is_ok());
+        assert_eq!(text(&explained), "audit: 3 keys compared at revision 7, 0 differences\n");
+        assert_eq!(
+            notes::<Text>(&explained),
+            [
+                "note: 1 keys are left out, their values are not text: see list --undecodable",
+                "note: 2 keys are ignored, their names are empty or not UTF-8",
+                "note: a: being repaired: an own key that somebody deleted",
+                "note: a: held back: its deletion waits for the delay",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_difference_that_nothing_explains_is_printed_and_a_failure() {
+        let missing = DifferenceKind::Missing { kvstore: REVISION };
+        let report = report(&[missing, DifferenceKind::Undecodable { kvstore: REVISION }]);
+        let failure = verdict(&report).unwrap_err();
+        assert_eq!(failure.code(), 1);
+        assert!(failure.to_string().starts_with("1 keys differ between the cache and the kvstore"), "{failure}");
+        assert_eq!(
+            text(&report),
+            "audit: 3 keys compared at revision 7, 1 differences\na: missing: the kvstore has it since revision 7\n"
+        );
+    }
 }

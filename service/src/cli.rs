@@ -114,7 +114,10 @@ Commands on stdin, one JSON object a line; replies carry the id:
   echo '{\"name\":\"a\",\"value\":{\"ip\":\"10.0.0.1\"}}' > nodes.json
   shared-store --endpoints http://127.0.0.1:2379 --prefix demo/nodes publish nodes.json")]
     Publish(PublishArgs),
-    /// Compare the cache with the kvstore at the same revision; exit code 1 if anything differs
+    /// Compare the cache with the kvstore at the same revision; exit code 1 if they differ and nothing explains it
+    ///
+    /// No difference: keys whose values are not what --value says, and keys that are ignored because their names are
+    /// empty or not UTF-8. stderr says how many there are.
     #[command(after_help = "Example:
   shared-store --endpoints http://127.0.0.1:2379 --prefix demo/nodes audit")]
     Audit,

@@ -222,13 +222,14 @@ fn status_answer(status: &shared_store_actors::Status) -> Answer {
     let state_error = status.state_error.as_ref().map_or_else(|| "null".to_owned(), |error| quoted(error));
     let more = format!(
         ",\"state\":\"{}\",\"cause\":{cause},\"entries\":{},\"own\":{},\"pending_writes\":{},\"undecodable\":{},\
-         \"relists\":{},\"other_histories\":{},\"held_back\":{},\"audited_keys\":{},\"audit_differences\":{},\
+         \"ignored\":{},\"relists\":{},\"other_histories\":{},\"held_back\":{},\"audited_keys\":{},\"audit_differences\":{},\
          \"set_aside\":[{}],\"saved\":{saved},\"state_error\":{state_error}",
         status.state.name(),
         status.entries,
         status.own,
         status.pending_writes,
         status.undecodable,
+        status.ignored.count,
         status.relists.lists.saturating_sub(1),
         status.relists.other_histories,
         status.held_back,

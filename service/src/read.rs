@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use actix::Actor;
-use shared_store_actors::{Key, KeyName, Revision, SharedStore, join};
+use shared_store_actors::{IgnoredKeys, Key, KeyName, Revision, SharedStore, join};
 
 use crate::cli::{Common, Format, GetArgs, ListArgs};
 use crate::document::{AnyDocument, Document};
@@ -36,10 +36,10 @@ pub(crate) async fn list<V: Form>(common: &Common, args: &ListArgs) -> Result<()
         Ok(())
     })?;
     if !bad.is_empty() && !args.undecodable {
-        let (count, form) = (bad.len(), V::NAME);
-        setup::say(format_args!(
-            "note: {count} keys are left out, their values are not {form}: see list --undecodable"
-        ));
+        setup::say(setup::not_of_form::<V>(bad.len()));
+    }
+    if let IgnoredKeys { count, example: Some(path) } = store.status().await.map_err(Failure::promise)?.ignored {
+        setup::say(format_args!("note: {count} keys are left out, their names are empty or not UTF-8, such as {path}"));
     }
     store.release().await?;
     Ok(())

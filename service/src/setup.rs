@@ -96,9 +96,14 @@ pub(crate) fn say(line: impl fmt::Display) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
+/// Says of how many keys the values are not what `--value` says.
+pub(crate) fn not_of_form<V: Form>(count: usize) -> String {
+    format!("note: {count} keys are left out, their values are not {}: see list --undecodable", V::NAME)
+}
+
 /// A thread or the files it needs are not to be had.
 #[allow(clippy::needless_pass_by_value, reason = "map_err gives it away")]
-pub(crate) fn cannot_start(error: std::io::Error) -> Failure {
+pub(crate) fn cannot_start(error: impl fmt::Display) -> Failure {
     Failure::promise(format_args!(
         "cannot start a thread: {error}; raise the limit of open files (ulimit -n) or of processes (ulimit -u)"
     ))

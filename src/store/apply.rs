@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::cache::{Cache, Entry, Written};
 use super::incoming::{Arrived, Decoded, Incoming};
-use super::staging::Staging;
+use super::staging::{Listed, Staging};
 use super::{Quarantined, Shows, Store};
 use crate::change::{Change, Origin};
 use crate::config::OnUndecodable;
@@ -35,7 +35,8 @@ impl<K: Key> Store<K> {
     pub(super) fn commit(&mut self, now: Instant, staging: Staging<K>) {
         let (header, same_history) = (staging.header, staging.same_history);
         let revision = header.revision;
-        let (mut incoming, present) = staging.finish();
+        let Listed { mut incoming, names: present, ignored } = staging.finish();
+        self.ignored.listed(ignored);
         let absent = |name: &KeyName| present.binary_search(name).is_err();
         let (deleted, entries): (Vec<_>, _) = {
             let cache = self.shared.read();
@@ -111,7 +112,13 @@ impl<K: Key> Store<K> {
     /// Takes in what the watch saw.
     pub(super) fn events(&mut self, now: Instant, events: &[Event], decoded: Decoded<K>) {
         let Some(revision) = events.last().map(Event::revision) else { return };
-        let incoming: Vec<_> = decoded.0.into_iter().flatten().collect();
+        let mut incoming = Vec::with_capacity(events.len());
+        for (event, decoded) in events.iter().zip(decoded.0) {
+            match decoded {
+                Some(decoded) => incoming.push(decoded),
+                None => self.ignored.event(event),
+            }
+        }
         let deleted = incoming.iter().filter(|incoming| incoming.arrived.is_none()).map(|incoming| &incoming.name);
         let (removed, entries) = (self.removed(deleted), self.shared.read().len());
         let hold = self.guard.deletions(now, removed, entries);

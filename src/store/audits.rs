@@ -18,6 +18,8 @@ pub struct AuditReport {
     pub revision: Revision,
     /// How many keys of the kvstore were compared. Keys that changed meanwhile are left out.
     pub keys: u64,
+    /// How many keys were not compared, because their names are empty or not UTF-8: the store ignores them.
+    pub ignored: u64,
     /// What differed, in name order.
     pub differences: Vec<Difference>,
 }
@@ -128,7 +130,8 @@ impl<K: Key> Store<K> {
         for Difference { name, kind } in lost.clone() {
             tracing::error!(key = %name, "audit: {kind}");
         }
-        let (keys, mut lost) = (part.keys.len() as u64, lost.count());
+        let ignored = part.keys.iter().filter(|kv| self.prefix.strip_str(&kv.path).is_none()).count() as u64;
+        let (keys, mut lost) = (part.keys.len() as u64 - ignored, lost.count());
         self.audits.stats.keys += keys;
         self.audits.stats.differences += lost as u64;
         self.audits.stats.rounds += u64::from(part.last);
@@ -139,6 +142,7 @@ impl<K: Key> Store<K> {
             }
             round.revision = part.revision;
             round.keys += keys;
+            round.ignored += ignored;
             round.differences.extend(differences);
             // The report is completed before anything is mended.
             lost = if part.last { round.unexplained().count() } else { 0 };

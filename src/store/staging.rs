@@ -1,6 +1,8 @@
 //! A list on its way into the cache.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+
+use bytes::Bytes;
 
 use super::incoming::{Decoded, Incoming};
 use crate::key::KeyName;
@@ -19,13 +21,34 @@ pub(super) struct Staging<K> {
     revisions: Option<HashMap<KeyName, Revision>>,
     /// Every key there is.
     names: Vec<KeyName>,
+    /// The paths that are no keys of ours.
+    ignored: BTreeSet<Bytes>,
     /// Keys whose values neither the list nor the cache has.
     missing: usize,
 }
 
+/// A complete list.
+#[derive(Debug)]
+pub(super) struct Listed<K> {
+    /// What arrived, by revision.
+    pub(super) incoming: Vec<Incoming<K>>,
+    /// The names of all keys, in order.
+    pub(super) names: Vec<KeyName>,
+    /// The paths that are no keys of ours.
+    pub(super) ignored: BTreeSet<Bytes>,
+}
+
 impl<K> Staging<K> {
     pub(super) fn new(header: Header, same_history: bool) -> Self {
-        Self { header, same_history, incoming: Vec::new(), revisions: None, names: Vec::new(), missing: 0 }
+        Self {
+            header,
+            same_history,
+            incoming: Vec::new(),
+            revisions: None,
+            names: Vec::new(),
+            ignored: BTreeSet::new(),
+            missing: 0,
+        }
     }
 
     /// How many keys have come.
@@ -50,7 +73,10 @@ impl<K> Staging<K> {
         match keys {
             PageKeys::Full(kvs) => {
                 for (kv, incoming) in kvs.iter().zip(decoded.0) {
-                    let Some(incoming) = incoming else { continue };
+                    let Some(incoming) = incoming else {
+                        self.ignored.insert(kv.path.clone());
+                        continue;
+                    };
                     let hash = incoming.arrived.as_ref().map(|arrived| arrived.hash);
                     self.names.push(incoming.name.clone());
                     // Within one history the revision says whether this is the value we have.
@@ -70,18 +96,20 @@ impl<K> Staging<K> {
                     } else if let Some(name) = name(kv) {
                         self.missing += usize::from(revisions.get(&name) != Some(&kv.mod_revision));
                         self.names.push(name);
+                    } else {
+                        self.ignored.insert(kv.path.clone());
                     }
                 }
             }
         }
     }
 
-    /// What arrived, and the names of all keys in order.
-    pub(super) fn finish(mut self) -> (Vec<Incoming<K>>, Vec<KeyName>) {
+    /// The list as a whole.
+    pub(super) fn finish(mut self) -> Listed<K> {
         // In name order already, but for keys that came twice: with their values, and by name.
         self.names.sort();
         self.names.dedup();
         self.incoming.sort_by_key(|incoming| incoming.revision);
-        (self.incoming, self.names)
+        Listed { incoming: self.incoming, names: self.names, ignored: self.ignored }
     }
 }

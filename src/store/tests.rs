@@ -4,6 +4,7 @@ mod audits;
 mod bench;
 mod delays;
 mod guard;
+mod ignored;
 mod lists;
 mod observers;
 mod ownership;

@@ -1,5 +1,7 @@
 //! A real etcd for tests: free loopback ports, a temporary data directory, gone when dropped.
 
+use std::ffi::OsStr;
+use std::fmt::Debug;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -157,12 +159,12 @@ impl EtcdServer {
     }
 
     /// Runs etcd's own command line against it and says what that says.
-    pub fn etcdctl(&self, arguments: &[&str]) -> String {
+    pub fn etcdctl(&self, arguments: &[impl AsRef<OsStr> + Debug]) -> String {
         self.etcdctl_with(arguments, Stdio::null())
     }
 
     /// Runs it and lets it read this.
-    pub fn etcdctl_with(&self, arguments: &[&str], input: Stdio) -> String {
+    pub fn etcdctl_with(&self, arguments: &[impl AsRef<OsStr> + Debug], input: Stdio) -> String {
         let etcdctl = Version::V34.binary().with_file_name("etcdctl");
         let mut command = Command::new(etcdctl);
         command.env("ETCDCTL_API", "3").args(["--endpoints", &self.endpoint()]).args(arguments).stdin(input);

@@ -1,6 +1,8 @@
 //! Names and values that try to break the output, on a real etcd.
 
+use std::ffi::OsStr;
 use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt;
 use std::process::Output;
 
 use serde_json::Value;
@@ -119,4 +121,38 @@ fn two_documents_of_one_name_in_a_file_are_an_error_that_names_both_lines() {
         let error = format!("error: {path}, lines 1 and 4: both have the name \"a\"; delete one of them\n");
         assert_eq!(stderr(&output), error);
     }
+}
+
+#[test]
+fn keys_whose_names_are_empty_or_not_utf8_are_counted_by_list_audit_and_status_and_once_in_the_log() {
+    let server = EtcdServer::start(Version::V34);
+    for path in [&b"p/a"[..], b"p/", b"p/\xff\n"] {
+        server.etcdctl(&[OsStr::new("put"), OsStr::new("--"), OsStr::from_bytes(path), OsStr::new("1")]);
+    }
+    let list = ask(&server, "p", &["list"]);
+    assert_eq!((list.status.code(), &*list.stdout), (Some(0), &b"a = 1\n"[..]));
+    assert_eq!(stderr(&list), "note: 2 keys are left out, their names are empty or not UTF-8, such as p/\n");
+    let audit = ask(&server, "p", &["audit"]);
+    assert_eq!(
+        (audit.status.code(), stderr(&audit)),
+        (Some(0), "note: 2 keys are ignored, their names are empty or not UTF-8\n".to_owned())
+    );
+    assert_eq!(audit.stdout, b"audit: 1 keys compared at revision 4, 0 differences\n");
+
+    server.etcdctl(&["del", "p/"]);
+    let common = ["--endpoints", &server.endpoint(), "--prefix", "p", "--output", "json", "--log", "warn", "join"];
+    let mut program = Running::start(&common);
+    program.next("synced");
+    program.hear("a key below the prefix is ignored: its name is empty or not UTF-8 key=p/\\xff\\n");
+    server.etcdctl(&["put", "p/", "1"]);
+    server.etcdctl(&["put", "p/b", "1"]);
+    program.find("update", |line| line["name"] == "b");
+    program.say(r#"{"op":"status"}"#);
+    assert_eq!(program.next("reply")["ignored"], 2);
+    program.say(r#"{"op":"audit"}"#);
+    let reply = program.next("reply");
+    assert_eq!((&reply["keys"], &reply["ignored"]), (&2.into(), &2.into()));
+    program.say(r#"{"op":"close"}"#);
+    let (heard, _) = program.last_words();
+    assert!(!heard.contains("is ignored"), "it is logged once: {heard}");
 }
