@@ -35,7 +35,7 @@ pub enum PrefixError {
     #[error("prefix is empty")]
     Empty,
     /// The prefix ends with a slash: the store adds the separating slash itself.
-    #[error("prefix {0:?} ends with a slash")]
+    #[error("prefix {0:?} ends with a slash: write it without")]
     TrailingSlash(String),
     /// The prefix has a NUL byte, which no tool can show or type.
     #[error("prefix {0:?} has a NUL byte")]

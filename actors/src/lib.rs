@@ -36,9 +36,9 @@ pub use shared_store::own::{OwnEvent, WriteError};
 pub use shared_store::{
     AtLeastError, AuditReport, AuditStats, Awaited, Backend, BackendError, CanaryState, Change, Closed, Codec,
     CodecError, Config, ConfigError, ConflictPolicy, DeletionGuard, Difference, DifferenceKind, Entry, Filter,
-    GateStatus, IgnoredKeys, Index, Json, Key, KeyError, KeyName, KeyNameError, Lag, LeaseId, MemoryBackend, Mode, ObserverId,
-    OnTimeout, OnUndecodable, Origin, Passage, Prefix, PrefixError, PublishEvent, PublisherStatus, Reader, Reason,
-    Relists, Revision, Snapshot, SnapshotError, State, Status, UnknownIndex,
+    GateStatus, IgnoredKeys, Index, Json, Key, KeyError, KeyName, KeyNameError, Lag, LeaseId, MemoryBackend, Mode,
+    ObserverId, OnTimeout, OnUndecodable, Origin, Passage, Prefix, PrefixError, PublishEvent, PublisherStatus, Reader,
+    Reason, Relists, Revision, Snapshot, SnapshotError, State, Status, UnknownIndex,
 };
 #[cfg(feature = "etcd")]
 pub use shared_store::{EtcdBackend, EtcdConfig, EtcdConfigError};

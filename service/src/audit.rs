@@ -43,7 +43,8 @@ fn notes<V: Form>(report: &AuditReport) -> Vec<String> {
     let (undecodable, others): (Vec<_>, Vec<_>) =
         explained.partition(|difference| matches!(difference.kind, DifferenceKind::Undecodable { .. }));
     if !undecodable.is_empty() {
-        notes.push(setup::not_of_form::<V>(undecodable.len()));
+        let (count, form) = (undecodable.len(), V::NAME);
+        notes.push(format!("note: {count} keys have values that are not {form}: see list --undecodable"));
     }
     if report.ignored > 0 {
         notes.push(format!("note: {} keys are ignored, their names are empty or not UTF-8", report.ignored));
@@ -99,7 +100,7 @@ mod tests {
         assert_eq!(
             notes::<Text>(&explained),
             [
-                "note: 1 keys are left out, their values are not text: see list --undecodable",
+                "note: 1 keys have values that are not text: see list --undecodable",
                 "note: 2 keys are ignored, their names are empty or not UTF-8",
                 "note: a: being repaired: an own key that somebody deleted",
                 "note: a: held back: its deletion waits for the delay",

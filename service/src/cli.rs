@@ -54,7 +54,7 @@ pub(crate) struct Common {
     #[arg(long, env = "SHARED_STORE_USER", global = true)]
     pub(crate) user: Option<String>,
     /// How much is logged to stderr: error, warn, info, debug, trace
-    #[arg(long, value_name = "LEVEL", default_value = "error", global = true)]
+    #[arg(long, value_name = "LEVEL", value_parser = log, default_value = "error", global = true)]
     pub(crate) log: String,
     /// The log as text for people, or one JSON object a line
     #[arg(long, value_enum, default_value_t = Format::Text, global = true)]
@@ -294,6 +294,17 @@ fn endpoint(text: &str) -> Result<String, String> {
     }
 }
 
+/// A level, or levels of parts of the program as `tracing` reads them.
+fn log(text: &str) -> Result<String, String> {
+    let levels = ["off", "error", "warn", "info", "debug", "trace"];
+    // Any word is a part of the program to `tracing`, all of which is logged then.
+    let word = text.chars().all(char::is_alphanumeric) && !levels.contains(&text.to_lowercase().as_str());
+    match tracing_subscriber::EnvFilter::try_new(text) {
+        Ok(_) if !word => Ok(text.to_owned()),
+        Ok(_) | Err(_) => Err(format!("use {}, or part=level as in shared_store=debug", levels.join(", "))),
+    }
+}
+
 /// `30s`, `5m`, `2h`, `250ms`; a number alone is in seconds.
 fn duration(text: &str) -> Result<Duration, String> {
     let number = text.trim_end_matches(char::is_alphabetic);
@@ -321,6 +332,16 @@ mod tests {
         assert_eq!(duration("2h"), Ok(Duration::from_secs(7200)));
         for bad in ["", "s", "-1s", "1d", "é", "1e999s", "nan"] {
             assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_log_level_that_is_none_says_which_there_are() {
+        for good in ["error", "DEBUG", "off", "shared_store=debug", "warn,h2=info"] {
+            assert_eq!(log(good), Ok(good.to_owned()));
+        }
+        for bad in ["loud", "", "3", "shared_store=loud"] {
+            assert!(log(bad).is_err_and(|error| error.contains("warn")), "{bad}");
         }
     }
 

@@ -135,7 +135,13 @@ pub(crate) fn check_encoding<V: Form>(encoding: Option<&str>) -> Result<(), Stri
 }
 
 /// Reads `{"name":..,"value":..}` lines; the error names the line.
-pub(crate) fn read_lines<V: Form>(text: &str, what: &str) -> anyhow::Result<Vec<Document<V>>> {
+pub(crate) fn read_lines<V: Form>(bytes: &[u8], what: &str) -> anyhow::Result<Vec<Document<V>>> {
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let line = 1 + bytes.iter().take(error.valid_up_to()).filter(|byte| **byte == b'\n').count();
+        anyhow::anyhow!("{what}, line {line}: not UTF-8")
+    })?;
+    // Editors of Windows begin a file with it.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut seen = HashMap::new();
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     let documents = lines.map(|(index, line)| {
@@ -150,8 +156,17 @@ pub(crate) fn read_lines<V: Form>(text: &str, what: &str) -> anyhow::Result<Vec<
     documents.collect()
 }
 
+const OBJECT: &str = "{\"name\":..,\"value\":..}";
+
 fn read_line<V: Form>(line: &str) -> anyhow::Result<Document<V>> {
-    let line: Line<'_> = serde_json::from_str(line).map_err(|error| anyhow::anyhow!(why(&error)))?;
+    let line: Line<'_> = match serde_json::from_str(line) {
+        Ok(parsed) if line.trim_start().starts_with('{') => parsed,
+        Err(error) if error.is_eof() => {
+            anyhow::bail!("{}: write a whole {OBJECT} on one line (jq -c does)", why(&error))
+        }
+        Err(error) if line.trim_start().starts_with('{') => anyhow::bail!(why(&error)),
+        Ok(_) | Err(_) => anyhow::bail!("not an object: write {OBJECT}"),
+    };
     check_encoding::<V>(line.encoding.as_deref()).map_err(anyhow::Error::msg)?;
     Document::new(&line.name, line.value)
 }
@@ -162,7 +177,7 @@ mod tests {
     use crate::value::{Json, Text};
 
     fn error<V: Form>(lines: &str) -> String {
-        read_lines::<V>(lines, "keys").unwrap_err().to_string()
+        read_lines::<V>(lines.as_bytes(), "keys").unwrap_err().to_string()
     }
 
     #[test]
@@ -176,18 +191,31 @@ mod tests {
             error::<Json>("{\"name\":\"a\",\"value\":1}\n{\"name\":\"b\",\"value\":1}\n{\"name\":\"a\",\"value\":2}"),
             "keys, lines 1 and 3: both have the name \"a\"; delete one of them"
         );
+        assert_eq!(error::<Json>("\"s3cr3t\""), "keys, line 1: not an object: write {\"name\":..,\"value\":..}");
+        // An array would be read as the fields in their order.
+        for array in ["[{\"name\":\"a\",\"value\":1}]", "[\"a\",1]"] {
+            assert_eq!(error::<Json>(array), "keys, line 1: not an object: write {\"name\":..,\"value\":..}");
+        }
         assert_eq!(
-            error::<Json>("\"s3cr3t\""),
-            "keys, line 1: wrong type, expected {\"name\":..,\"value\":..} (column 8)"
+            error::<Json>("{\n  \"name\": \"a\",\n  \"value\": 1\n}"),
+            "keys, line 1: EOF while parsing an object (column 1): write a whole {\"name\":..,\"value\":..} on one line (jq -c does)"
         );
+        let not_utf8 = read_lines::<Json>(b"{\"name\":\"a\",\"value\":1}\n{\"name\":\"\xff\"}", "keys").unwrap_err();
+        assert_eq!(not_utf8.to_string(), "keys, line 2: not UTF-8");
+    }
+
+    #[test]
+    fn files_of_windows_are_read() {
+        let lines = "\u{feff}{\"name\":\"a\",\"value\":1}\r\n{\"name\":\"b\",\"value\":2}\r\n";
+        assert_eq!(read_lines::<Json>(lines.as_bytes(), "keys").unwrap().len(), 2);
     }
 
     #[test]
     fn a_value_is_taken_to_the_letter_and_its_encoding_must_fit() {
         let line = "{\"name\":\"a\",\"value\":{ \"a\" : 1.0 }}";
-        assert_eq!(read_lines::<Json>(line, "keys").unwrap()[0].bytes(), b"{ \"a\" : 1.0 }");
+        assert_eq!(read_lines::<Json>(line.as_bytes(), "keys").unwrap()[0].bytes(), b"{ \"a\" : 1.0 }");
         let line = "{\"name\":\"a\",\"value\":\"x\\u0000\",\"encoding\":\"text\"}";
-        assert_eq!(read_lines::<Text>(line, "keys").unwrap()[0].bytes(), b"x\0");
+        assert_eq!(read_lines::<Text>(line.as_bytes(), "keys").unwrap()[0].bytes(), b"x\0");
         assert_eq!(
             error::<Json>(line),
             "keys, line 1: the value's encoding is \"text\", and --value is json: use --value text"

@@ -145,7 +145,7 @@ pub(crate) fn parse<V: Form>(line: &[u8]) -> Command<V> {
         Err(error) => {
             // The id may be there all the same.
             let id = serde_json::from_slice::<Id<'_>>(line).ok().and_then(|raw| raw.id).map(|id| id.get().to_owned());
-            return Command { id, op: Err(format!("not a command: {}", why(&error))) };
+            return Command { id, op: Err(format!("not a command such as {{\"op\":\"status\"}}: {}", why(&error))) };
         }
     };
     let name = raw.name.as_deref();
@@ -172,7 +172,7 @@ pub(crate) fn parse<V: Form>(line: &[u8]) -> Command<V> {
         "list" => Ok(Op::List),
         "release" => Ok(Op::Release),
         "close" => Ok(Op::Close),
-        op => Err(format!("unknown op {op:?}")),
+        op => Err(format!("unknown op {op:?}: see join --help")),
     };
     Command { id: raw.id.map(|id| id.get().to_owned()), op }
 }
@@ -255,13 +255,13 @@ mod tests {
     fn what_is_not_a_command_says_why_and_keeps_its_id() {
         for (line, error) in [
             ("garbage", "not a command"),
-            ("{}", "not a command: missing field `op`"),
+            ("{}", "not a command such as {\"op\":\"status\"}: missing field `op`"),
             (r#"{"id":7,"op":"fly"}"#, "unknown op \"fly\""),
             (r#"{"id":7,"op":"update","value":1}"#, "name is missing"),
             (r#"{"id":7,"op":"update","name":"a"}"#, "value is missing"),
             (r#"{"id":7,"op":"update","name":"","value":1}"#, "key name is empty"),
             (r#"{"id":7,"op":"at_least"}"#, "revision is missing"),
-            (r#"{"id":7,"op":"status","nmae":1}"#, "not a command: unknown field `nmae`"),
+            (r#"{"id":7,"op":"status","nmae":1}"#, "not a command such as {\"op\":\"status\"}: unknown field `nmae`"),
             ("\"\u{fffd}", "not a command"),
         ] {
             let command = parse::<Json>(line.as_bytes());

@@ -21,9 +21,9 @@ const MAX_COMMANDS: usize = 1024;
 pub(crate) async fn run<V: Form>(common: &Common, args: &JoinArgs, signals: Signals) -> Result<(), Failure> {
     let mut documents = args.key.iter().map(|key| named::<V>(key)).collect::<Result<Vec<_>, _>>()?;
     if let Some(file) = &args.keys_file {
-        let text = std::fs::read_to_string(file)
+        let bytes = std::fs::read(file)
             .map_err(|error| Failure::usage(format_args!("cannot read {}: {error}", file.display())))?;
-        documents.extend(read_lines(&text, &file.display().to_string()).map_err(Failure::usage)?);
+        documents.extend(read_lines(&bytes, &file.display().to_string()).map_err(Failure::usage)?);
     }
     let config = setup::own(setup::config(common, Alone::Told)?, &args.own);
     let stdin = if args.no_stdin { mpsc::channel(1).1 } else { input::lines().map_err(setup::cannot_start)? };
@@ -123,8 +123,8 @@ fn observer<V: Form>(printer: &Addr<Printer>, observe: &Observe) -> Observer<Doc
 /// `NAME=VALUE`
 fn named<V: Form>(text: &str) -> Result<Document<V>, Failure> {
     let (name, value) =
-        text.split_once('=').ok_or_else(|| Failure::usage(format_args!("--key {text:?} is not NAME=VALUE")))?;
-    Document::from_argument(name, value).map_err(|error| Failure::usage(format_args!("--key {name}: {error}")))
+        text.split_once('=').ok_or_else(|| Failure::usage("--key needs NAME=VALUE, as in --key 'a={\"n\":1}'"))?;
+    Document::from_argument(name, value).map_err(|error| Failure::usage(format_args!("--key {name:?}: {error}")))
 }
 
 /// Does what stdin says until it ends or says to leave: then with the command's id and whether to delete the own keys.

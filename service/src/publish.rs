@@ -2,6 +2,8 @@
 
 mod report;
 
+use std::fs::File;
+use std::io::Read;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::time::Duration;
@@ -68,13 +70,14 @@ async fn read<V: Form>(file: PathBuf) -> Result<Vec<Document<V>>, Failure> {
     let (done, read) = oneshot::channel();
     let reading = move || {
         let what = file.display();
-        let text = if file.as_os_str() == "-" {
-            std::io::read_to_string(std::io::stdin())
+        let mut bytes = Vec::new();
+        let read = if file.as_os_str() == "-" {
+            std::io::stdin().read_to_end(&mut bytes)
         } else {
-            std::fs::read_to_string(&file)
+            File::open(&file).and_then(|mut file| file.read_to_end(&mut bytes))
         };
-        let text = text.map_err(|error| Failure::usage(format_args!("cannot read {what}: {error}")))?;
-        read_lines(&text, &what.to_string()).map_err(Failure::usage)
+        read.map_err(|error| Failure::usage(format_args!("cannot read {what}: {error}")))?;
+        read_lines(&bytes, &what.to_string()).map_err(Failure::usage)
     };
     // An error says that a signal has come meanwhile.
     std::thread::Builder::new().spawn(move || done.send(reading()).is_ok()).map_err(setup::cannot_start)?;

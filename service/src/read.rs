@@ -35,10 +35,17 @@ pub(crate) async fn list<V: Form>(common: &Common, args: &ListArgs) -> Result<()
         }
         Ok(())
     })?;
-    if !bad.is_empty() && !args.undecodable {
-        setup::say(setup::not_of_form::<V>(bad.len()));
+    let ignored = store.status().await.map_err(Failure::promise)?.ignored;
+    if snapshot.entries.is_empty() && ignored.count == 0 {
+        setup::say(format_args!("note: there are no keys below {}", common.prefix.as_deref().unwrap_or_default()));
     }
-    if let IgnoredKeys { count, example: Some(path) } = store.status().await.map_err(Failure::promise)?.ignored {
+    if !bad.is_empty() && !args.undecodable {
+        let (count, form) = (bad.len(), V::NAME);
+        setup::say(format_args!(
+            "note: {count} keys are left out, their values are not {form}: see list --undecodable"
+        ));
+    }
+    if let IgnoredKeys { count, example: Some(path) } = ignored {
         setup::say(format_args!("note: {count} keys are left out, their names are empty or not UTF-8, such as {path}"));
     }
     store.release().await?;
@@ -62,7 +69,8 @@ pub(crate) async fn get<V: Form>(common: &Common, args: &GetArgs) -> Result<(), 
     let found = store.reader().get_with_revision(name.as_str());
     store.release().await?;
     let Some((document, revision)) = found else {
-        return Err(Failure::promise(format_args!("no key named {name:?}")));
+        let prefix = common.prefix.as_deref().unwrap_or_default();
+        return Err(Failure::promise(format_args!("no key named {name:?} below {prefix}: see list --keys-only")));
     };
     if args.raw {
         return print_all(|out| out.write_all(document.bytes()));

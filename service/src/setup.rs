@@ -47,11 +47,10 @@ impl fmt::Display for Failure {
 
 impl From<JoinError> for Failure {
     fn from(error: JoinError) -> Self {
-        match error {
-            JoinError::Config(_) => Self::usage(error),
-            JoinError::Thread(cause) => cannot_start(cause),
-            error => Self::promise(error),
+        if let JoinError::Thread(cause) = error {
+            return cannot_start(cause);
         }
+        if matches!(error, JoinError::Config(_)) { Self::usage(error) } else { Self::promise(error) }
     }
 }
 
@@ -68,7 +67,8 @@ impl From<std::io::Error> for Failure {
 }
 
 pub(crate) fn log(common: &Common) {
-    let filter = tracing_subscriber::EnvFilter::try_new(&common.log).unwrap_or_else(|_| "error".into());
+    // The command line has checked it.
+    let filter = tracing_subscriber::EnvFilter::new(&common.log);
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
@@ -94,11 +94,6 @@ pub(crate) fn panics_in_words() {
 /// Says something on stderr. What nobody reads is no reason to leave the own keys behind, which a panic would do.
 pub(crate) fn say(line: impl fmt::Display) {
     let _ = writeln!(std::io::stderr(), "{line}");
-}
-
-/// Says of how many keys the values are not what `--value` says.
-pub(crate) fn not_of_form<V: Form>(count: usize) -> String {
-    format!("note: {count} keys are left out, their values are not {}: see list --undecodable", V::NAME)
 }
 
 /// A thread or the files it needs are not to be had.
@@ -173,12 +168,12 @@ fn etcd(common: &Common, config: Config) -> Result<Config, Failure> {
         (Some(_), None) => return Err(Failure::usage("--tls-cert needs --tls-key, the key of that certificate")),
         (None, Some(_)) => return Err(Failure::usage("--tls-key needs --tls-cert, the certificate of that key")),
     }
-    let backend = EtcdBackend::new(etcd).map_err(|error| match error {
-        EtcdConfigError::Thread(error) => cannot_start(error),
-        error => {
-            let source = std::error::Error::source(&error).map_or_else(String::new, |source| format!(": {source}"));
-            Failure::usage(format_args!("{error}{source}"))
+    let backend = EtcdBackend::new(etcd).map_err(|error| {
+        if let EtcdConfigError::Thread(error) = error {
+            return cannot_start(error);
         }
+        let source = std::error::Error::source(&error).map_or_else(String::new, |source| format!(": {source}"));
+        Failure::usage(format_args!("{error}{source}"))
     })?;
     Ok(config.backend(backend))
 }

@@ -31,6 +31,12 @@ fn without_a_thread_every_start_is_a_typed_error_and_no_panic() {
         no_thread(&publish::<Node>(config()).start().unwrap_err());
         no_thread(&CanaryGate::start(&config()).unwrap_err());
         assert!(StoreThread::new().is_err());
+        // Many values, which are decoded on several threads if there are any.
+        let backend = MemoryBackend::new();
+        let owner = joined(&backend).await;
+        owner.update_local_keys((0..1000).map(|n| node(&n.to_string(), "1")).collect()).await.unwrap();
+        owner.release().await.unwrap();
+        assert_eq!(joined(&backend).await.reader().len(), 1000);
         #[cfg(feature = "etcd")]
         {
             use shared_store_actors::{EtcdBackend, EtcdConfig, EtcdConfigError};

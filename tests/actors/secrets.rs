@@ -9,9 +9,8 @@ use shared_store_actors::{
     BackendError, Codec, CodecError, Conflict, ConflictPolicy, Filter, Index, KeyName, LeaseId, StateChanged,
     Undecodable, publish,
 };
-use tempfile::NamedTempFile;
-use tracing_subscriber::filter::LevelFilter;
 
+use super::logging::Log;
 use super::owning::meddle;
 use super::*;
 
@@ -125,14 +124,6 @@ impl Handler<StateChanged> for Said {
     }
 }
 
-/// A file with all that is logged by this thread from debug up.
-fn logged() -> (NamedTempFile, tracing::subscriber::DefaultGuard) {
-    let log = NamedTempFile::new().unwrap();
-    let subscriber = tracing_subscriber::fmt().with_max_level(LevelFilter::DEBUG).with_ansi(false);
-    let subscriber = subscriber.with_writer(Arc::new(log.reopen().unwrap())).finish();
-    (log, tracing::subscriber::set_default(subscriber))
-}
-
 async fn put(backend: &MemoryBackend, name: &str, value: impl Into<Bytes>) -> Revision {
     meddle(backend, name, WriteAction::Put { value: value.into(), lease: LeaseId::NONE }).await
 }
@@ -140,7 +131,7 @@ async fn put(backend: &MemoryBackend, name: &str, value: impl Into<Bytes>) -> Re
 #[test]
 fn a_secret_value_is_in_no_log_status_or_error() {
     paused(async {
-        let (log, _logging) = logged();
+        let (log, _logging) = Log::from(tracing::Level::DEBUG);
         let (said, memory) = (Said::default(), MemoryBackend::new());
         let (backend, addr) = (Faulty::new(memory.clone()), said.clone().start());
         let observer = Observer::new(&addr)
@@ -203,7 +194,7 @@ fn a_secret_value_is_in_no_log_status_or_error() {
             said.error(&error);
         }
 
-        let log = std::fs::read_to_string(log.path()).unwrap();
+        let log = log.lines().join("\n");
         for told in [
             "value cannot be decoded",
             "decoding panicked",

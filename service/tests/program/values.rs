@@ -57,7 +57,7 @@ fn a_value_that_is_not_json_is_counted_by_list_explained_by_get_and_no_differenc
     let output = ask(&server, &["audit"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert_eq!(stdout(&output), "audit: 4 keys compared at revision 5, 0 differences\n");
-    assert_eq!(stderr(&output), "note: 3 keys are left out, their values are not JSON: see list --undecodable\n");
+    assert_eq!(stderr(&output), "note: 3 keys have values that are not JSON: see list --undecodable\n");
     let audit = &objects(&ask(&server, &["--output", "json", "audit"]))[0];
     let labels = json!({
         "name": "labels", "difference": "undecodable: the value of revision 3 is in quarantine", "explained": true,

@@ -25,11 +25,10 @@ impl Failure {
             let words = innermost.split(" (os error").next().unwrap_or(innermost).to_lowercase();
             return Self::unreached(words);
         }
-        let broken = Self::broken(causes.join(": "));
         if said("stream closed because of a broken pipe").is_some() {
-            return Self { kind: Kind::Closed, ..broken };
+            return Self { kind: Kind::Closed, ..Self::broken("the connection was closed") };
         }
-        broken
+        Self::broken(causes.join(": "))
     }
 
     /// What TLS on the other side does not like.
@@ -177,7 +176,7 @@ mod tests {
             (
                 &["error reading a body from connection", "stream closed because of a broken pipe"],
                 Kind::Closed,
-                "etcd at e: error reading a body from connection: stream closed because of a broken pipe",
+                "etcd at e: the connection was closed",
             ),
             (&["transport error"], Kind::Broken, "etcd at e: transport error"),
         ];
