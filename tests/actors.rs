@@ -10,6 +10,7 @@ mod gating;
 mod joining;
 mod leaving;
 mod logging;
+mod mending;
 mod observing;
 mod owning;
 mod places;
