@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::config::ConflictPolicy;
 use crate::key::{CodecError, KeyName};
 use crate::kv::{LeaseId, Revision};
+use crate::own::Damage;
 use crate::reason::Reason;
 
 /// One key changed, as one observer is told it.
@@ -137,6 +138,31 @@ pub enum Notice {
         lease: LeaseId,
         /// What is done about it.
         policy: ConflictPolicy,
+    },
+    /// A key is undecodable no longer: it has a value of this type again, or was deleted.
+    Healed {
+        /// The key's name.
+        name: KeyName,
+        /// The revision that made it so.
+        revision: Revision,
+    },
+    /// An own key that somebody else had damaged was put back
+    /// ([`OwnEvent::Repaired`](crate::own::OwnEvent::Repaired)).
+    Repaired {
+        /// The key's name.
+        name: KeyName,
+        /// What had been done to it.
+        damage: Damage,
+        /// The revision that put it back.
+        revision: Revision,
+    },
+    /// The kvstore refuses an own key, or refuses it no longer ([`OwnEvent::SetAside`](crate::own::OwnEvent::SetAside),
+    /// [`OwnEvent::NoLongerSetAside`](crate::own::OwnEvent::NoLongerSetAside)).
+    SetAside {
+        /// The key's name.
+        name: KeyName,
+        /// What the kvstore said; `None` if the key is set aside no longer.
+        cause: Option<Arc<str>>,
     },
 }
 

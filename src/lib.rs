@@ -39,6 +39,7 @@ pub use index::Index;
 pub use key::{Codec, CodecError, Json, Key, KeyError, KeyName, KeyNameError, encoded};
 pub use kv::{ClusterId, Event, Header, KeyRange, KeyValue, LeaseId, Revision};
 pub use outbox::{Lag, Mode};
+pub use own::Damage;
 pub use prefix::{Prefix, PrefixError};
 pub use publisher::{CanaryState, PublishEvent, PublisherStatus};
 pub use reader::{AtLeastError, Closed, Entry, Reader, Snapshot, UnknownIndex};

@@ -1,5 +1,6 @@
 //! What one observer has still to be told.
 
+mod subject;
 #[cfg(test)]
 mod tests;
 
@@ -13,6 +14,8 @@ use crate::filter::{Filter, Panicked};
 use crate::key::KeyName;
 use crate::kv::Revision;
 use crate::reason::Reason;
+
+use self::subject::Subject;
 
 /// No parcel holds more changes than this, so an observer that is told one by one is never flooded.
 pub(crate) const PARCEL: usize = 256;
@@ -60,7 +63,8 @@ pub(crate) struct Outbox<K> {
     /// Changed keys in the order of their first change, and notices.
     slots: VecDeque<Slot>,
     pending: HashMap<KeyName, Change<K>>,
-    notices: HashMap<Subject, Notice>,
+    /// The newest of each subject. If that is an end, what it ends is told before it.
+    notices: HashMap<Subject, Vec<Notice>>,
     /// Behind the slots, with `EveryEvent`.
     queue: VecDeque<Change<K>>,
     /// Revision of the last change taken out.
@@ -91,9 +95,6 @@ enum Slot {
     Key(KeyName),
     Notice(Subject),
 }
-
-/// What a notice is about: of two about the same, the newer is enough.
-type Subject = (std::mem::Discriminant<Notice>, Option<KeyName>);
 
 /// How far an observer is behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -212,17 +213,20 @@ impl<K> Outbox<K> {
         }
     }
 
-    /// Adds a notice, unless it is about a key whose name does not pass; one about the same key that waits already is
-    /// replaced.
+    /// Adds a notice, unless it is about a key whose name does not pass. It replaces one of its subject that waits, unless
+    /// it is the end of that.
     pub(crate) fn notify(&mut self, now: Instant, notice: Notice) {
-        let subject = subject(&notice);
-        if subject.1.as_ref().is_some_and(|name| !self.filter.passes_name(name)) {
+        let subject = Subject::of(&notice);
+        if subject.name().is_some_and(|name| !self.filter.passes_name(name)) {
             return;
         }
         self.behind_since.get_or_insert(now);
-        if self.notices.insert(subject.clone(), notice).is_none() {
+        let waiting = self.notices.entry(subject.clone()).or_default();
+        if waiting.is_empty() {
             self.slots.push_back(Slot::Notice(subject));
         }
+        waiting.retain(|before| subject::is_end(&notice) && !subject::is_end(before));
+        waiting.push(notice);
     }
 
     /// Says that the kvstore's history went back to `to`, which made these changes.
@@ -316,8 +320,13 @@ impl<K> Outbox<K> {
                 Some(Slot::Key(name)) => changes.extend(self.pending.remove(name).filter(|change| !change.is_void())),
                 Some(Slot::Notice(_)) if !changes.is_empty() => break,
                 Some(Slot::Notice(subject)) => {
-                    let notice = self.notices.remove(subject);
-                    self.slots.pop_front();
+                    let mut waiting = self.notices.remove(subject).unwrap_or_default().into_iter();
+                    let notice = waiting.next();
+                    if waiting.len() == 0 {
+                        self.slots.pop_front();
+                    } else {
+                        self.notices.insert(subject.clone(), waiting.collect());
+                    }
                     return notice.map(Parcel::Notice);
                 }
                 None => break,
@@ -403,14 +412,6 @@ impl<K> Outbox<K> {
         }
         (!change.is_void()).then_some(change)
     }
-}
-
-fn subject(notice: &Notice) -> Subject {
-    let name = match notice {
-        Notice::Undecodable { name, .. } | Notice::Conflict { name, .. } => Some(name.clone()),
-        Notice::Synced { .. } | Notice::Resynced { .. } => None,
-    };
-    (std::mem::discriminant(notice), name)
 }
 
 /// A change with everything given, for those that make them.

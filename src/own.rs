@@ -33,7 +33,9 @@ pub use self::listed::NamesPart;
 use self::name::Step;
 use self::name::{Once, OwnName, Wish};
 use self::requests::Requests;
-pub use self::types::{Answer, Command, Observation, OwnEvent, OwnStats, Request, RequestId, Seen, Ticket, WriteError};
+pub use self::types::{
+    Answer, Command, Damage, Observation, OwnEvent, OwnStats, Request, RequestId, Seen, Ticket, WriteError,
+};
 use self::writes::Flight;
 
 /// How long after its request a put whose answer was lost may still be applied: TCP gives up a connection after about
@@ -101,6 +103,7 @@ pub struct OwnKeys {
     events: VecDeque<OwnEvent>,
     unsettled: usize,
     aside: BTreeMap<KeyName, Arc<str>>,
+    repairs: u64,
     writes: u64,
 }
 
@@ -136,6 +139,7 @@ impl OwnKeys {
             events: VecDeque::new(),
             unsettled: 0,
             aside: BTreeMap::new(),
+            repairs: 0,
             writes: 0,
         }
     }
@@ -345,6 +349,7 @@ impl OwnKeys {
             pending: self.unsettled,
             pending_cause: self.requests.last_error().filter(|_| self.unsettled > 0).cloned(),
             set_aside: self.aside.iter().map(|(name, cause)| (name.clone(), Arc::clone(cause))).collect(),
+            repairs: self.repairs,
             leases: self.leases.len(),
             requests: self.requests.sent(),
             writes: self.writes,

@@ -325,6 +325,7 @@ impl Publisher {
             own: stats.names,
             pending: stats.pending,
             refused,
+            repairs: stats.repairs,
             leases: stats.leases,
             canary: self.canary.as_ref().map(|canary| canary.state(&self.on_the_way)),
         }

@@ -105,6 +105,8 @@ pub struct Status {
     pub pending_cause: Option<Arc<str>>,
     /// Own keys the kvstore refuses, and why.
     pub set_aside: Vec<(KeyName, Arc<str>)>,
+    /// How often an own key that somebody else had deleted or overwritten was put back.
+    pub repairs: u64,
     /// Keys that are shown although the kvstore does not have them: their deletions are held back, for
     /// [`Config::delete_delay`](crate::Config::delete_delay) or by the [`DeletionGuard`](crate::DeletionGuard).
     pub held_back: usize,
@@ -112,6 +114,8 @@ pub struct Status {
     pub undecodable: usize,
     /// Keys below the prefix that are ignored: their names are empty or not UTF-8.
     pub ignored: IgnoredKeys,
+    /// How often a key ceased to be undecodable: it got a value of this store's type, or was deleted.
+    pub healed: u64,
     /// How often the kvstore was listed, and what for.
     pub relists: Relists,
     /// What comparing the cache with the kvstore has found.

@@ -85,6 +85,8 @@ pub struct Store<K: Key> {
     /// Fingerprint and revision of each value that cannot be decoded, and the value.
     quarantine: HashMap<KeyName, Quarantined>,
     ignored: Ignored,
+    /// How many keys have left the quarantine, by a good value or a deletion.
+    healed: u64,
     own: OwnKeys,
     gone: Gone,
     observers: Observers<K>,
@@ -148,6 +150,7 @@ impl<K: Key> Store<K> {
             relists: Relists::default(),
             quarantine: HashMap::new(),
             ignored: Ignored::default(),
+            healed: 0,
             own: OwnKeys::new(config, config.backend.max_writes()),
             gone: Gone::new(config.delete_delay),
             observers: Observers::default(),
@@ -315,7 +318,7 @@ impl<K: Key> Store<K> {
         match self.shows {
             Shows::Nothing => {}
             Shows::Snapshot => self.observers.begin_unverified(now, &self.snapshot(), self.revision),
-            Shows::List => self.observers.begin_waiting(now, &self.snapshot(), self.revision, &self.undecodable()),
+            Shows::List => self.observers.begin_waiting(now, &self.snapshot(), self.revision, &self.notices()),
         }
         id
     }
@@ -351,10 +354,11 @@ impl<K: Key> Store<K> {
         cache.scan("").map(create).collect()
     }
 
-    /// What is known of values that cannot be decoded.
-    fn undecodable(&self) -> Vec<Notice> {
-        let notice = |(name, quarantined): (&KeyName, &Quarantined)| quarantined.notice(name);
-        self.quarantine.iter().map(notice).collect()
+    /// What is wrong now: values that cannot be decoded, and own keys that the kvstore refuses.
+    fn notices(&self) -> Vec<Notice> {
+        let undecodable = self.quarantine.iter().map(|(name, quarantined)| quarantined.notice(name));
+        let aside = self.own.stats().set_aside.into_iter();
+        undecodable.chain(aside.map(|(name, cause)| Notice::SetAside { name, cause: Some(cause) })).collect()
     }
 
     // The end, and the state until then.
@@ -371,9 +375,11 @@ impl<K: Key> Store<K> {
             pending_writes: own.pending,
             pending_cause: own.pending_cause,
             set_aside: own.set_aside,
+            repairs: own.repairs,
             held_back: self.gone.held(),
             undecodable: self.quarantine.len(),
             ignored: self.ignored.status(),
+            healed: self.healed,
             relists: self.relists,
             audits: self.audits.stats(),
             panics: self.decoder.panics(),

@@ -11,6 +11,7 @@ mod joining;
 mod leaving;
 mod limits;
 mod logging;
+mod mending;
 mod observing;
 mod owning;
 mod places;

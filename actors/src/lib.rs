@@ -23,8 +23,9 @@ pub use handle::SharedStore;
 pub use join::{Join, join};
 pub use messages::{
     Attach, Audit, Changes, Close, Conflict, Delete, DeleteLocalKey, DeleteLocalKeys, Detach, Drain, GetQuarantined,
-    GetStatus, Release, Resynced, SharedKeys, StateChanged, Subscribe, SubscribeState, Synced, Trouble, Undecodable,
-    Unsubscribe, Update, UpdateKeySync, UpdateLocalKey, UpdateLocalKeySync, UpdateLocalKeys,
+    GetStatus, Healed, Release, Repaired, Resynced, SetAside, SharedKeys, StateChanged, Subscribe, SubscribeState,
+    Synced, Trouble, Undecodable, Unsubscribe, Update, UpdateKeySync, UpdateLocalKey, UpdateLocalKeySync,
+    UpdateLocalKeys,
 };
 pub use observer::Observer;
 pub use publisher::{Publish, Publisher, publish};
@@ -35,7 +36,7 @@ pub use shared_store::backend;
 pub use shared_store::own::{OwnEvent, WriteError};
 pub use shared_store::{
     AtLeastError, AuditReport, AuditStats, Awaited, Backend, BackendError, CanaryState, Change, Closed, Codec,
-    CodecError, Config, ConfigError, ConflictPolicy, DeletionGuard, Difference, DifferenceKind, Entry, Filter,
+    CodecError, Config, ConfigError, ConflictPolicy, Damage, DeletionGuard, Difference, DifferenceKind, Entry, Filter,
     GateStatus, IgnoredKeys, Index, Json, Key, KeyError, KeyName, KeyNameError, Lag, LeaseId, MemoryBackend, Mode,
     ObserverId, OnTimeout, OnUndecodable, Origin, Passage, Prefix, PrefixError, PublishEvent, PublisherStatus, Reader,
     Reason, Relists, Revision, Snapshot, SnapshotError, State, Status, UnknownIndex,

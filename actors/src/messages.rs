@@ -6,8 +6,8 @@ use std::time::Duration;
 use actix::{Message, Recipient};
 use bytes::Bytes;
 use shared_store::{
-    AuditReport, Backend, CodecError, ConflictPolicy, Key, KeyName, LeaseId, ObserverId, Origin, Prefix, PublishEvent,
-    Reason, Revision, Snapshot, State, Status,
+    AuditReport, Backend, CodecError, ConflictPolicy, Damage, Key, KeyName, LeaseId, ObserverId, Origin, Prefix,
+    PublishEvent, Reason, Revision, Snapshot, State, Status,
 };
 
 use crate::error::{AuditError, CloseError, StoreError};
@@ -103,14 +103,54 @@ pub struct Conflict {
     pub policy: ConflictPolicy,
 }
 
+/// To an observer: a key is undecodable no longer. It has a value of the store's type, whose [`Update`] comes after this
+/// unless the value is the last good one; or it was deleted. An observer that joined with a snapshot
+/// ([`Config::state_dir`](shared_store::Config::state_dir)) may be told this without the [`Undecodable`] before it.
+#[derive(Debug, Clone, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct Healed {
+    /// The key's name.
+    pub name: KeyName,
+    /// The revision that made it so.
+    pub revision: Revision,
+}
+
+/// To an observer: an own key that somebody else had deleted or overwritten was put back.
+///
+/// A key that went with its lease is no repair, whoever ended the lease, and neither is a key that is put again because the
+/// kvstore lost it with its history. An observer that is behind is told the newest repair of a key only.
+#[derive(Debug, Clone, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct Repaired {
+    /// The key's name.
+    pub name: KeyName,
+    /// What had been done to the key; what was seen first if there was more.
+    pub damage: Damage,
+    /// The revision that put it back.
+    pub revision: Revision,
+}
+
+/// To an observer: the kvstore refuses an own key (it is not permitted, or too large, for example), or refuses it no longer.
+/// A new observer is told the keys that are set aside after [`Synced`].
+#[derive(Debug, Clone, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct SetAside {
+    /// The key's name.
+    pub name: KeyName,
+    /// What the kvstore said; `None` if it has accepted the key since, or the owner has given the key up.
+    pub cause: Option<Arc<str>>,
+}
+
 /// To a recipient of [`SubscribeState`]: the store's state has changed. The first message tells the state at that time.
 #[derive(Debug, Clone, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub struct StateChanged(pub State);
 
-/// To an observer of a publisher: something is wrong with own keys or the canary. Only
+/// To an observer of a publisher: something is wrong with own keys or the canary, or is right again. Only
 /// [`Conflict`](shared_store::own::OwnEvent::Conflict), [`Lost`](shared_store::own::OwnEvent::Lost),
-/// [`SetAside`](shared_store::own::OwnEvent::SetAside), [`LeaseLost`](shared_store::own::OwnEvent::LeaseLost),
+/// [`SetAside`](shared_store::own::OwnEvent::SetAside),
+/// [`NoLongerSetAside`](shared_store::own::OwnEvent::NoLongerSetAside),
+/// [`Repaired`](shared_store::own::OwnEvent::Repaired), [`LeaseLost`](shared_store::own::OwnEvent::LeaseLost),
 /// [`HistoryWentBack`](shared_store::own::OwnEvent::HistoryWentBack) and
 /// [`BackendFailed`](shared_store::own::OwnEvent::BackendFailed).
 #[derive(Debug, Clone, PartialEq, Eq, Message)]

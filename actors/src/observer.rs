@@ -4,7 +4,7 @@ use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, Handler, MailboxError, Message, Recipient, WeakRecipient};
 use shared_store::{Change, Filter, Key, Mode, Notice, Parcel};
 
-use crate::messages::{Changes, Conflict, Delete, Resynced, Synced, Undecodable, Update};
+use crate::messages::{Changes, Conflict, Delete, Healed, Repaired, Resynced, SetAside, Synced, Undecodable, Update};
 
 /// An observer: where changes go, which ones, and what happens when it is slow. See
 /// [`Subscribe`](crate::Subscribe) and [`Join::observer`](crate::Join::observer).
@@ -25,7 +25,10 @@ pub(crate) struct Sinks<K: Key> {
     synced: Option<WeakRecipient<Synced>>,
     resynced: Option<WeakRecipient<Resynced>>,
     undecodable: Option<WeakRecipient<Undecodable>>,
+    healed: Option<WeakRecipient<Healed>>,
     conflict: Option<WeakRecipient<Conflict>>,
+    repaired: Option<WeakRecipient<Repaired>>,
+    set_aside: Option<WeakRecipient<SetAside>>,
 }
 
 #[derive(Debug)]
@@ -60,7 +63,16 @@ impl<K: Key> Observer<K> {
     }
 
     fn of(changes: ChangeSink<K>) -> Self {
-        let sinks = Sinks { changes, synced: None, resynced: None, undecodable: None, conflict: None };
+        let sinks = Sinks {
+            changes,
+            synced: None,
+            resynced: None,
+            undecodable: None,
+            healed: None,
+            conflict: None,
+            repaired: None,
+            set_aside: None,
+        };
         Self { filter: Filter::new(), mode: Mode::default(), sinks }
     }
 
@@ -97,10 +109,31 @@ impl<K: Key> Observer<K> {
         self
     }
 
+    /// Who is told [`Healed`].
+    #[allow(clippy::needless_pass_by_value, reason = "a subscription takes over")]
+    pub fn healed(mut self, recipient: Recipient<Healed>) -> Self {
+        self.sinks.healed = Some(recipient.downgrade());
+        self
+    }
+
     /// Who is told [`Conflict`].
     #[allow(clippy::needless_pass_by_value, reason = "a subscription takes over")]
     pub fn conflict(mut self, recipient: Recipient<Conflict>) -> Self {
         self.sinks.conflict = Some(recipient.downgrade());
+        self
+    }
+
+    /// Who is told [`Repaired`].
+    #[allow(clippy::needless_pass_by_value, reason = "a subscription takes over")]
+    pub fn repaired(mut self, recipient: Recipient<Repaired>) -> Self {
+        self.sinks.repaired = Some(recipient.downgrade());
+        self
+    }
+
+    /// Who is told [`SetAside`].
+    #[allow(clippy::needless_pass_by_value, reason = "a subscription takes over")]
+    pub fn set_aside(mut self, recipient: Recipient<SetAside>) -> Self {
+        self.sinks.set_aside = Some(recipient.downgrade());
         self
     }
 }
@@ -132,6 +165,15 @@ impl<K: Key> Sinks<K> {
             }
             Parcel::Notice(Notice::Undecodable { name, revision, cause }) => {
                 self.optional(self.undecodable.as_ref(), Undecodable { name, revision, cause })
+            }
+            Parcel::Notice(Notice::Healed { name, revision }) => {
+                self.optional(self.healed.as_ref(), Healed { name, revision })
+            }
+            Parcel::Notice(Notice::Repaired { name, damage, revision }) => {
+                self.optional(self.repaired.as_ref(), Repaired { name, damage, revision })
+            }
+            Parcel::Notice(Notice::SetAside { name, cause }) => {
+                self.optional(self.set_aside.as_ref(), SetAside { name, cause })
             }
             Parcel::Notice(Notice::Conflict { name, revision, lease, policy }) => {
                 self.optional(self.conflict.as_ref(), Conflict { name, revision, lease, policy })

@@ -55,7 +55,7 @@ impl<K: Key> Publish<K> {
         self
     }
 
-    /// Adds a recipient that is told what is wrong. Does not keep its actor alive.
+    /// Adds a recipient that is told what is wrong and what is right again. Does not keep its actor alive.
     #[allow(clippy::needless_pass_by_value, reason = "a subscription takes over")]
     pub fn observer(mut self, recipient: Recipient<Trouble>) -> Self {
         self.observers.push(recipient.downgrade());

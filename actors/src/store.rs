@@ -160,6 +160,8 @@ impl<K: Key> StoreActor<K> {
                 }
             }
             OwnEvent::SetAside { .. }
+            | OwnEvent::NoLongerSetAside { .. }
+            | OwnEvent::Repaired { .. }
             | OwnEvent::LeaseLost { .. }
             | OwnEvent::BackendFailed(_)
             | OwnEvent::Conflict { .. }

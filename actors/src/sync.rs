@@ -90,6 +90,10 @@ async fn perform(backend: Arc<dyn Backend>, request: Request) -> Answer {
 pub(crate) fn log(event: &OwnEvent) {
     match event {
         OwnEvent::SetAside { name, cause } => tracing::warn!(key = %name, %cause, "the kvstore refuses an own key"),
+        OwnEvent::NoLongerSetAside { name } => tracing::info!(key = %name, "own key is set aside no longer"),
+        OwnEvent::Repaired { name, damage, revision } => {
+            tracing::info!(key = %name, %revision, "own key was {damage} by someone else and was put back");
+        }
         OwnEvent::LeaseLost { lease, cause } => tracing::warn!(%lease, %cause, "lease is lost"),
         OwnEvent::HistoryWentBack => tracing::warn!("a write was answered from another history: listing again"),
         OwnEvent::BackendFailed(cause) => tracing::warn!(%cause, "write failed, trying again"),

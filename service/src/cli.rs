@@ -109,7 +109,7 @@ Commands on stdin, one JSON object a line; replies carry the id:
     ///
     /// The keys are kept in the kvstore: what others delete or overwrite is put back, and what went with a lost lease
     /// is put again. Memory grows with the keys of the file, not with those of others. stderr says when all keys are
-    /// in, which keys are refused for good, and what else is wrong.
+    /// in, which keys the kvstore refuses, which keys were put back, and what else is wrong.
     #[command(after_help = "Example:
   echo '{\"name\":\"a\",\"value\":{\"ip\":\"10.0.0.1\"}}' > nodes.json
   shared-store --endpoints http://127.0.0.1:2379 --prefix demo/nodes publish nodes.json")]

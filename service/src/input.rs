@@ -221,14 +221,16 @@ fn status_answer(status: &shared_store_actors::Status) -> Answer {
     let saved = status.saved.map_or_else(|| "null".to_owned(), |revision| revision.to_string());
     let state_error = status.state_error.as_ref().map_or_else(|| "null".to_owned(), |error| quoted(error));
     let more = format!(
-        ",\"state\":\"{}\",\"cause\":{cause},\"entries\":{},\"own\":{},\"pending_writes\":{},\"undecodable\":{},\
-         \"ignored\":{},\"relists\":{},\"other_histories\":{},\"held_back\":{},\"audited_keys\":{},\"audit_differences\":{},\
+        ",\"state\":\"{}\",\"cause\":{cause},\"entries\":{},\"own\":{},\"pending_writes\":{},\"repairs\":{},\"undecodable\":{},\
+         \"healed\":{},\"ignored\":{},\"relists\":{},\"other_histories\":{},\"held_back\":{},\"audited_keys\":{},\"audit_differences\":{},\
          \"set_aside\":[{}],\"saved\":{saved},\"state_error\":{state_error}",
         status.state.name(),
         status.entries,
         status.own,
         status.pending_writes,
+        status.repairs,
         status.undecodable,
+        status.healed,
         status.ignored.count,
         status.relists.lists.saturating_sub(1),
         status.relists.other_histories,

@@ -117,7 +117,10 @@ fn observer<V: Form>(printer: &Addr<Printer>, observe: &Observe) -> Observer<Doc
         .synced(printer.clone().recipient())
         .resynced(printer.clone().recipient())
         .undecodable(printer.clone().recipient())
+        .healed(printer.clone().recipient())
         .conflict(printer.clone().recipient())
+        .repaired(printer.clone().recipient())
+        .set_aside(printer.clone().recipient())
 }
 
 /// `NAME=VALUE`

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use shared_store_actors::{
-    CodecError, Conflict, ConflictPolicy, Delete, KeyName, Origin, Resynced, Revision, State, StateChanged, Synced,
-    Undecodable, Update,
+    CodecError, Conflict, ConflictPolicy, Damage, Delete, Healed, KeyName, Origin, Repaired, Resynced, Revision,
+    SetAside, State, StateChanged, Synced, Undecodable, Update,
 };
 use tokio::io::Interest;
 use tokio::net::unix::pipe;
@@ -169,6 +169,43 @@ impl Handler<Conflict> for Printer {
     }
 }
 
+impl Handler<Healed> for Printer {
+    type Result = ();
+
+    fn handle(&mut self, Healed { name, revision }: Healed, _: &mut Self::Context) {
+        if self.is_json() {
+            let name = quoted(name.as_str());
+            self.print(&format!("{{\"type\":\"healed\",\"name\":{name},\"revision\":{revision}}}\n"));
+        } else {
+            self.print(&format!("healed {} (revision {revision})\n", printable(name.as_str())));
+        }
+    }
+}
+
+impl Handler<Repaired> for Printer {
+    type Result = ();
+
+    fn handle(&mut self, Repaired { name, damage, revision }: Repaired, _: &mut Self::Context) {
+        if self.is_json() {
+            self.print(&format!("{{{}}}\n", repaired_members(&name, damage, revision)));
+        } else {
+            self.print(&format!("{}\n", repaired_text(&name, damage, revision)));
+        }
+    }
+}
+
+impl Handler<SetAside> for Printer {
+    type Result = ();
+
+    fn handle(&mut self, SetAside { name, cause }: SetAside, _: &mut Self::Context) {
+        if self.is_json() {
+            self.print(&format!("{{{}}}\n", set_aside_members(&name, cause.as_deref())));
+        } else {
+            self.print(&format!("{}\n", set_aside_text(&name, cause.as_deref())));
+        }
+    }
+}
+
 impl Handler<StateChanged> for Printer {
     type Result = ();
 
@@ -187,6 +224,32 @@ impl Handler<StateChanged> for Printer {
 pub(crate) fn undecodable_line(name: &KeyName, revision: Revision, cause: &CodecError) -> String {
     let (name, cause) = (quoted(name.as_str()), quoted(&cause.to_string()));
     format!("{{\"type\":\"undecodable\",\"name\":{name},\"revision\":{revision},\"cause\":{cause}}}\n")
+}
+
+/// An own key that was put back, for people.
+pub(crate) fn repaired_text(name: &KeyName, damage: Damage, revision: Revision) -> String {
+    format!("repaired {} (revision {revision}): {damage} by someone else", printable(name.as_str()))
+}
+
+/// An own key that was put back: the members of the object in JSON output.
+pub(crate) fn repaired_members(name: &KeyName, damage: Damage, revision: Revision) -> String {
+    let name = quoted(name.as_str());
+    format!("\"type\":\"repaired\",\"name\":{name},\"damage\":\"{damage}\",\"revision\":{revision}")
+}
+
+/// An own key that the kvstore refuses, or without a cause refuses no longer, for people.
+pub(crate) fn set_aside_text(name: &KeyName, cause: Option<&str>) -> String {
+    let name = printable(name.as_str());
+    cause.map_or_else(
+        || format!("set aside no longer {name}"),
+        |cause| format!("set aside {name}: {}", printable(cause)),
+    )
+}
+
+/// An own key that the kvstore refuses, or without a cause refuses no longer: the members of the object in JSON output.
+pub(crate) fn set_aside_members(name: &KeyName, cause: Option<&str>) -> String {
+    let (name, cause) = (quoted(name.as_str()), cause.map_or_else(|| "null".to_owned(), quoted));
+    format!("\"type\":\"set_aside\",\"name\":{name},\"cause\":{cause}")
 }
 
 /// A state, with a line end.

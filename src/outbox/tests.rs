@@ -1,9 +1,8 @@
 //! One observer's outbox to the letter.
 
+mod notices;
+
 use super::*;
-use crate::config::ConflictPolicy;
-use crate::key::CodecError;
-use crate::kv::LeaseId;
 
 /// A step of a key's number; 0 is none.
 fn step(of: &str, from: u32, to: u32, revision: u64) -> Change<u32> {
@@ -49,6 +48,11 @@ impl Bench {
             Some(Parcel::Notice(Notice::Resynced { from, to })) => vec![format!("resynced {from} to {to}")],
             Some(Parcel::Notice(Notice::Undecodable { name, revision, .. })) => vec![format!("bad {name} @{revision}")],
             Some(Parcel::Notice(Notice::Conflict { name, .. })) => vec![format!("conflict {name}")],
+            Some(Parcel::Notice(Notice::Healed { name, revision })) => vec![format!("healed {name} @{revision}")],
+            Some(Parcel::Notice(Notice::Repaired { name, revision, .. })) => {
+                vec![format!("repaired {name} @{revision}")]
+            }
+            Some(Parcel::Notice(Notice::SetAside { name, cause })) => vec![format!("set aside {name}: {cause:?}")],
         }
     }
 
@@ -287,26 +291,6 @@ fn a_predicate_that_panics_says_no_and_is_counted() {
 }
 
 #[test]
-fn notices_come_in_their_place_the_newest_of_each_key_and_only_of_names_that_pass() {
-    let bad = |name: &str, revision: u64| Notice::Undecodable {
-        name: KeyName::new(name).unwrap(),
-        revision: Revision(revision),
-        cause: CodecError::new("bad"),
-    };
-    let mut bench = Bench::with(Filter::new().prefix("a"), Mode::LatestPerKey);
-    bench.push([step("a", 0, 1, 2)]);
-    bench.next();
-    bench.push([step("a1", 0, 1, 3)]);
-    bench.outbox.notify(bench.now, bad("a2", 4));
-    bench.outbox.notify(bench.now, bad("b", 4));
-    let (name, lease, policy) = (KeyName::new("a2").unwrap(), LeaseId(1), ConflictPolicy::Yield);
-    bench.outbox.notify(bench.now, Notice::Conflict { name, revision: Revision(5), lease, policy });
-    bench.push([step("a3", 0, 1, 6)]);
-    bench.outbox.notify(bench.now, bad("a2", 7));
-    assert_eq!(bench.told(), ["a1:0->1 @3", "bad a2 @7", "conflict a2", "a3:0->1 @6"]);
-}
-
-#[test]
 fn memory_is_one_change_a_key_one_parcel_and_the_capacity() {
     let names: Vec<_> = (0..10).map(|n| format!("n{n}")).collect();
     for (mut bench, capacity) in [(Bench::latest(), 0), (Bench::every(7), 7)] {
@@ -435,13 +419,4 @@ fn a_filter_sees_the_verified_first_state_as_any_other_and_synced_counts_what_pa
         bench.verified([step("b", 1, 2, 6), step("a2", 0, 1, 7)], 8, true, &names(["a", "a2", "b"]));
         assert_eq!(bench.told(), ["a2:0->1 @7", "synced 2 @8"]);
     }
-}
-
-#[test]
-fn a_notice_that_waits_is_told_after_synced() {
-    let mut bench = Bench::unverified(Filter::new(), Mode::LatestPerKey, [step("a", 0, 1, 2)]);
-    let (name, cause) = (KeyName::new("b").unwrap(), CodecError::new("bad"));
-    bench.outbox.notify(bench.now, Notice::Undecodable { name, revision: Revision(4), cause });
-    bench.verified([], 8, true, &names(["a"]));
-    assert_eq!(bench.told(), ["a:0->1 @2", "synced 1 @8", "bad b @4"]);
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::leases::Leases;
-use super::{Seen, Ticket};
+use super::{Damage, Seen, Ticket};
 use crate::backend::Expect;
 use crate::config::ConflictPolicy;
 use crate::kv::{LeaseId, Revision};
@@ -41,16 +41,20 @@ pub(super) struct OwnName {
     pub(super) lingers: Option<Instant>,
     /// The kvstore refuses the value.
     pub(super) aside: Option<Refusal>,
+    /// `SetAside` was emitted, and `NoLongerSetAside` was not.
+    pub(super) told_aside: bool,
     /// The key was in the kvstore under a lease of ours since the wish was first given.
     pub(super) held: bool,
-    /// `Stored` was emitted, and nothing has damaged the key since.
+    /// `Stored` was emitted, and nothing was written since.
     pub(super) stored: bool,
+    /// What somebody else has done to the stored key, until it is put back or another reason to put it comes up.
+    pub(super) damage: Option<Damage>,
     /// The foreign write that was reported last.
     pub(super) conflict: Option<Revision>,
     /// The last write was refused because somebody else had changed the key.
     pub(super) resisted: bool,
-    overwrites: Damage,
-    deletions: Damage,
+    overwrites: Repairs,
+    deletions: Repairs,
 }
 
 /// What is wanted of a name until the next command.
@@ -89,6 +93,8 @@ pub(super) enum Refusal {
     ForGood,
     /// When somebody changes the roles of the user.
     ForNow,
+    /// It was `ForNow`, and is tried again: until that is accepted the key is still set aside.
+    Retried,
 }
 
 /// How far the next write of a name has got.
@@ -127,24 +133,24 @@ impl Known {
 
 /// How often others have damaged the key lately.
 #[derive(Debug, Default)]
-struct Damage {
-    repairs: u32,
+struct Repairs {
+    count: u32,
     last: Option<Instant>,
 }
 
-impl Damage {
+impl Repairs {
     /// When the key may be repaired: at once the first two times, then after longer and longer steps.
     fn repair_at(&self, now: Instant) -> Instant {
-        let delay = match self.repairs {
+        let delay = match self.count {
             0 | 1 => Duration::ZERO,
-            repairs => REPAIR_BASE.saturating_mul(1 << (repairs - 2).min(16)).min(REPAIR_CAP),
+            count => REPAIR_BASE.saturating_mul(1 << (count - 2).min(16)).min(REPAIR_CAP),
         };
         self.last.map_or(now, |last| (last + delay).max(now))
     }
 
     fn repaired(&mut self, now: Instant) {
         let calm = |last: Instant| now.saturating_duration_since(last) > 2 * REPAIR_CAP;
-        self.repairs = if self.last.is_none_or(calm) { 1 } else { self.repairs.saturating_add(1) };
+        self.count = if self.last.is_none_or(calm) { 1 } else { self.count.saturating_add(1) };
         self.last = Some(now);
     }
 }
@@ -196,7 +202,7 @@ impl OwnName {
             (None, Wish::Gone { owned }) => {
                 let ours = |seen: Seen| leases.is_ours(seen.lease) || (*owned && seen.lease == LeaseId::NONE);
                 return match known.state {
-                    _ if self.aside.is_some() => Verdict::Wait,
+                    _ if self.waits() => Verdict::Wait,
                     _ if self.unsure => self.write(now),
                     Some(seen) if ours(seen) => self.write(now),
                     Some(_) => Verdict::Settled,
@@ -208,7 +214,7 @@ impl OwnName {
                 };
             }
         };
-        if self.aside.is_some() {
+        if self.waits() {
             return Verdict::Wait;
         }
         let Some(seen) = known.state else { return self.write(now) };
@@ -236,10 +242,24 @@ impl OwnName {
         }
     }
 
+    /// Whether it is not written as it is.
+    fn waits(&self) -> bool {
+        matches!(self.aside, Some(Refusal::ForGood | Refusal::ForNow))
+    }
+
+    /// Whether somebody else has just damaged the stored key is to be told once it is put back.
+    pub(super) fn note_damage(&mut self) {
+        if self.stored && self.once.is_none() && matches!(self.wish, Wish::Keep { .. }) {
+            // Of a list without values it is known that the key exists.
+            let deleted = self.known.state.is_none() && !self.unsure;
+            self.damage.get_or_insert(if deleted { Damage::Deleted } else { Damage::Overwritten });
+        }
+    }
+
     /// A write now, or at the end of the back-off step if others undo what we do.
     fn write(&self, now: Instant) -> Verdict {
-        let damage = if self.known.state.is_none() { &self.deletions } else { &self.overwrites };
-        Verdict::Write(damage.repair_at(now))
+        let repairs = if self.known.state.is_none() { &self.deletions } else { &self.overwrites };
+        Verdict::Write(repairs.repair_at(now))
     }
 
     /// A write is sent. One that repairs what others did, or that others refused, waits longer each time.
@@ -247,8 +267,8 @@ impl OwnName {
         self.step = Step::Sent;
         let (stored, resisted) = (std::mem::take(&mut self.stored), std::mem::take(&mut self.resisted));
         if stored || resisted {
-            let damage = if self.known.state.is_none() { &mut self.deletions } else { &mut self.overwrites };
-            damage.repaired(now);
+            let repairs = if self.known.state.is_none() { &mut self.deletions } else { &mut self.overwrites };
+            repairs.repaired(now);
         }
     }
 
@@ -334,8 +354,8 @@ impl OwnName {
         (self.verified, self.found_nothing, self.released) = (false, false, false);
         // A conflict is reported for each wish.
         self.conflict = None;
-        (self.aside, self.stored, self.resisted) = (None, false, false);
-        (self.overwrites, self.deletions) = (Damage::default(), Damage::default());
+        (self.aside, self.stored, self.resisted, self.damage) = (None, false, false, None);
+        (self.overwrites, self.deletions) = (Repairs::default(), Repairs::default());
     }
 
     /// What was known of the key is void, and nobody resists in another history.
@@ -346,8 +366,8 @@ impl OwnName {
         (self.known, self.watched, self.verified) = (Known::default(), Revision::ZERO, false);
         (self.unsure, self.lease, self.conflict, self.lingers) = (false, None, None, None);
         // Nobody else did this: putting it again is no repair.
-        (self.stored, self.resisted) = (false, false);
-        (self.overwrites, self.deletions) = (Damage::default(), Damage::default());
+        (self.stored, self.resisted, self.damage) = (false, false, None);
+        (self.overwrites, self.deletions) = (Repairs::default(), Repairs::default());
     }
 
     /// Whether the key is, or may be, under this lease.

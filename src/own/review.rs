@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::name::{Step, Verdict, Wish};
+use super::name::{Refusal, Step, Verdict, Wish};
 use super::{OwnEvent, OwnKeys, Seen, WriteError};
 use crate::config::ConflictPolicy;
 use crate::key::KeyName;
@@ -24,12 +24,22 @@ impl OwnKeys {
         if own.step == Step::Sent {
             return;
         }
-        match own.verdict(now, self.policy, &self.leases) {
+        let verdict = own.verdict(now, self.policy, &self.leases);
+        if verdict != Verdict::Settled {
+            own.note_damage();
+        }
+        match verdict {
             Verdict::Settled => {
                 self.step(name, Step::Idle);
                 self.settled(now, name);
             }
-            Verdict::Wait => self.step(name, Step::Idle),
+            Verdict::Wait => {
+                if own.aside == Some(Refusal::Retried) {
+                    // It is left to another owner, and not because the kvstore refuses it.
+                    self.accepted(name);
+                }
+                self.step(name, Step::Idle);
+            }
             Verdict::Write(at) if at <= now => {
                 if own.step != Step::Queued {
                     self.dirty.push_back(name.clone());
@@ -65,13 +75,19 @@ impl OwnKeys {
             let revision = own.known.written();
             return self.written_once(now, name, revision);
         }
+        self.accepted(name);
+        let Some(own) = self.names.get_mut(name) else { return };
         match &own.wish {
             Wish::Keep { .. } => {
                 let revision = own.known.written();
                 own.held = true;
-                self.aside.remove(name);
+                let damage = own.damage.take();
                 if !std::mem::replace(&mut own.stored, true) {
                     self.events.push_back(OwnEvent::Stored { name: name.clone(), revision });
+                    if let Some(damage) = damage {
+                        self.repairs += 1;
+                        self.events.push_back(OwnEvent::Repaired { name: name.clone(), damage, revision });
+                    }
                 }
             }
             Wish::Gone { .. } => {
@@ -82,7 +98,6 @@ impl OwnKeys {
                     None => Ok(own.known.as_of),
                 };
                 own.lingers = None;
-                self.aside.remove(name);
                 let (revision, told) = (own.known.as_of, std::mem::replace(&mut own.released, true));
                 for ticket in std::mem::take(&mut own.deletes) {
                     self.done(ticket, result.clone());
@@ -93,6 +108,16 @@ impl OwnKeys {
                 self.retire(name);
             }
             Wish::Nothing => self.retire(name),
+        }
+    }
+
+    /// The kvstore refuses the name's wish no longer.
+    fn accepted(&mut self, name: &KeyName) {
+        self.aside.remove(name);
+        let Some(own) = self.names.get_mut(name) else { return };
+        own.aside = None;
+        if std::mem::take(&mut own.told_aside) {
+            self.events.push_back(OwnEvent::NoLongerSetAside { name: name.clone() });
         }
     }
 

@@ -4,6 +4,7 @@ mod close;
 mod leases;
 mod ownership;
 mod proven;
+mod repairs;
 mod simulation;
 mod writes;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::name::{Refusal, Step};
-use super::{OwnEvent, OwnKeys, WriteError};
+use super::{Damage, OwnEvent, OwnKeys, WriteError};
 use crate::kv::LeaseId;
 
 impl OwnKeys {
@@ -62,9 +62,9 @@ impl OwnKeys {
         let names: Vec<_> = self.aside.keys().cloned().collect();
         for name in names {
             if let Some(own) = self.names.get_mut(&name)
-                && own.aside.take_if(|refusal| *refusal == Refusal::ForNow).is_some()
+                && own.aside == Some(Refusal::ForNow)
             {
-                self.aside.remove(&name);
+                own.aside = Some(Refusal::Retried);
                 self.review(now, &name);
             }
         }
@@ -82,6 +82,7 @@ impl OwnKeys {
                 own.lease = own.lease.filter(|kept| *kept != lease);
                 // Nobody else did this: putting it again is no repair.
                 own.stored = false;
+                own.damage = own.damage.filter(|damage| *damage != Damage::Deleted);
             }
             self.review(now, name);
         }

@@ -1,5 +1,6 @@
 //! What goes into [`OwnKeys`](super::OwnKeys) and what comes out.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -135,6 +136,19 @@ pub enum OwnEvent {
         /// The revision that wrote it.
         revision: Revision,
     },
+    /// An own key that somebody else had damaged is in the kvstore again; comes after [`Stored`](Self::Stored). Says what
+    /// was seen first if it was damaged more than once meanwhile.
+    ///
+    /// A key that went with its lease is no repair: [`LeaseLost`](Self::LeaseLost) says so, whoever ended the lease. Neither
+    /// is a key that is put again because the kvstore lost it with its history, or because it was given a new value.
+    Repaired {
+        /// The key's name.
+        name: KeyName,
+        /// What had been done to it.
+        damage: Damage,
+        /// The revision that put it back.
+        revision: Revision,
+    },
     /// A key we gave up is not in the kvstore, or is another owner's.
     Released {
         /// The key's name.
@@ -159,12 +173,17 @@ pub enum OwnEvent {
         name: KeyName,
     },
     /// The kvstore refuses this key: it is left out until it has a new value. What is only forbidden now is tried again at
-    /// every sync interval.
+    /// every sync interval, and told again only if it is refused for another cause.
     SetAside {
         /// The key's name.
         name: KeyName,
         /// What the kvstore said.
         cause: Arc<str>,
+    },
+    /// A key is set aside no longer: the kvstore has accepted it, or its owner has given it up. It counts as no repair.
+    NoLongerSetAside {
+        /// The key's name.
+        name: KeyName,
     },
     /// A lease ended; its keys are put again.
     LeaseLost {
@@ -185,6 +204,25 @@ pub enum OwnEvent {
         /// What could not be deleted (Close) or written (Release), and why.
         left: Vec<(KeyName, Arc<str>)>,
     },
+}
+
+/// What somebody else has done to an own key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Damage {
+    /// The key was deleted.
+    Deleted,
+    /// The key was given another value, or put under another lease.
+    Overwritten,
+}
+
+impl fmt::Display for Damage {
+    /// `deleted` or `overwritten`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Deleted => "deleted",
+            Self::Overwritten => "overwritten",
+        })
+    }
 }
 
 /// Why a write did not happen.
@@ -236,6 +274,8 @@ pub struct OwnStats {
     pub pending_cause: Option<Arc<str>>,
     /// Keys the kvstore refuses, and why.
     pub set_aside: Vec<(KeyName, Arc<str>)>,
+    /// How often a key that somebody else had damaged was put back.
+    pub repairs: u64,
     /// Leases it holds.
     pub leases: usize,
     /// Requests made so far.

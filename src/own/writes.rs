@@ -333,10 +333,11 @@ impl OwnKeys {
             } else {
                 // Who waits for a deletion that is forbidden is answered now, and it is tried again later.
                 let tickets = std::mem::take(&mut own.deletes);
-                own.aside = Some(refusal);
+                (own.aside, own.told_aside, own.damage) = (Some(refusal), true, None);
                 self.settle_tickets(tickets, &rejected());
-                self.aside.insert(name.clone(), Arc::clone(cause));
-                self.events.push_back(OwnEvent::SetAside { name: name.clone(), cause: Arc::clone(cause) });
+                if self.aside.insert(name.clone(), Arc::clone(cause)).as_ref() != Some(cause) {
+                    self.events.push_back(OwnEvent::SetAside { name: name.clone(), cause: Arc::clone(cause) });
+                }
             }
         }
         self.review(now, name);

@@ -35,7 +35,9 @@ impl Publisher {
                 }
                 OwnEvent::Conflict { .. }
                 | OwnEvent::Done { .. }
+                | OwnEvent::Repaired { .. }
                 | OwnEvent::Released { .. }
+                | OwnEvent::NoLongerSetAside { .. }
                 | OwnEvent::HistoryWentBack
                 | OwnEvent::BackendFailed(_) => {}
             }
@@ -60,8 +62,10 @@ impl Publisher {
                 }
                 OwnEvent::Conflict { .. }
                 | OwnEvent::Done { .. }
+                | OwnEvent::Repaired { .. }
                 | OwnEvent::Released { .. }
                 | OwnEvent::SetAside { .. }
+                | OwnEvent::NoLongerSetAside { .. }
                 | OwnEvent::Lost { .. }
                 | OwnEvent::HistoryWentBack
                 | OwnEvent::BackendFailed(_) => {}

@@ -47,6 +47,8 @@ pub struct PublisherStatus {
     pub pending: usize,
     /// Own keys that are not in the kvstore and why: it refuses them for good, or they are left to another owner.
     pub refused: Vec<(KeyName, Arc<str>)>,
+    /// How often a key that somebody else had deleted or overwritten was put back.
+    pub repairs: u64,
     /// How many leases it holds for them.
     pub leases: usize,
     /// How the canary is, if there is to be one.

@@ -211,9 +211,11 @@ impl Member {
                 OwnEvent::HistoryWentBack => self.distrusts = true,
                 OwnEvent::Lost { .. } | OwnEvent::Closed { .. } => panic!("{event:?}"),
                 OwnEvent::Stored { .. }
+                | OwnEvent::Repaired { .. }
                 | OwnEvent::Released { .. }
                 | OwnEvent::Conflict { .. }
                 | OwnEvent::SetAside { .. }
+                | OwnEvent::NoLongerSetAside { .. }
                 | OwnEvent::LeaseLost { .. }
                 | OwnEvent::BackendFailed(_) => {}
             }

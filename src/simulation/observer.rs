@@ -90,6 +90,7 @@ pub(super) struct Observer {
     /// Steps may be missing up to this revision.
     difference_to: Option<Revision>,
     undecodable: BTreeSet<KeyName>,
+    aside: BTreeSet<KeyName>,
     /// Steps were left out since it was last up to date.
     resynced: bool,
 }
@@ -114,6 +115,7 @@ impl Observer {
             position: 0,
             difference_to: None,
             undecodable: BTreeSet::new(),
+            aside: BTreeSet::new(),
             resynced: false,
         }
     }
@@ -271,18 +273,34 @@ impl Observer {
                 assert!(model.undecodable.contains(&(name.clone(), *revision)), "it never was so: {notice:?}");
                 self.undecodable.insert(name.clone());
             }
-            Notice::Conflict { name, .. } => assert!(self.wish.name(name), "unwanted: {notice:?}"),
+            Notice::Healed { name, .. } => {
+                assert!(self.synced);
+                assert!(self.wish.name(name), "unwanted: {notice:?}");
+                self.undecodable.remove(name);
+            }
+            Notice::SetAside { name, cause } => {
+                assert!(self.wish.name(name), "unwanted: {notice:?}");
+                match cause {
+                    Some(_) => self.aside.insert(name.clone()),
+                    None => self.aside.remove(name),
+                };
+            }
+            Notice::Conflict { name, .. } | Notice::Repaired { name, .. } => {
+                assert!(self.wish.name(name), "unwanted: {notice:?}");
+            }
         }
     }
 
-    /// It has been told all there is.
-    pub(super) fn is_up_to_date(&mut self, model: &Model) {
+    /// It has been told all there is; these own keys are set aside.
+    pub(super) fn is_up_to_date(&mut self, model: &Model, aside: &[KeyName]) {
         assert_eq!(self.synced, self.verified, "synced as soon as there is something sure");
         if self.synced {
             assert_eq!(self.shadow, self.wish.of(model), "told otherwise");
-            for name in model.quarantine().filter(|name| self.wish.name(name)) {
-                assert!(self.undecodable.contains(name), "not told that {name} is undecodable");
-            }
+            let wanted = |name: &&KeyName| self.wish.name(name);
+            let undecodable: BTreeSet<_> = model.quarantine().filter(wanted).collect();
+            assert_eq!(self.undecodable.iter().collect::<BTreeSet<_>>(), undecodable, "told of what is undecodable");
+            let aside: BTreeSet<_> = aside.iter().filter(wanted).collect();
+            assert_eq!(self.aside.iter().collect::<BTreeSet<_>>(), aside, "told of what is set aside");
             let ahead = model.log.get(self.position..).unwrap_or_default();
             let went_back = ahead.iter().any(|step| matches!(step, Step::WentBack { .. }));
             assert!(!went_back || self.resynced, "not told that history went back");
@@ -296,8 +314,8 @@ impl Observer {
             Mode::LatestPerKey => 0,
             Mode::EveryEvent { capacity } => capacity.get(),
         };
-        // Of each name one change and two notices, besides the parcel under way.
-        let most = queue.saturating_add(256 + 3 * names);
+        // Of each name one change and four notices, besides the parcel under way.
+        let most = queue.saturating_add(256 + 5 * names);
         assert!(lag.pending <= most, "{} changes wait", lag.pending);
     }
 }

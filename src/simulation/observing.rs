@@ -72,8 +72,9 @@ impl Member {
                     break;
                 }
             }
+            let aside: Vec<_> = self.store.own_stats().set_aside.into_iter().map(|(name, _)| name).collect();
             for observer in self.observers.values_mut().filter(|observer| !observer.asleep) {
-                observer.is_up_to_date(&self.model);
+                observer.is_up_to_date(&self.model, &aside);
             }
             self.observers.values_mut().for_each(|observer| observer.asleep = false);
         }

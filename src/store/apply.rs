@@ -7,7 +7,7 @@ use super::cache::{Cache, Entry, Written};
 use super::incoming::{Arrived, Decoded, Incoming};
 use super::staging::{Listed, Staging};
 use super::{Quarantined, Shows, Store};
-use crate::change::{Change, Origin};
+use crate::change::{Change, Notice, Origin};
 use crate::config::OnUndecodable;
 use crate::key::{Key, KeyName};
 use crate::kv::{Event, Revision};
@@ -87,10 +87,10 @@ impl<K: Key> Store<K> {
                 changes.iter_mut().for_each(|change| change.initial = true);
                 let names: Vec<_> = self.shared.read().names().cloned().collect();
                 let first = First { revision, same_history, names: &names };
-                self.observers.verified(now, changes, &first, &self.undecodable());
+                self.observers.verified(now, changes, &first, &self.notices());
             }
             (Shows::Nothing, _) => {
-                self.observers.begin_waiting(now, &self.snapshot(), revision, &self.undecodable());
+                self.observers.begin_waiting(now, &self.snapshot(), revision, &self.notices());
             }
         }
         self.own_events(now);
@@ -205,7 +205,7 @@ impl<K: Key> Store<K> {
                 };
             }
         };
-        self.quarantine.remove(name);
+        self.healed(now, name, mod_revision, "a good value has replaced one that could not be decoded");
         let raw = self.keeps_raw.then_some(raw);
         let origin = if self.own.is_ours(lease) { Origin::Local } else { Origin::Remote };
         let written = Written { mod_revision, create_revision, lease };
@@ -233,7 +233,7 @@ impl<K: Key> Store<K> {
         at: Revision,
         cause: Cause,
     ) -> Option<Change<K>> {
-        self.quarantine.remove(name);
+        self.healed(now, name, at, "a key whose value could not be decoded was deleted");
         cache.get(name.as_str())?;
         if self.own.is_kept(name.as_str()) {
             // It will be put again: observers see no deletion.
@@ -245,6 +245,15 @@ impl<K: Key> Store<K> {
         } else {
             let given_up = self.own.is_given_up(name.as_str());
             self.remove(cache, name.as_str(), at, if given_up { Reason::GivenUp } else { cause.reason })
+        }
+    }
+
+    /// Takes a key out of the quarantine, if it is there.
+    pub(super) fn healed(&mut self, now: Instant, name: &KeyName, revision: Revision, how: &str) {
+        if self.quarantine.remove(name).is_some() {
+            self.healed += 1;
+            tracing::info!(key = %name, %revision, "{how}");
+            self.observers.notify(now, &Notice::Healed { name: name.clone(), revision });
         }
     }
 

@@ -25,7 +25,8 @@ impl<K: Key> Store<K> {
     /// Tells every key as deleted, and is empty then.
     pub fn drain(&mut self, now: Instant) {
         let names: Vec<_> = self.shared.read().names().cloned().collect();
-        self.quarantine.clear();
+        let undecodable: Vec<_> = self.quarantine.keys().cloned().collect();
+        undecodable.iter().for_each(|name| self.healed(now, name, self.revision, "drained"));
         self.give_up(now, &names, Reason::Drained);
     }
 }

@@ -159,8 +159,18 @@ impl<K: Key> Store<K> {
     pub(super) fn own_events(&mut self, now: Instant) {
         while let Some(event) = self.own.poll_event() {
             match &event {
-                OwnEvent::Released { name, .. } | OwnEvent::Lost { name } | OwnEvent::SetAside { name, .. } => {
+                OwnEvent::Released { name, .. } | OwnEvent::Lost { name } => self.given_up(now, name),
+                OwnEvent::SetAside { name, cause } => {
                     self.given_up(now, name);
+                    let (name, cause) = (name.clone(), Some(Arc::clone(cause)));
+                    self.observers.notify(now, &Notice::SetAside { name, cause });
+                }
+                OwnEvent::NoLongerSetAside { name } => {
+                    self.observers.notify(now, &Notice::SetAside { name: name.clone(), cause: None });
+                }
+                OwnEvent::Repaired { name, damage, revision } => {
+                    let (name, damage, revision) = (name.clone(), *damage, *revision);
+                    self.observers.notify(now, &Notice::Repaired { name, damage, revision });
                 }
                 OwnEvent::Conflict { name, revision, lease, policy } => {
                     let (name, revision, lease, policy) = (name.clone(), *revision, *lease, *policy);

@@ -11,6 +11,7 @@ mod ownership;
 mod quarantine;
 mod readers;
 mod reasons;
+mod set_aside;
 mod warm;
 
 use std::time::Duration;

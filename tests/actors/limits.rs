@@ -43,3 +43,5 @@ fn without_a_thread_every_start_is_a_typed_error_and_no_panic() {
             let error = EtcdBackend::new(EtcdConfig::new(["http://127.0.0.1:1"])).unwrap_err();
             assert!(matches!(error, EtcdConfigError::Thread(_)), "{error:?}");
         }
+    });
+}

@@ -5,7 +5,7 @@ use shared_store::backend::{Backend, ListRequest, WriteAction};
 use shared_store::own::OwnEvent;
 use shared_store::{KeyName, KeyValue, LeaseId};
 use shared_store_actors::{
-    BackendError, CanaryState, ConflictPolicy, JoinError, KeyError, PublishEvent, Publisher, State, StoreError,
+    BackendError, CanaryState, ConflictPolicy, Damage, JoinError, KeyError, PublishEvent, Publisher, State, StoreError,
     Trouble, publish,
 };
 
@@ -57,7 +57,10 @@ fn a_publisher_lists_nothing_and_keeps_its_keys() {
         other.reader().at_least(last, PATIENCE).await.unwrap();
 
         let backend = Faulty::new(memory.clone());
-        let publisher = start(config(&memory).backend(backend.clone()));
+        let troubles = Troubles::default();
+        let told = troubles.clone().start();
+        let publishing = publish::<Node>(config(&memory).backend(backend.clone())).observer(told.clone().recipient());
+        let publisher = publishing.on(StoreThread::current()).start().unwrap();
         publisher.update_keys(vec![node("a", "1"), node("b", "1")]).await.unwrap();
         let status = publisher.synced().await.unwrap();
         assert_eq!((status.own, status.pending, status.refused.len(), status.leases), (2, 0, 0, 1));
@@ -70,6 +73,12 @@ fn a_publisher_lists_nothing_and_keeps_its_keys() {
             assert_eq!(kv.value, serde_json::to_vec(&node(name, "1")).unwrap());
             assert_ne!(kv.lease, LeaseId::NONE);
         }
+        until(async || troubles.0.lock().unwrap().len() == 2).await;
+        for (event, expected) in troubles.0.lock().unwrap().iter().zip([Damage::Deleted, Damage::Overwritten]) {
+            let told = matches!(event, PublishEvent::Keys(OwnEvent::Repaired { damage, .. }) if *damage == expected);
+            assert!(told, "{event:?}");
+        }
+        assert_eq!(publisher.status().await.unwrap().repairs, 2);
         assert_eq!((backend.calls(Op::List), backend.calls(Op::Watch)), (1, 1));
         // A store that joins sees them as they are.
         assert_eq!(joined(&memory).await.reader().len(), 503);

@@ -220,6 +220,8 @@ fn is_trouble(event: &PublishEvent) -> bool {
             OwnEvent::Conflict { .. }
             | OwnEvent::Lost { .. }
             | OwnEvent::SetAside { .. }
+            | OwnEvent::NoLongerSetAside { .. }
+            | OwnEvent::Repaired { .. }
             | OwnEvent::LeaseLost { .. }
             | OwnEvent::HistoryWentBack
             | OwnEvent::BackendFailed(_) => true,

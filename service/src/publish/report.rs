@@ -4,7 +4,7 @@ use actix::prelude::*;
 use shared_store_actors::core::own::OwnEvent;
 use shared_store_actors::{KeyName, PublishEvent, PublisherStatus, State, StateChanged, Trouble};
 
-use crate::output::{Line, Printer, policy_name};
+use crate::output::{Line, Printer, policy_name, repaired_members, repaired_text, set_aside_members, set_aside_text};
 use crate::printable::{printable, quoted};
 use crate::setup;
 
@@ -51,38 +51,42 @@ impl Handler<Trouble> for Reporter {
             PublishEvent::Synced { .. } | PublishEvent::Closed { .. } => return,
         };
         let member = |name: &KeyName| format!(",\"name\":{}", quoted(name.as_str()));
-        let (text, kind, more) = match event {
-            OwnEvent::SetAside { name, cause } => (
-                format!("refused {}: {cause}", printable(name.as_str())),
-                "refused",
-                format!("{},\"cause\":{}", member(&name), quoted(&cause)),
-            ),
+        let (text, members) = match event {
+            OwnEvent::SetAside { name, cause } => {
+                (set_aside_text(&name, Some(&cause)), set_aside_members(&name, Some(&cause)))
+            }
+            OwnEvent::NoLongerSetAside { name } => (set_aside_text(&name, None), set_aside_members(&name, None)),
+            OwnEvent::Repaired { name, damage, revision } => {
+                (repaired_text(&name, damage, revision), repaired_members(&name, damage, revision))
+            }
             OwnEvent::Conflict { name, lease, policy, revision } => (
                 format!("conflict {}: owned by lease {lease}, {}", printable(name.as_str()), policy_name(policy)),
-                "conflict",
-                format!("{},\"revision\":{revision},\"policy\":\"{}\"", member(&name), policy_name(policy)),
+                format!(
+                    "\"type\":\"conflict\"{},\"revision\":{revision},\"policy\":\"{}\"",
+                    member(&name),
+                    policy_name(policy)
+                ),
             ),
-            OwnEvent::Lost { name } => {
-                (format!("lost {}: left to its other owner", printable(name.as_str())), "lost", member(&name))
-            }
+            OwnEvent::Lost { name } => (
+                format!("lost {}: left to its other owner", printable(name.as_str())),
+                format!("\"type\":\"lost\"{}", member(&name)),
+            ),
             OwnEvent::LeaseLost { lease, cause } => (
                 format!("lease {lease} is lost: {cause}"),
-                "lease_lost",
-                format!(",\"lease\":\"{lease}\",\"cause\":{}", quoted(&cause)),
+                format!("\"type\":\"lease_lost\",\"lease\":\"{lease}\",\"cause\":{}", quoted(&cause)),
             ),
             OwnEvent::HistoryWentBack => {
-                ("the kvstore is another one: publishing again".to_owned(), "history_went_back", String::new())
+                ("the kvstore is another one: publishing again".to_owned(), "\"type\":\"history_went_back\"".to_owned())
             }
             OwnEvent::BackendFailed(cause) => (
                 format!("write failed, trying again: {cause}"),
-                "write_failed",
-                format!(",\"cause\":{}", quoted(&cause.to_string())),
+                format!("\"type\":\"write_failed\",\"cause\":{}", quoted(&cause.to_string())),
             ),
             OwnEvent::Done { .. } | OwnEvent::Stored { .. } | OwnEvent::Released { .. } | OwnEvent::Closed { .. } => {
                 return;
             }
         };
-        self.report(format!("{of}{text}"), &format!("\"type\":\"{kind}\"{more}{json_of}"));
+        self.report(format!("{of}{text}"), &format!("{members}{json_of}"));
     }
 }
 

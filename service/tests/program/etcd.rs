@@ -135,6 +135,53 @@ fn keys_damaged_in_a_loop_are_right_at_the_end_and_cost_as_many_writes_as_damage
 }
 
 #[test]
+fn what_others_do_to_own_keys_is_told_when_it_is_put_right() {
+    let server = EtcdServer::start(Version::V35);
+    let mut owner = start(&server, &["join", "--key", "a=1"]);
+    let mut other = start(&server, &["watch"]);
+    owner.find("update", |line| line["name"] == "a");
+    other.find("update", |line| line["name"] == "a");
+    server.etcdctl(&["del", "p/a"]);
+    let repaired = owner.next("repaired");
+    assert_eq!((&repaired["name"], &repaired["damage"]), (&"a".into(), &"deleted".into()));
+    assert_eq!(repaired["revision"], revision(&server));
+    server.etcdctl(&["put", "p/a", "garbage"]);
+    let repaired = owner.next("repaired");
+    assert_eq!((&repaired["name"], &repaired["damage"]), (&"a".into(), &"overwritten".into()));
+    for program in [&mut owner, &mut other] {
+        let undecodable = program.next("undecodable");
+        let healed = program.next("healed");
+        assert_eq!((&healed["name"], &healed["revision"]), (&undecodable["name"], &repaired["revision"]));
+    }
+    owner.say(r#"{"op":"status"}"#);
+    let status = owner.next("reply");
+    assert_eq!((&status["repairs"], &status["healed"]), (&2.into(), &1.into()));
+    owner.signal("TERM");
+    assert_eq!(owner.end().1, 0);
+}
+
+#[test]
+fn people_and_the_log_are_told_of_repairs_of_healing_and_of_keys_that_are_set_aside() {
+    let server = EtcdServer::start(Version::V35);
+    let common = ["--endpoints", &server.endpoint(), "--prefix", "p", "--log", "info"];
+    let mut owner = Running::start(&[&common[..], &["join", "--key", "a=1"]].concat());
+    owner.read("create a = 1");
+    server.etcdctl(&["del", "p/a"]);
+    owner.read("repaired a (revision 4): deleted by someone else");
+    owner.hear("own key was deleted by someone else and was put back");
+    server.etcdctl(&["put", "p/a", "garbage"]);
+    owner.read("undecodable a");
+    owner.read("healed a (revision 6)");
+    owner.hear("a good value has replaced one that could not be decoded");
+    owner.say(&format!("{{\"op\":\"update\",\"name\":\"b\",\"value\":\"{}\"}}", "x".repeat(2 << 20)));
+    owner.read("set aside b: ");
+    owner.say(r#"{"op":"delete","name":"b"}"#);
+    owner.read("set aside no longer b");
+    owner.signal("TERM");
+    assert_eq!(owner.code(), Some(0));
+}
+
+#[test]
 fn of_two_live_owners_the_policy_decides() {
     for policy in ["overwrite", "yield", "fail"] {
         let server = EtcdServer::start(Version::V35);
@@ -202,6 +249,12 @@ fn of_a_hundred_keys_three_can_never_be_written_and_97_are_in() {
     let aside = aside.as_array().unwrap();
     assert_eq!(names(aside), ["k47", "k7", "k87"]);
     assert!(aside.iter().all(|key| key["cause"].as_str().unwrap().contains("large")), "{aside:?}");
+    let told = owner.take("set_aside", 3);
+    assert_eq!(names(&told), ["k47", "k7", "k87"]);
+    assert!(told.iter().all(|line| line["cause"].as_str().unwrap().contains("large")), "{told:?}");
+    owner.say(r#"{"op":"update","name":"k7","value":"small"}"#);
+    let told = owner.next("set_aside");
+    assert_eq!((&told["name"], &told["cause"]), (&"k7".into(), &Value::Null));
     owner.signal("TERM");
     assert_eq!(owner.end().1, 0);
 }

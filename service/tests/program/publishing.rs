@@ -110,6 +110,22 @@ fn an_outage_and_its_end_are_told_on_stderr_and_in_json() {
 }
 
 #[test]
+fn a_repair_is_told_on_stderr_and_in_json() {
+    let (server, file) = (EtcdServer::start(Version::V35), file(&lines(3)));
+    let common = common(&server);
+    let arguments: Vec<_> = common.iter().map(String::as_str).collect();
+    let arguments = [&arguments[..], &["--output", "json", "publish", file.path().to_str().unwrap()]].concat();
+    let mut publisher = Running::start(&arguments);
+    publisher.next("published");
+    server.etcdctl(&["del", "p/k1"]);
+    let repaired = publisher.next("repaired");
+    assert_eq!((&repaired["name"], &repaired["damage"]), (&"k1".into(), &"deleted".into()));
+    publisher.hear(&format!("repaired k1 (revision {}): deleted by someone else", repaired["revision"]));
+    publisher.signal("TERM");
+    assert_eq!(publisher.end().1, 0);
+}
+
+#[test]
 fn what_is_refused_is_a_line_of_json() {
     let server = EtcdServer::start(Version::V34);
     let large = format!("{{\"name\":\"la\\nrge\",\"value\":\"{}\"}}\n", "x".repeat(2 << 20));
@@ -117,9 +133,9 @@ fn what_is_refused_is_a_line_of_json() {
     let output = publish(&server, &["--output", "json", file.path().to_str().unwrap()]);
     let text = String::from_utf8(output.stdout.clone()).unwrap();
     let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let refused = lines.iter().find(|line| line["type"] == "refused").unwrap();
-    assert_eq!(refused["name"], "la\nrge");
-    assert!(refused["cause"].as_str().unwrap().contains("large"), "{refused}");
+    let aside = lines.iter().find(|line| line["type"] == "set_aside").unwrap();
+    assert_eq!(aside["name"], "la\nrge");
+    assert!(aside["cause"].as_str().unwrap().contains("large"), "{aside}");
     let published = lines.iter().find(|line| line["type"] == "published").unwrap();
     assert_eq!((&published["keys"], &published["refused"]), (&0.into(), &1.into()));
     assert!(stderr(&output).contains("error: 1 keys are refused\n  la\\nrge: "), "{}", stderr(&output));

@@ -151,14 +151,12 @@ impl Running {
 
     /// The next line of stderr that contains this.
     pub(crate) fn hear(&self, text: &str) -> String {
-        let mut before = Vec::new();
-        loop {
-            let line = self.heard.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no {text:?} in {before:?}"));
-            if line.contains(text) {
-                return line;
-            }
-            before.push(line);
-        }
+        line_with(&self.heard, text)
+    }
+
+    /// The next line of stdout that contains this, for output that is not JSON.
+    pub(crate) fn read(&self, text: &str) -> String {
+        line_with(&self.lines, text)
     }
 
     pub(crate) fn say(&mut self, line: &str) {
@@ -232,6 +230,17 @@ impl Running {
         let mut all = std::mem::take(&mut self.waiting);
         all.extend(lines.map(|line| serde_json::from_str::<Value>(&line).unwrap()));
         (all, self.process.wait().unwrap().code().unwrap())
+    }
+}
+
+fn line_with(lines: &Receiver<String>, text: &str) -> String {
+    let mut before = Vec::new();
+    loop {
+        let line = lines.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no {text:?} in {before:?}"));
+        if line.contains(text) {
+            return line;
+        }
+        before.push(line);
     }
 }
 

@@ -317,9 +317,11 @@ impl Sim {
                     owner.wants.remove(&name);
                 }
                 OwnEvent::Stored { .. }
+                | OwnEvent::Repaired { .. }
                 | OwnEvent::Released { .. }
                 | OwnEvent::Conflict { .. }
                 | OwnEvent::SetAside { .. }
+                | OwnEvent::NoLongerSetAside { .. }
                 | OwnEvent::LeaseLost { .. }
                 | OwnEvent::BackendFailed(_)
                 | OwnEvent::HistoryWentBack

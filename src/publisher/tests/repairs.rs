@@ -83,6 +83,14 @@ fn after_a_gap_names_alone_tell_what_happened_to_own_keys() {
     let touched: std::collections::BTreeSet<_> = touched.flatten().map(|write| write.path.clone()).collect();
     assert_eq!(touched.into_iter().collect::<Vec<_>>(), ["p/a", "p/c", "p/f"], "nobody asks after the others");
     assert_eq!(world.conflicts(), 0, "no live owner wrote any of them");
+    let damage = |event: &PublishEvent| {
+        let PublishEvent::Keys(OwnEvent::Repaired { name, damage, .. }) = event else { return None };
+        Some(format!("{name} {damage}"))
+    };
+    let mut repaired: Vec<_> = world.events.iter().filter_map(damage).collect();
+    repaired.sort_unstable();
+    assert_eq!(repaired, ["a deleted", "c overwritten", "f deleted"]);
+    assert_eq!(world.publisher.status().repairs, 3);
 }
 
 #[test]

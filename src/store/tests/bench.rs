@@ -324,6 +324,13 @@ fn words(parcel: &Parcel<Note>) -> Vec<String> {
             vec![format!("undecodable {name} @{revision}: {cause}")]
         }
         Parcel::Notice(Notice::Conflict { name, revision, .. }) => vec![format!("conflict {name} @{revision}")],
+        Parcel::Notice(Notice::Healed { name, revision }) => vec![format!("healed {name} @{revision}")],
+        Parcel::Notice(Notice::Repaired { name, damage, revision }) => {
+            vec![format!("repaired {name} @{revision}: {damage}")]
+        }
+        Parcel::Notice(Notice::SetAside { name, cause }) => {
+            vec![format!("set aside {name}: {}", cause.as_deref().unwrap_or("no longer"))]
+        }
     }
 }
 

@@ -20,13 +20,14 @@ fn owner(policy: ConflictPolicy) -> (Bench, ObserverId) {
 }
 
 #[test]
-fn an_own_key_that_somebody_deletes_is_put_again_and_nobody_is_told() {
+fn an_own_key_that_somebody_deletes_is_put_again_and_that_is_all_that_is_told() {
     let (mut bench, id) = owner(ConflictPolicy::Overwrite);
     bench.events([delete("a", 7)]);
     assert_eq!((bench.told(id), bench.shown()), (vec![], vec!["a=1".to_owned()]));
     assert_eq!(bench.commit(8), ["put a=1 over absent"]);
     bench.events([bench.put_by_us("a", "1", 8)]);
-    assert_eq!((bench.told(id), bench.commit(9)), (vec![], vec![]));
+    assert_eq!((bench.told(id), bench.commit(9)), (vec!["repaired a @8: deleted".to_owned()], vec![]));
+    assert_eq!(bench.store.status().repairs, 1);
     assert_eq!(bench.reader.get_with_revision("a").unwrap().1, Revision(8));
 }
 
@@ -214,7 +215,8 @@ fn an_own_key_overwritten_with_nonsense_is_not_deleted_for_observers_while_it_is
     assert_eq!(bench.told(id), ["undecodable a @8: no digits"]);
     assert_eq!(bench.commit(9), ["put a=1 over @8"]);
     bench.events([bench.put_by_us("a", "1", 9)]);
-    assert_eq!((bench.told(id), bench.shown()), (vec![], vec!["a=1".to_owned(), "b=2".into()]));
+    assert_eq!(bench.told(id), ["repaired a @9: overwritten", "healed a @9"]);
+    assert_eq!(bench.shown(), ["a=1", "b=2"]);
     // Another owner's: with this policy the name is lost.
     bench.events([put("b", "x", 10)]);
     assert_eq!(bench.told(id), ["undecodable b @10: no digits", "-b @10 own", "conflict b @10"]);

@@ -22,15 +22,16 @@ fn the_last_good_value_stays_until_the_key_heals() {
     assert_eq!((bench.shown(), undecodable(&bench)), (vec!["a=1".to_owned()], 2));
     assert_eq!(bench.store.quarantined("a"), Some(&Bytes::from("x")));
     bench.events([put("a", "2", 8), put("new", "3", 9)]);
-    assert_eq!(bench.told(id), ["a:1->2 @8", "+new=3 @9"]);
+    assert_eq!(bench.told(id), ["healed a @8", "healed new @9", "a:1->2 @8", "+new=3 @9"]);
     assert_eq!((undecodable(&bench), bench.store.quarantined("a")), (0, None));
+    assert_eq!(bench.store.status().healed, 2);
 }
 
 #[test]
-fn healing_to_the_last_good_value_is_silence() {
+fn healing_to_the_last_good_value_is_told_and_is_no_change() {
     let (mut bench, id) = keeping(OnUndecodable::KeepLast);
     bench.events([put("a", "x", 6), put("a", "1", 7)]);
-    assert_eq!(bench.told(id), ["undecodable a @6: no digits"]);
+    assert_eq!(bench.told(id), ["undecodable a @6: no digits", "healed a @7"]);
     assert_eq!((undecodable(&bench), bench.reader.get_with_revision("a").unwrap().1), (0, Revision(7)));
 }
 
@@ -43,21 +44,22 @@ fn an_undecodable_key_goes_if_that_is_the_policy_and_comes_back_when_it_heals() 
         (vec!["undecodable a @6: no digits".to_owned(), "-a @6".into()], vec![])
     );
     bench.events([put("a", "1", 7)]);
-    assert_eq!(bench.told(id), ["+a=1 @7"]);
+    assert_eq!(bench.told(id), ["healed a @7", "+a=1 @7"]);
 }
 
 #[test]
-fn deleting_an_undecodable_key_is_told_if_the_key_was_shown() {
+fn deleting_an_undecodable_key_heals_it_and_is_a_deletion_if_the_key_was_shown() {
     let (mut bench, id) = keeping(OnUndecodable::KeepLast);
     bench.events([put("a", "x", 6), put("new", "y", 7), delete("a", 8), delete("new", 9)]);
     let told = bench.told(id);
-    assert_eq!((told.last().unwrap().as_str(), told.len()), ("-a @8", 3));
+    let notices = ["undecodable a @6: no digits", "healed a @8", "undecodable new @7: no digits", "healed new @9"];
+    assert_eq!(told, [&notices[..], &["-a @8"]].concat());
     assert_eq!(undecodable(&bench), 0);
     let (mut bench, id) = keeping(OnUndecodable::Remove);
     bench.events([put("a", "x", 6)]);
     bench.told(id);
     bench.events([delete("a", 7)]);
-    assert_eq!((bench.told(id), undecodable(&bench)), (vec![], 0));
+    assert_eq!((bench.told(id), undecodable(&bench)), (vec!["healed a @7".to_owned()], 0));
 }
 
 #[test]
@@ -68,9 +70,19 @@ fn a_relist_knows_an_undecodable_value_again_and_notices_that_it_is_gone() {
     bench.list(&[kv("a", "x", 6), kv("new", "y", 7)], 8);
     assert_eq!((bench.told(id), undecodable(&bench)), (vec![], 2));
     bench.list(&[kv("a", "x", 6)], 9);
-    assert_eq!((bench.told(id), undecodable(&bench)), (vec![], 1));
+    assert_eq!((bench.told(id), undecodable(&bench)), (vec!["healed new @9".to_owned()], 1));
     bench.list(&[], 10);
-    assert_eq!((bench.told(id), undecodable(&bench)), (vec!["-a @10".to_owned()], 0));
+    assert_eq!((bench.told(id), undecodable(&bench)), (vec!["healed a @10".to_owned(), "-a @10".into()], 0));
+}
+
+#[test]
+fn what_was_undecodable_is_so_no_longer_when_the_store_is_drained() {
+    let (mut bench, id) = keeping(OnUndecodable::Remove);
+    bench.events([put("a", "x", 6)]);
+    bench.told(id);
+    bench.store.detach(bench.now);
+    bench.store.drain(bench.now);
+    assert_eq!((bench.told(id), undecodable(&bench)), (vec!["healed a @6".to_owned()], 0));
 }
 
 #[test]

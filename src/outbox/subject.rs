@@ -1,0 +1,42 @@
+//! What a notice is about.
+
+use crate::change::Notice;
+use crate::key::KeyName;
+
+/// What a notice is about. Of two about the same the newer is enough, and what it ends.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Subject {
+    FirstState,
+    History,
+    /// Whether a key's value can be decoded.
+    Value(KeyName),
+    Conflict(KeyName),
+    Repair(KeyName),
+    /// Whether the kvstore refuses a key.
+    Refusal(KeyName),
+}
+
+impl Subject {
+    pub(super) fn of(notice: &Notice) -> Self {
+        match notice {
+            Notice::Synced { .. } => Self::FirstState,
+            Notice::Resynced { .. } => Self::History,
+            Notice::Undecodable { name, .. } | Notice::Healed { name, .. } => Self::Value(name.clone()),
+            Notice::Conflict { name, .. } => Self::Conflict(name.clone()),
+            Notice::Repaired { name, .. } => Self::Repair(name.clone()),
+            Notice::SetAside { name, .. } => Self::Refusal(name.clone()),
+        }
+    }
+
+    pub(super) fn name(&self) -> Option<&KeyName> {
+        match self {
+            Self::FirstState | Self::History => None,
+            Self::Value(name) | Self::Conflict(name) | Self::Repair(name) | Self::Refusal(name) => Some(name),
+        }
+    }
+}
+
+/// Whether it says that something told before is over.
+pub(super) fn is_end(notice: &Notice) -> bool {
+    matches!(notice, Notice::Healed { .. } | Notice::SetAside { cause: None, .. })
+}
