@@ -175,9 +175,12 @@ impl Publisher {
     pub fn deliver(&mut self, now: Instant, delivery: Delivery) -> Result<(), Refused> {
         match delivery {
             Delivery::Began { same_history, revision } => {
-                self.begun = true;
+                let again = std::mem::replace(&mut self.begun, true);
                 if !same_history {
                     self.forget(now);
+                } else if again {
+                    // Another watch: nobody has seen what was between them.
+                    self.keys.doubt(now);
                 }
                 self.keys.reached(now, revision);
             }
@@ -191,10 +194,15 @@ impl Publisher {
                 self.keys.reached(now, events.last().map_or(Revision::ZERO, Event::revision));
             }
             Delivery::Live => {
+                let was_broken = self.state.cause().is_some();
                 self.state = State::Synced;
                 self.keys.backend_up();
                 if let Some(canary) = &mut self.canary {
                     canary.own.backend_up();
+                    if was_broken {
+                        // Nobody watches it, and the kvstore may have been set back to before it.
+                        canary.own.doubt(now);
+                    }
                 }
             }
             Delivery::Broken(error) => self.state.out_of_date(now, error.to_string().into()),
@@ -329,5 +337,17 @@ impl Publisher {
             leases: stats.leases,
             canary: self.canary.as_ref().map(|canary| canary.state(&self.on_the_way)),
         }
+    }
+
+    /// The own keys.
+    #[cfg(test)]
+    pub(crate) fn keys(&self) -> &OwnKeys {
+        &self.keys
+    }
+
+    /// The newest revision it knows of.
+    #[cfg(test)]
+    pub(crate) fn newest(&self) -> Revision {
+        self.keys.newest().max(self.canary.as_ref().map_or(Revision::ZERO, |canary| canary.own.newest()))
     }
 }

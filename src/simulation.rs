@@ -1,5 +1,6 @@
 //! A seeded simulation of the whole as it is shipped: several collaborators, each with its watch, its store, its own keys
-//! and its observers, over a kvstore and a network that misbehave. Each message between them is delayed at will.
+//! and its observers, and publishers, each with its watch, its keys and its canary, over a kvstore and a network that
+//! misbehave. Each message between them is delayed at will.
 //!
 //! `make simulate` runs it from a fresh random base; `SEED=17 cargo test simulation` runs one seed and prints its steps.
 
@@ -10,21 +11,26 @@ mod member;
 mod model;
 mod observer;
 mod observing;
+mod party;
+mod publishing;
+mod requests;
 mod restart;
 pub(crate) mod seeds;
 mod truth;
+mod wants;
 mod world;
 
 use std::time::{Duration, Instant};
 
 use self::item::Dice;
 use self::member::Member;
+use self::party::Party;
+use self::publishing::Publishing;
 use self::seeds::seeds;
 use self::world::World;
 use crate::config::{Config, ConflictPolicy, DeletionGuard, OnUndecodable};
 use crate::key::KeyName;
 use crate::prefix::Prefix;
-use crate::status::State;
 
 /// No more names than this are in play.
 const NAMES: [&str; 7] = ["a", "b", "a/1", "a/2", "..", "x//y", "é"];
@@ -40,6 +46,7 @@ struct Simulation {
     now: Instant,
     world: World,
     members: Vec<Member>,
+    publishers: Vec<Publishing>,
     loud: bool,
 }
 
@@ -51,21 +58,27 @@ impl Simulation {
         let delay = Duration::from_secs(dice.of(&[0, 0, 5, 100]));
         let hold = Duration::from_secs(dice.of(&[0, 10, 100]));
         let guard = dice.of(&[DeletionGuard::OFF, DeletionGuard { percent: 40, min_keys: 3, hold }]);
-        let conflict = dice.of(&[ConflictPolicy::Overwrite, ConflictPolicy::Yield]);
-        let count = dice.0.usize(1..4);
         let config = Config::new(prefix.clone()).on_undecodable(policy).delete_delay(delay).deletion_guard(guard);
         // Nobody writes there: it means that values are kept as the kvstore has them.
-        let config =
-            config.state_dir("snapshots").conflict(conflict).lease_ttl(TTL).sync_interval(Duration::from_secs(300));
-        let members = (0..count).map(|n| {
-            let config = config.clone().seed(seed ^ n as u64).owner(format!("owner {n}")).max_inflight(1 + n);
-            // Two owners that overwrite each other never come to rest: they share names only if they yield.
-            let own = |(at, _): &(usize, &&str)| conflict == ConflictPolicy::Yield || at % count == n;
-            let names =
-                NAMES.iter().enumerate().filter(own).map(|(_, name)| KeyName::new(*name).expect("it is a name"));
-            Member::new(config, names.collect(), seed + n as u64, &mut dice, loud)
-        });
-        Self { members: members.collect(), now: Instant::now(), world: World::new(&prefix), loud, dice }
+        let config = config.state_dir("snapshots").lease_ttl(TTL).sync_interval(Duration::from_secs(300));
+        let (mut members, mut publishers) = (Vec::new(), Vec::new());
+        let count = dice.0.usize(1..4);
+        for n in 0..count {
+            let conflict = dice.of(&[ConflictPolicy::Overwrite, ConflictPolicy::Yield, ConflictPolicy::Fail]);
+            let config = config.clone().conflict(conflict).max_inflight(1 + n);
+            let config = config.seed(seed ^ n as u64).owner(format!("owner {n}"));
+            // Two owners that overwrite each other never come to rest: they share no names.
+            let own = |(at, _): &(usize, &&str)| conflict != ConflictPolicy::Overwrite || at % count == n;
+            let names = NAMES.iter().enumerate().filter(own);
+            let names = names.map(|(_, name)| KeyName::new(*name).expect("it is a name")).collect();
+            let seed = seed + n as u64;
+            if dice.one_in(3) {
+                publishers.push(Publishing::new(config, names, seed, &mut dice, loud));
+            } else {
+                members.push(Member::new(config, names, seed, &mut dice, loud));
+            }
+        }
+        Self { members, publishers, now: Instant::now(), world: World::new(&prefix), loud, dice }
     }
 
     fn say(&self, words: impl FnOnce() -> String) {
@@ -84,9 +97,12 @@ impl Simulation {
 
     fn step(&mut self) {
         self.world.steps += 1;
-        let who = self.dice.0.usize(..self.members.len());
+        let who = self.dice.0.usize(..self.members.len() + self.publishers.len());
         let (world, dice, now) = (&mut self.world, &mut self.dice, &mut self.now);
-        let member = &mut self.members[who];
+        let party: &mut dyn Party = match self.members.get_mut(who) {
+            Some(member) => member,
+            None => &mut self.publishers[who - self.members.len()],
+        };
         match dice.0.u32(..50) {
             0..7 => {
                 let words = world.step(dice, *now);
@@ -94,31 +110,42 @@ impl Simulation {
                 self.say(|| words);
             }
             7..21 => {
-                member.say(|| format!("{who}: watch"));
-                member.watch(world, dice, now);
+                party.shell().say(|| format!("{who}: watch"));
+                party.watch(world, dice, now);
             }
-            21..25 => member.command(world, dice, *now),
-            25..31 => drop(member.perform(world, dice, *now)),
-            31..36 => drop(member.answer(world, dice, *now)),
-            36 => drop(member.hear(world, *now)),
-            37 if member.observers.len() < 6 => member.subscribe(dice, *now),
-            38 if dice.one_in(4) => member.unsubscribe(dice),
-            39..44 => member.observe(dice),
+            21..25 => party.command(world, dice, *now),
+            25..31 => drop(party.perform(world, dice, *now)),
+            31..36 => drop(party.answer(world, dice, *now)),
+            36 => drop(party.hear(world, *now)),
             44 => {
                 *now += Duration::from_secs(dice.of(&[0, 0, 1, 5, 39, 70]));
                 self.say(|| "time passes".into());
             }
             45 if dice.one_in(8) => self.disaster(),
-            45 => member.audit(world, dice, *now),
             46 if dice.one_in(300) => {
                 world.flood(dice, 5200);
                 world.note();
                 self.say(|| "flood".into());
             }
-            46 => member.save(world),
             47 if dice.one_in(5) => {
-                member.say(|| format!("{who}: restart"));
-                member.restart(world, dice, *now);
+                party.shell().say(|| format!("{who}: restart"));
+                party.restart(world, dice, *now);
+            }
+            47 if dice.one_in(3) && !world.frozen => {
+                let leases = party.leases();
+                if let Some(lease) = leases.get(dice.0.usize(..leases.len().max(1))) {
+                    world.mvcc.revoke(*lease);
+                    world.note();
+                    self.say(|| format!("revoke {lease}"));
+                }
+            }
+            48 if dice.one_in(20) => {
+                party.shell().say(|| format!("{who}: the requests are lost"));
+                party.lose_requests(world, dice, *now);
+            }
+            48 if dice.one_in(20) => {
+                party.shell().say(|| format!("{who}: the watch is lost"));
+                party.lose_watch(world, dice, *now);
             }
             48 => {
                 if let Some(writes) = world.late.pop().filter(|_| !world.frozen) {
@@ -126,47 +153,59 @@ impl Simulation {
                     self.say(|| format!("late: {outcome:?}"));
                 }
             }
-            47 if dice.one_in(3) && !world.frozen => {
-                let leases = member.store.own().leases();
-                if let Some(lease) = leases.get(dice.0.usize(..leases.len().max(1))) {
-                    world.mvcc.revoke(*lease);
-                    world.note();
-                    self.say(|| format!("revoke {lease}"));
-                }
-            }
             49 if dice.one_in(4) => {
-                let path = world.prefix.path(&dice.name());
+                let canary = self.publishers.first().and_then(Publishing::canary_path).filter(|_| dice.one_in(8));
+                let path = canary.unwrap_or_else(|| world.prefix.path(&dice.name()));
                 world.forbidden = dice.of(&[true, false]).then_some(path);
             }
-            _ => {}
+            other => self.step_of_store(who, other),
         }
         self.pass();
     }
 
-    /// What has become due by now.
-    fn pass(&mut self) {
-        self.world.frozen = self.members.iter().any(|member| member.unaware);
-        self.world.expire(self.now);
-        for member in &mut self.members {
-            member.timeout(&self.world, self.now);
+    /// What only a store does.
+    fn step_of_store(&mut self, who: usize, what: u32) {
+        let (world, dice, now) = (&mut self.world, &mut self.dice, self.now);
+        let Some(member) = self.members.get_mut(who) else { return };
+        match what {
+            37 if member.observers.len() < 6 => member.subscribe(dice, now),
+            38 if dice.one_in(4) => member.unsubscribe(dice),
+            39..=43 => member.observe(dice),
+            45 => member.audit(world, dice, now),
+            46 => member.save(world),
+            _ => {}
         }
     }
 
+    /// What has become due by now.
+    fn pass(&mut self) {
+        let (world, now) = (&mut self.world, self.now);
+        let mut unaware = false;
+        parties(&mut self.members, &mut self.publishers).for_each(|party| unaware |= party.shell().unaware);
+        world.frozen = unaware;
+        world.expire(now);
+        parties(&mut self.members, &mut self.publishers).for_each(|party| party.timeout(world, now));
+    }
+
     fn disaster(&mut self) {
+        let (world, dice, now) = (&mut self.world, &mut self.dice, &mut self.now);
         // What was received before it counts.
-        for member in self.members.iter_mut().filter(|member| member.is_hearing()) {
-            member.watch(&self.world, &mut self.dice, &mut self.now);
+        for party in parties(&mut self.members, &mut self.publishers).filter(|party| party.shell().is_hearing()) {
+            party.watch(world, dice, now);
         }
-        let Some(disaster) = self.world.disaster(&mut self.dice, self.now) else { return };
-        self.say(|| format!("{disaster:?} to {:?}", self.world.mvcc.header()));
-        let revision = self.world.revision();
-        for member in &mut self.members {
-            member.link.cut(&mut self.dice);
-            member.left.iter_mut().for_each(|left| left.dead |= left.revision > revision);
+        let Some(disaster) = world.disaster(dice, *now) else { return };
+        let revision = world.revision();
+        for party in parties(&mut self.members, &mut self.publishers) {
             // A watch that has seen more than there is notices, in its time.
-            let seen = member.model.revision.max(member.link.named);
-            member.unaware = seen > revision && disaster == world::Disaster::WentBack;
+            let watched = party.watched();
+            let shell = party.shell_mut();
+            shell.link.cut(dice);
+            shell.unaware = watched.max(shell.link.named) > revision && disaster == world::Disaster::WentBack;
         }
+        for member in &mut self.members {
+            member.left.iter_mut().for_each(|left| left.dead |= left.revision > revision);
+        }
+        self.say(|| format!("{disaster:?} to {:?}", self.world.mvcc.header()));
     }
 
     /// What holds at every moment.
@@ -178,22 +217,23 @@ impl Simulation {
     fn come_to_rest(&mut self) {
         self.say(|| "now all calms down".into());
         self.world.forbidden = None;
-        for member in &mut self.members {
-            (member.link.faults, member.faults) = (0, 0);
-        }
+        parties(&mut self.members, &mut self.publishers).for_each(Party::heal);
         self.settle(self.now + QUIET);
         // Others write somewhere: what was lost in a kvstore that was set back is noticed then.
-        while self.members.iter().any(|member| member.knows() >= self.world.revision()) {
+        let knows = parties(&mut self.members, &mut self.publishers).map(|party| party.knows()).max();
+        while knows >= Some(self.world.revision()) {
             self.world.put(b"elsewhere".as_slice().into(), "1".into(), crate::kv::LeaseId::NONE);
         }
         self.settle(self.now + QUIET);
-        let writes: Vec<_> = self.members.iter().map(|member| member.store.own_stats().writes).collect();
+        let before = self.writes();
         self.settle(self.now + QUIET);
-        for (member, before) in self.members.iter_mut().zip(writes) {
-            assert_eq!(member.store.own_stats().writes, before, "a clean quarter of an hour wrote something");
-            member.tell_all();
-        }
+        assert_eq!(self.writes(), before, "a clean quarter of an hour wrote something");
+        self.members.iter_mut().for_each(Member::tell_all);
         self.check_truth();
+    }
+
+    fn writes(&mut self) -> Vec<u64> {
+        parties(&mut self.members, &mut self.publishers).map(|party| party.writes()).collect()
     }
 
     /// Lets everything happen that follows until then.
@@ -202,30 +242,28 @@ impl Simulation {
             assert!(rounds < 50_000, "it never comes to rest");
             self.world.steps += 1;
             let mut quiet = true;
-            for who in 0..self.members.len() {
-                let member = &mut self.members[who];
-                while member.perform(&mut self.world, &mut self.dice, self.now)
-                    || member.answer(&self.world, &mut self.dice, self.now)
-                    || member.hear(&self.world, self.now)
-                {
+            let (world, dice, now) = (&mut self.world, &mut self.dice, &mut self.now);
+            for party in parties(&mut self.members, &mut self.publishers) {
+                while party.perform(world, dice, *now) || party.answer(world, dice, *now) || party.hear(world, *now) {
                     quiet = false;
                 }
-                if member.watch(&self.world, &mut self.dice, &mut self.now) {
+                if party.watch(world, dice, now) {
                     quiet = false;
                 } else {
-                    let synced = member.reader.state() == State::Synced && !member.link.is_mute() && !member.unaware;
-                    quiet &= synced || !member.watch_times_out(&mut self.now);
+                    let shell = party.shell();
+                    let synced = party.is_synced() && !shell.link.is_mute() && !shell.unaware;
+                    quiet &= synced || !party.watch_times_out(now);
                 }
-                while let Some(writes) = self.world.late.pop().filter(|_| !self.world.frozen) {
+                while let Some(writes) = world.late.pop().filter(|_| !world.frozen) {
                     // Nobody hears what comes of it.
-                    let _ = self.world.transact(writes);
+                    let _ = world.transact(writes);
                 }
-                quiet &= !self.members[who].is_busy() || self.world.frozen;
+                quiet &= !party.is_busy() || world.frozen;
             }
             self.pass();
             self.check();
             if quiet && !self.world.frozen {
-                let deadlines = self.members.iter().filter_map(|member| member.store.deadline());
+                let deadlines = parties(&mut self.members, &mut self.publishers).filter_map(|party| party.deadline());
                 let next = deadlines.chain(self.world.mvcc.next_expiry()).min().filter(|next| *next <= end);
                 match next {
                     Some(next) => {
@@ -239,6 +277,12 @@ impl Simulation {
             }
         }
     }
+}
+
+/// All who take part.
+fn parties<'a>(members: &'a mut [Member], publishers: &'a mut [Publishing]) -> impl Iterator<Item = &'a mut dyn Party> {
+    let members = members.iter_mut().map(|member| member as &mut dyn Party);
+    members.chain(publishers.iter_mut().map(|publisher| publisher as &mut dyn Party))
 }
 
 #[test]

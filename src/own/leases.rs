@@ -45,9 +45,12 @@ struct Lease {
 
 impl Leases {
     pub(super) fn new(config: &Config) -> Self {
-        let rng = fastrand::Rng::with_seed(config.seed);
+        // A publisher's keys and its canary, and stores of one configuration, have the same owner and seed. If they chose
+        // the same ids, one would keep the lease of another alive and think that it was its own.
+        let prefix = upper_bits(config.prefix.as_str());
+        let rng = fastrand::Rng::with_seed(config.seed ^ prefix);
         let owner = match &config.owner {
-            Some(owner) => u64::try_from(value_hash(owner.as_bytes()) >> 64).expect("64 bits are left"),
+            Some(owner) => upper_bits(owner),
             None => fastrand::u64(..),
         };
         // The lease's id is positive: etcd takes 0 for no id.
@@ -217,4 +220,9 @@ impl Leases {
     fn next_keep_alive(&mut self, sent: Instant, ttl: Duration) -> Instant {
         sent + (ttl / 3).mul_f64(1.0 - self.rng.f64() / 10.0)
     }
+}
+
+/// 64 bits of the text's hash.
+fn upper_bits(text: &str) -> u64 {
+    u64::try_from(value_hash(text.as_bytes()) >> 64).expect("64 bits are left")
 }

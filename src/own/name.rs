@@ -327,6 +327,14 @@ impl OwnName {
         true
     }
 
+    /// What is known of the key may be out of date: it is asked for, if the key is wanted.
+    pub(super) fn doubt(&mut self) {
+        if matches!(self.wish, Wish::Keep { .. }) {
+            self.known.state = None;
+            self.unsure = true;
+        }
+    }
+
     /// Takes a newer state; whether it was newer.
     pub(super) fn learn(&mut self, as_of: Revision, state: Option<Seen>) -> bool {
         let newer = as_of > self.known.as_of;

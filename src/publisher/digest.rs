@@ -107,6 +107,7 @@ impl Publisher {
             self.on_the_way.begin(name);
         }
         let mark = self.on_the_way.mark();
+        self.waiting.iter_mut().for_each(|(waits_for, _)| *waits_for = mark);
         if let Some(canary) = &mut self.canary {
             canary.take_back(now, mark);
         }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::item::Dice;
 use super::member::Member;
+use super::party::Party;
 use super::world::World;
 use crate::audit::{Audit, Found};
 use crate::backend::{BackendError, ListRequest};
@@ -51,10 +52,15 @@ impl Member {
         if dice.one_in(4) {
             self.auditor.ask();
         }
-        let in_step = self.link.watch.in_step();
+        let in_step = self.shell.link.watch.in_step();
         match self.auditor.perform(world, in_step, dice, now) {
             Found::Nothing => {}
-            Found::Compacted => self.link.watch.refresh(),
+            Found::Compacted if in_step.is_some() => {
+                // It lists now, whatever it was about to hear.
+                self.shell.drop_arriving();
+                self.shell.link.watch.refresh();
+            }
+            Found::Compacted => {}
             Found::Part(part) => {
                 self.say(|| format!("{part:?}"));
                 self.store.deliver(now, Delivery::Audited(part)).expect("nothing was lost");
@@ -63,8 +69,8 @@ impl Member {
                 }
             }
             Found::OtherHistory(error) => {
-                self.drop_arriving();
-                let broken = self.link.watch.distrust(error);
+                self.shell.drop_arriving();
+                let broken = self.shell.link.watch.distrust(error);
                 self.deliver(world, broken, now);
             }
         }

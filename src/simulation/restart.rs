@@ -1,6 +1,6 @@
 //! The process ends and another begins, perhaps with what an earlier one has left behind.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -8,13 +8,11 @@ use super::item::Dice;
 use super::link::Link;
 use super::member::Member;
 use super::model::{Known, Own};
+use super::party::SILENCE;
 use super::world::World;
 use crate::kv::{ClusterId, Revision};
 use crate::store::Store;
 use crate::watch::Watch;
-
-/// How long an open watch may say nothing.
-const SILENCE: Duration = Duration::from_secs(60);
 
 /// What a process has left behind.
 pub(super) struct Left {
@@ -38,16 +36,16 @@ impl Member {
     }
 
     /// Another process begins, perhaps as the same owner, with any of the files that are there.
-    pub(super) fn restart(&mut self, world: &mut World, dice: &mut Dice, now: Instant) {
+    pub(super) fn begin_anew(&mut self, world: &mut World, dice: &mut Dice, now: Instant) {
         let header = world.mvcc.header();
         let usable = |left: &&Left| !left.dead || left.cluster != header.cluster || left.revision > header.revision;
         let files: Vec<_> = self.left.iter().filter(usable).collect();
         let left = files.get(dice.0.usize(..=files.len()));
         if dice.one_in(2) {
-            self.config.owner = Some(dice.0.u64(..).to_string());
+            self.shell.config.owner = Some(dice.0.u64(..).to_string());
         }
-        let mut store = Store::new(&self.config, super::member::indexes());
-        let mut watch = Watch::new(self.config.prefix.range(), SILENCE, dice.0.u64(..));
+        let mut store = Store::new(&self.shell.config, super::member::indexes());
+        let mut watch = Watch::new(self.shell.config.prefix.range(), SILENCE, dice.0.u64(..));
         let mut restored = None;
         let mut words = "restart with nothing".to_owned();
         if let Some(left) = left {
@@ -65,9 +63,9 @@ impl Member {
             } else {
                 let resume = store.load(now, &file.into()).expect("it is as it was written");
                 assert!(resume.since.is_some_and(|since| since < left.revision) || left.known.is_empty());
-                watch = Watch::resume(self.config.prefix.range(), SILENCE, dice.0.u64(..), resume);
+                watch = Watch::resume(self.shell.config.prefix.range(), SILENCE, dice.0.u64(..), resume);
                 restored = Some((left.known.clone(), left.revision));
-                self.unaware |= left.dead && left.cluster == header.cluster;
+                self.shell.unaware |= left.dead && left.cluster == header.cluster;
             }
         }
         self.say(|| words);
@@ -76,8 +74,8 @@ impl Member {
             self.model.own = Own::of(self.store.own());
             self.model.restore(&known, revision);
         } else {
-            self.unaware = false;
+            self.shell.unaware = false;
         }
-        self.link = Link::new(watch, dice);
+        self.shell.replace(Link::new(watch, dice));
     }
 }

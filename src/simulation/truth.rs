@@ -7,14 +7,12 @@ use bytes::Bytes;
 use super::Simulation;
 use super::item::decode;
 use super::member::Member;
-use super::world::TOO_LARGE;
 use crate::change::Origin;
-use crate::config::ConflictPolicy;
 use crate::key::KeyName;
 use crate::kv::{LeaseId, Revision};
 use crate::status::State;
 
-type Truth = BTreeMap<KeyName, (Bytes, Revision, LeaseId)>;
+pub(super) type Truth = BTreeMap<KeyName, (Bytes, Revision, LeaseId)>;
 
 impl Simulation {
     /// Caches, readers and own keys against the kvstore itself.
@@ -25,7 +23,10 @@ impl Simulation {
         let truth: Truth = named.map(|(name, kv)| (name, (kv.value.clone(), kv.mod_revision, kv.lease))).collect();
         for member in &self.members {
             member.check_cache(&truth);
-            member.check_own(&truth);
+            member.wants.check(member.store.own(), &truth);
+        }
+        for publisher in &self.publishers {
+            publisher.check_truth(&self.world, &truth);
         }
     }
 }
@@ -53,45 +54,6 @@ impl Member {
             let found = self.reader.lookup("value", &value.to_string()).expect("it is declared").entries;
             let with_value = self.model.visible.iter().filter(|(_, shown)| shown.0 == value).map(|(name, _)| name);
             assert!(found.iter().map(|(name, _)| name).eq(with_value), "index");
-        }
-    }
-
-    fn check_own(&self, truth: &Truth) {
-        let (own, stats) = (self.store.own(), self.store.own_stats());
-        assert_eq!(stats.pending, 0, "own keys are not done");
-        assert!(!self.has_tickets(), "tickets never answered");
-        let aside: Vec<_> = stats.set_aside.iter().map(|(name, _)| name).collect();
-        for (name, want) in &self.wants {
-            let is = truth.get(name);
-            let ours = is.is_some_and(|(_, _, lease)| own.leases().contains(lease));
-            let Some(want) = want else {
-                assert!(!ours, "{name} was given up and is there");
-                continue;
-            };
-            let theirs = is.is_some_and(|(_, _, lease)| *lease != LeaseId::NONE && !ours);
-            let refused = aside.contains(&name);
-            assert!(!refused || want == TOO_LARGE, "{name} = {want:?} is set aside");
-            if want == TOO_LARGE {
-                let left = theirs && self.config.conflict == ConflictPolicy::Yield;
-                assert!(refused || left, "{name} cannot be written, and nothing says so");
-                continue;
-            }
-            let (value, _, lease) = is.unwrap_or_else(|| panic!("own {name} is not there"));
-            if *lease != LeaseId::NONE && !ours && value != want {
-                assert_eq!(self.config.conflict, ConflictPolicy::Yield, "own {name} was left to another");
-            } else {
-                assert_eq!(value, want, "own {name} has the wrong value");
-                assert_ne!(*lease, LeaseId::NONE, "own {name} would outlive its owner");
-            }
-        }
-        for name in aside {
-            assert_eq!(self.wants.get(name), Some(&Some(TOO_LARGE.into())), "{name} is set aside");
-        }
-        for (name, (value, _, lease)) in truth {
-            if own.leases().contains(lease) {
-                let wanted = matches!(self.wants.get(name), Some(Some(want)) if want == value || want == TOO_LARGE);
-                assert!(wanted || self.once.contains(name), "{name} = {value:?} is under a lease of ours, unwanted");
-            }
         }
     }
 }

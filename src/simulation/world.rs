@@ -83,6 +83,10 @@ impl World {
         self.mvcc.list(&ListRequest::new(self.prefix.range())).expect("the newest revision is there").kvs
     }
 
+    pub(super) fn get(&self, path: &Bytes) -> Option<KeyValue> {
+        self.mvcc.list(&ListRequest::new(KeyRange::one(path))).expect("the newest revision is there").kvs.pop()
+    }
+
     pub(super) fn put(&mut self, path: Bytes, value: Bytes, lease: LeaseId) {
         let action = WriteAction::Put { value, lease };
         self.write(vec![Write { path, expect: Expect::Any, action }]);
@@ -262,5 +266,11 @@ impl World {
     pub(super) fn has_been(&self, path: &Bytes, lease: impl Fn(LeaseId) -> bool, since: u64) -> bool {
         let is = |was: &Was| was.until.is_none() && was.since < since && lease(was.lease);
         self.ended < since && self.journal.get(path).and_then(|of_path| of_path.last()).is_some_and(is)
+    }
+
+    /// Whether a path ever had this state since a step. Of an earlier history nothing is known: then it may have.
+    pub(super) fn was(&self, path: &Bytes, state: impl Fn(&Bytes, LeaseId) -> bool, since: u64) -> bool {
+        let was = |was: &Was| state(&was.value, was.lease);
+        self.ended >= since || self.journal.get(path).is_some_and(|of_path| of_path.iter().any(was))
     }
 }

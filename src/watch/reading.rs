@@ -132,7 +132,6 @@ impl Watch {
         if !reading.partial.is_empty() {
             return self.watch_failed(BackendError::unavailable("watch reported progress inside a revision"));
         }
-        reading.target = reading.target.filter(|target| target.revision > header.revision);
         self.state = State::Reading(reading);
         if let Some(history) = &mut self.history {
             history.revision = header.revision;

@@ -130,6 +130,37 @@ fn when_one_lease_is_revoked_the_canary_goes_until_its_keys_are_back() {
     assert_eq!((world.canary().unwrap().value.as_ref(), world.canaries), (&b"time 3"[..], 3));
 }
 
+/// Else one would keep the lease of the other alive, and never notice that its own has ended.
+#[test]
+fn keys_and_canary_choose_different_ids_for_their_leases() {
+    let mut world = World::new(&config());
+    world.put("a", "1");
+    world.publisher.synced(world.now, Ticket(1));
+    world.run();
+    let ids = |sent: &Request| if let Request::Grant { lease, .. } = sent { Some(*lease) } else { None };
+    let ids: Vec<_> = world.sent.iter().filter_map(ids).collect();
+    assert!(ids.len() == 2 && ids[0] != ids[1], "{ids:?}");
+}
+
+#[test]
+fn whoever_waits_for_all_keys_waits_for_those_that_went_with_their_lease_too() {
+    let mut world = World::new(&config());
+    world.publisher = Publisher::new(&config(), 3, None);
+    for n in 0..10 {
+        world.put(&format!("k{n}"), "1");
+    }
+    world.run();
+    world.down = true;
+    world.put("last", "1");
+    world.publisher.synced(world.now, Ticket(1));
+    world.run();
+    world.kv.revoke(world.get("k0").unwrap().lease);
+    world.down = false;
+    world.pass(secs(10));
+    assert_eq!((world.all(&prefix()).len(), synced(&world)), (11, vec![1]));
+    assert_eq!(world.events.last(), Some(&PublishEvent::Synced { ticket: Ticket(1) }));
+}
+
 #[test]
 fn in_another_history_the_canary_comes_after_the_keys() {
     let mut world = World::new(&config());

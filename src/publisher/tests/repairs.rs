@@ -183,3 +183,40 @@ fn a_history_that_ended_before_the_watch_had_seen_its_own_keys_is_noticed_by_a_w
     assert_eq!(world.all(&prefix()).len(), 4);
     assert_eq!(world.publisher.state(), &State::Synced);
 }
+
+#[test]
+fn what_is_damaged_while_one_watch_takes_the_place_of_another_is_repaired() {
+    let mut world = World::new(&config());
+    world.put("a", "1");
+    world.put("b", "1");
+    world.run();
+    world.stranger("a", WriteAction::Delete);
+    world.overwrite("b", "2", LeaseId::NONE);
+    world.publisher.watch_ended(world.now);
+    (world.watch, world.stream) = (Watch::from_now(prefix().range(), secs(1200), 2), None);
+    world.pass(secs(10));
+    assert_eq!((world.value("a").as_deref(), world.value("b").as_deref()), (Some("1"), Some("1")));
+    assert_eq!(world.lists.len(), 2, "no list of names");
+}
+
+/// Nothing of the keys tells, and nobody watches the canary.
+#[test]
+fn a_canary_lost_with_the_newest_writes_of_a_kvstore_is_written_again() {
+    let mut world = World::new(&config());
+    world.put("a", "1");
+    world.publisher.synced(world.now, Ticket(1));
+    world.run();
+    let lease = world.canary().unwrap().lease;
+    world
+        .kv
+        .write(vec![Write { path: "cilium/synced/c1/p".into(), expect: Expect::Any, action: WriteAction::Delete }])
+        .unwrap();
+    world.cut();
+    world.pass(secs(10));
+    let canary = world.canary().expect("it is back");
+    assert_eq!((canary.lease, canary.value.as_ref()), (lease, &b"time 1"[..]));
+    // While it is there, only the question is sent.
+    world.cut();
+    world.pass(secs(10));
+    assert_eq!(world.canary(), Some(canary));
+}

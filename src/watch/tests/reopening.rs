@@ -53,6 +53,18 @@ fn a_response_or_some_time_proves_a_watch_and_the_next_failure_is_the_first_one(
     }
 }
 
+#[test]
+fn a_watch_that_catches_up_by_progress_alone_says_that_it_is_live() {
+    let mut watch = reading(10);
+    failed(&mut watch);
+    assert_eq!(watch.handle(Outcome::Opened(header(12))), None, "it has still to catch up");
+    let progress = |revision| Outcome::Read(WatchResponse::Progress(header(revision)));
+    for (revision, then) in [(11, None), (12, Some(Delivery::Live)), (13, None)] {
+        assert_eq!(watch.handle(progress(revision)), Some(Delivery::Progress(Revision(revision))));
+        assert_eq!(watch.caught_up(), then);
+    }
+}
+
 /// When watches of an idle range that were cut at once ask for a list, since they were opened again.
 fn lists_after(kvstore: u64) -> Vec<Duration> {
     let mut after: Vec<_> = (0..100)

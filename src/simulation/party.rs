@@ -1,0 +1,166 @@
+//! What takes part: a collaborator with a store, or a publisher. Its watch and what comes of it are the same for both.
+
+use std::time::{Duration, Instant};
+
+use super::item::Dice;
+use super::link::Link;
+use super::world::World;
+use crate::config::Config;
+use crate::key::KeyName;
+use crate::kv::{LeaseId, Revision};
+use crate::watch::{Action, Delivery, Outcome, Page};
+
+/// How long an open watch may say nothing.
+pub(super) const SILENCE: Duration = Duration::from_secs(60);
+
+/// What is around a machine.
+pub(super) struct Shell {
+    pub(super) config: Config,
+    /// The names it may own.
+    pub(super) names: Vec<KeyName>,
+    pub(super) link: Link,
+    /// What came of the watch's last action, on its way.
+    arriving: Option<Outcome>,
+    /// A write has shown that the history went back; the watch has not heard of it.
+    pub(super) distrusts: bool,
+    /// The kvstore's history went back, and this watch has not noticed.
+    pub(super) unaware: bool,
+    pub(super) loud: bool,
+}
+
+impl Shell {
+    pub(super) fn new(config: Config, names: Vec<KeyName>, link: Link, loud: bool) -> Self {
+        Self { config, names, link, arriving: None, distrusts: false, unaware: false, loud }
+    }
+
+    pub(super) fn say(&self, words: impl FnOnce() -> String) {
+        if self.loud {
+            println!("{}", words());
+        }
+    }
+
+    pub(super) fn name(&self, dice: &mut Dice) -> KeyName {
+        self.names[dice.0.usize(..self.names.len())].clone()
+    }
+
+    /// The watch has begun anew: the answer to what it did before comes to nobody.
+    pub(super) fn drop_arriving(&mut self) {
+        self.arriving = None;
+    }
+
+    /// Whether what came of the watch's last action is on its way.
+    pub(super) fn is_hearing(&self) -> bool {
+        self.arriving.is_some()
+    }
+
+    /// A new watch begins, and nothing has come of it.
+    pub(super) fn replace(&mut self, link: Link) {
+        (self.link, self.arriving, self.distrusts) = (link, None, false);
+    }
+}
+
+pub(super) trait Party {
+    fn shell(&self) -> &Shell;
+    fn shell_mut(&mut self) -> &mut Shell;
+
+    /// Takes what the watch delivers.
+    fn take_delivery(&mut self, world: &World, delivery: Delivery, now: Instant);
+    /// The owner wants something.
+    fn command(&mut self, world: &World, dice: &mut Dice, now: Instant);
+    /// A request reaches the kvstore, or does not.
+    fn perform(&mut self, world: &mut World, dice: &mut Dice, now: Instant) -> bool;
+    /// An answer comes back.
+    fn answer(&mut self, world: &World, dice: &mut Dice, now: Instant) -> bool;
+    /// What was under way comes to nobody.
+    fn lose_requests(&mut self, world: &mut World, dice: &mut Dice, now: Instant);
+    /// Another watch takes the place of the one that ended.
+    fn lose_watch(&mut self, world: &World, dice: &mut Dice, now: Instant);
+    /// The process ends and another begins.
+    fn restart(&mut self, world: &mut World, dice: &mut Dice, now: Instant);
+    /// Time passes.
+    fn timeout(&mut self, world: &World, now: Instant);
+    /// Nothing fails any more.
+    fn heal(&mut self);
+
+    /// The live leases.
+    fn leases(&self) -> Vec<LeaseId>;
+    /// The newest revision that the watch has told.
+    fn watched(&self) -> Revision;
+    /// The newest revision that it knows of.
+    fn knows(&self) -> Revision;
+    fn is_synced(&self) -> bool;
+    /// Whether a request or an answer is on its way.
+    fn has_requests(&self) -> bool;
+    /// How many writes it has sent.
+    fn writes(&self) -> u64;
+    fn deadline(&self) -> Option<Instant>;
+
+    // The watch.
+
+    /// The watch does something, or hears what came of it.
+    fn watch(&mut self, world: &World, dice: &mut Dice, now: &mut Instant) -> bool {
+        if let Some(outcome) = self.shell_mut().arriving.take() {
+            self.outcome(world, outcome, *now);
+            return true;
+        }
+        let shell = self.shell_mut();
+        shell.arriving = shell.link.perform(world, dice, now);
+        shell.is_hearing()
+    }
+
+    /// The time of a read passes.
+    fn watch_times_out(&mut self, now: &mut Instant) -> bool {
+        let shell = self.shell_mut();
+        shell.arriving = shell.arriving.take().or_else(|| shell.link.time_out(now));
+        shell.is_hearing()
+    }
+
+    fn outcome(&mut self, world: &World, outcome: Outcome, now: Instant) {
+        let shell = self.shell_mut();
+        shell.say(|| format!("{:?} -> {outcome:?}", shell.link.watch.action()));
+        let opened = matches!(outcome, Outcome::Opened(_));
+        let next = shell.link.watch.handle(outcome);
+        if opened && matches!(shell.link.watch.action(), Action::Read(_)) {
+            shell.unaware = false;
+        }
+        self.deliver(world, next, now);
+    }
+
+    fn deliver(&mut self, world: &World, mut next: Option<Delivery>, now: Instant) {
+        while let Some(delivery) = next {
+            let watched = self.watched();
+            let shell = self.shell_mut();
+            shell.say(|| format!("    {delivery:?}"));
+            if let Delivery::Page(Page { last: true, .. }) | Delivery::Began { .. } = &delivery {
+                shell.unaware = false;
+            }
+            if delivery.is_of_another_history() {
+                shell.distrusts = false;
+            }
+            if delivery == Delivery::Live {
+                assert!(watched >= shell.link.named, "live before it has caught up");
+            }
+            self.take_delivery(world, delivery, now);
+            next = self.shell_mut().link.watch.caught_up();
+        }
+        assert!(self.shell().link.watch.in_step().is_none() || self.is_synced(), "in step, and it does not say so");
+    }
+
+    /// The watch hears that its history is in doubt.
+    fn hear(&mut self, world: &World, now: Instant) -> bool {
+        let shell = self.shell_mut();
+        // A watch that lists or waits looks for itself, and hears it afterwards.
+        let hears = shell.distrusts && shell.link.watch.in_step().is_some();
+        if hears {
+            (shell.distrusts, shell.arriving) = (false, None);
+            let delivery = shell.link.watch.ended();
+            self.deliver(world, delivery, now);
+        }
+        hears
+    }
+
+    /// Whether something is on its way.
+    fn is_busy(&self) -> bool {
+        self.shell().is_hearing() || self.shell().distrusts || self.has_requests()
+    }
+}
