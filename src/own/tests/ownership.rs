@@ -41,9 +41,11 @@ fn who_damages_in_a_loop_is_answered_once_a_back_off_step() {
     assert_eq!(world.value("a").as_deref(), Some("mine"));
     world.pass(secs(61));
     world.sent.clear();
-    world.strange_delete("a");
-    world.run();
-    assert_eq!(world.count(is_write), 1, "after a quiet minute it is at once again");
+    for repairs in 1..3 {
+        world.strange_delete("a");
+        world.run();
+        assert_eq!(world.count(is_write), repairs, "after a quiet minute it is at once again");
+    }
 }
 
 #[test]
