@@ -149,7 +149,8 @@ impl OwnKeys {
             self.timeouts.remove(&(once.deadline, name.clone()));
             self.done(once.ticket, Err(WriteError::Conflict { lease: theirs.lease }));
         } else if policy == ConflictPolicy::Fail && own.held {
-            (own.wish, own.held) = (Wish::Nothing, false);
+            // A late put of ours would take it back: it is deleted, as that of a name which was given up.
+            (own.wish, own.held, own.released) = (Wish::Gone { owned: false }, false, true);
             self.events.push_back(OwnEvent::Lost { name: name.clone() });
         }
         // It is reported: with `Overwrite` it may be written now.

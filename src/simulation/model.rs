@@ -70,7 +70,7 @@ impl Model {
             prefix: config.prefix.clone(),
             remove_undecodable: config.on_undecodable == OnUndecodable::Remove,
             delay: config.delete_delay,
-            guard: Guard { rule: config.deletion_guard, recent: Vec::new() },
+            guard: Guard { rule: config.deletion_guard, recent: BTreeMap::new() },
             listed: false,
             restored: false,
             revision: Revision::ZERO,
@@ -130,22 +130,23 @@ impl Model {
         }
     }
 
-    /// How many of these deletions others have made, of keys that are shown.
-    fn removed<'a>(&self, names: impl Iterator<Item = &'a KeyName>) -> usize {
+    /// Those of these keys that are shown and that others have deleted.
+    fn removed<'a>(&self, names: impl Iterator<Item = &'a KeyName>) -> BTreeSet<KeyName> {
         names
             .filter(|name| {
                 let shown = self.visible.contains_key(*name) && !self.delayed.contains_key(*name);
                 shown && !self.ghosts.contains(*name) && !self.own.contains.contains(*name)
             })
-            .count()
+            .cloned()
+            .collect()
     }
 
     fn hold_for_events(&mut self, now: Instant, events: &[Event]) -> Duration {
         let deleted = events.iter().filter(|event| matches!(event, Event::Delete { .. }));
         let names: Vec<_> = deleted.filter_map(|event| self.prefix.strip(event.path())).collect();
-        let shown = |name: &&KeyName| self.visible.contains_key(*name) && !self.own.contains.contains(*name);
-        let removed = names.iter().filter(shown).count();
-        self.guard.deletions(now, removed, self.visible.len())
+        let shown = |name: &KeyName| self.visible.contains_key(name) && !self.own.contains.contains(name);
+        let removed = names.into_iter().filter(shown).collect();
+        self.guard.deletions(now, removed, self.visible.keys().cloned().collect())
     }
 
     fn page(&mut self, now: Instant, page: &Page) {
@@ -181,7 +182,7 @@ impl Model {
         }
         let gone: Vec<_> = self.raw.keys().filter(|name| !list.contains_key(*name)).cloned().collect();
         let hold = if same_history {
-            self.guard.deletions(now, self.removed(gone.iter()), self.visible.len())
+            self.guard.deletions(now, self.removed(gone.iter()), self.visible.keys().cloned().collect())
         } else {
             let hold = self.guard.other_history();
             if hold > Duration::ZERO {
@@ -219,6 +220,7 @@ impl Model {
         self.raw.insert(name.clone(), (kv.value.clone(), revision, kv.lease));
         self.ghosts.remove(name);
         self.delayed.remove(name);
+        self.guard.recent.remove(name);
         if let Some(value) = decode(&kv.value) {
             self.show(name, Some((value, origin)), revision);
         } else {
@@ -326,7 +328,8 @@ impl Own {
 /// The guard, said as simply as can be.
 struct Guard {
     rule: DeletionGuard,
-    recent: Vec<(Instant, usize)>,
+    /// Keys that were deleted and are not back, and when.
+    recent: BTreeMap<KeyName, Instant>,
 }
 
 impl Guard {
@@ -338,21 +341,18 @@ impl Guard {
         if self.is_off() { Duration::ZERO } else { self.rule.hold }
     }
 
-    fn deletions(&mut self, now: Instant, removed: usize, entries: usize) -> Duration {
+    fn deletions(&mut self, now: Instant, removed: BTreeSet<KeyName>, shown: BTreeSet<KeyName>) -> Duration {
         let hold = self.rule.hold;
-        if self.is_off() || hold.is_zero() || removed == 0 {
+        if self.is_off() || hold.is_zero() || removed.is_empty() {
             return Duration::ZERO;
         }
-        self.recent.retain(|(at, _)| now < *at + hold);
-        let recent: usize = self.recent.iter().map(|(_, count)| count).sum();
-        let before = entries + recent;
-        if before >= self.rule.min_keys && (recent + removed) * 100 > before * usize::from(self.rule.percent) {
+        self.recent.retain(|_, at| now < *at + hold);
+        let before = shown.iter().chain(self.recent.keys()).collect::<BTreeSet<_>>().len();
+        let gone = self.recent.len() + removed.len();
+        if before >= self.rule.min_keys && gone * 100 > before * usize::from(self.rule.percent) {
             return hold;
         }
-        match self.recent.last_mut() {
-            Some((at, count)) if now < *at + hold / 32 => *count += removed,
-            _ => self.recent.push((now, removed)),
-        }
+        self.recent.extend(removed.into_iter().map(|name| (name, now)));
         Duration::ZERO
     }
 }

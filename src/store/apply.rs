@@ -1,5 +1,6 @@
 //! Taking a batch into the cache, and what changes by it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -54,13 +55,13 @@ impl<K: Key> Store<K> {
         let hold = match (elsewhere, same_history) {
             // The change is meant.
             (true, _) => None,
-            (false, true) => self.guard.deletions(now, self.removed(deleted.iter()), entries),
+            (false, true) => self.hold(now, self.removed(deleted.iter())),
             (false, false) => {
                 self.hold_longer(now, absent);
                 self.guard.other_history()
             }
         };
-        if let (Some(hold), 1..) = (hold, self.removed(deleted.iter())) {
+        if let (Some(hold), 1..) = (hold, self.removed(deleted.iter()).len()) {
             let (keys, seconds) = (deleted.len(), hold.as_secs_f64());
             tracing::warn!(keys, entries, "a list lacks many keys: their deletions are held back for {seconds} s");
         }
@@ -96,10 +97,17 @@ impl<K: Key> Store<K> {
         self.own_events(now);
     }
 
-    /// How many of these deletions others have made, of keys that are shown.
-    fn removed<'a>(&self, deleted: impl Iterator<Item = &'a KeyName>) -> usize {
+    /// Those of the deleted keys that are shown and that others have deleted.
+    fn removed<'a>(&self, deleted: impl Iterator<Item = &'a KeyName>) -> HashSet<KeyName> {
         let cache = self.shared.read();
-        deleted.filter(|name| cache.get(name.as_str()).is_some() && !self.own.contains(name.as_str())).count()
+        let theirs = |name: &&KeyName| cache.get(name.as_str()).is_some() && !self.own.contains(name.as_str());
+        deleted.filter(theirs).cloned().collect()
+    }
+
+    /// For how long the guard holds these deletions back.
+    fn hold(&mut self, now: Instant, removed: HashSet<KeyName>) -> Option<Duration> {
+        let cache = self.shared.read();
+        self.guard.deletions(now, removed, cache.len(), |name| cache.get(name.as_str()).is_some())
     }
 
     /// Another kvstore answers: owners have the whole time again for what is held back already.
@@ -120,11 +128,12 @@ impl<K: Key> Store<K> {
             }
         }
         let deleted = incoming.iter().filter(|incoming| incoming.arrived.is_none()).map(|incoming| &incoming.name);
-        let (removed, entries) = (self.removed(deleted), self.shared.read().len());
-        let hold = self.guard.deletions(now, removed, entries);
+        let removed = self.removed(deleted);
+        let keys = removed.len();
+        let hold = self.hold(now, removed);
         if let Some(hold) = hold {
             let seconds = hold.as_secs_f64();
-            tracing::warn!(removed, entries, "most keys are deleted: deletions are held back for {seconds} s");
+            tracing::warn!(keys, "most keys are deleted: deletions are held back for {seconds} s");
         }
         let changes = self.apply(now, incoming, revision, Cause { reason: Reason::Event, hold });
         self.own.reached(now, revision);
@@ -184,6 +193,7 @@ impl<K: Key> Store<K> {
         unused: &mut Vec<Arc<K>>,
     ) -> Option<Change<K>> {
         self.gone.forget(name.as_str());
+        self.guard.is_there(name);
         let Arrived { hash, create_revision, lease, raw, value } = arrived;
         let (key, index_values) = match value {
             Ok(value) => value,

@@ -1,10 +1,11 @@
 //! Mass deletions, and how they are held back.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use crate::clock::bounded;
 use crate::config::DeletionGuard;
+use crate::key::KeyName;
 
 /// Decides which deletions are held back, as its rule says.
 ///
@@ -14,14 +15,14 @@ use crate::config::DeletionGuard;
 pub(super) struct Guard {
     rule: DeletionGuard,
     hold: Duration,
-    /// When keys were removed lately, and how many.
-    removals: VecDeque<(Instant, usize)>,
-    recent: usize,
+    /// The keys that others have deleted lately, that were not held back and have not come back; and when. No more than
+    /// the rule's share of all keys.
+    recent: HashMap<KeyName, Instant>,
 }
 
 impl Guard {
     pub(super) fn new(rule: DeletionGuard) -> Self {
-        Self { rule, hold: bounded(rule.hold), removals: VecDeque::new(), recent: 0 }
+        Self { rule, hold: bounded(rule.hold), recent: HashMap::new() }
     }
 
     fn is_off(&self) -> bool {
@@ -34,29 +35,34 @@ impl Guard {
         (!self.is_off()).then_some(self.hold)
     }
 
-    /// For how long so many deletions by others are held back, of so many keys that are shown; `None` to tell them at
-    /// once. Deletions of the last `hold` count together: leases of one site expire one after the other.
-    pub(super) fn deletions(&mut self, now: Instant, removed: usize, entries: usize) -> Option<Duration> {
-        while let Some((at, count)) = self.removals.front().copied()
-            && now.saturating_duration_since(at) >= self.hold
-        {
-            self.removals.pop_front();
-            self.recent -= count;
-        }
-        if self.is_off() || removed == 0 {
+    /// For how long these deletions by others are held back; `None` to tell them at once. Deletions of the last `hold`
+    /// count together: leases of one site expire one after the other. All keys are the `entries` that are shown, and
+    /// those of the last `hold` that are not.
+    pub(super) fn deletions(
+        &mut self,
+        now: Instant,
+        removed: HashSet<KeyName>,
+        entries: usize,
+        is_shown: impl Fn(&KeyName) -> bool,
+    ) -> Option<Duration> {
+        if self.is_off() || removed.is_empty() {
             return None;
         }
-        let before = entries + self.recent;
-        let many = (self.recent + removed).saturating_mul(100) > before.saturating_mul(self.rule.percent.into());
-        if many && before >= self.rule.min_keys {
-            return Some(self.hold);
+        let hold = self.hold;
+        self.recent.retain(|_, at| now.saturating_duration_since(*at) < hold);
+        let before = entries + self.recent.keys().filter(|name| !is_shown(name)).count();
+        let gone = self.recent.len() + removed.len();
+        if before >= self.rule.min_keys && gone.saturating_mul(100) > before.saturating_mul(self.rule.percent.into()) {
+            return Some(hold);
         }
-        self.recent += removed;
-        match self.removals.back_mut() {
-            // What came at about the same time is one entry.
-            Some((at, count)) if now.saturating_duration_since(*at) < self.hold / 32 => *count += removed,
-            Some(_) | None => self.removals.push_back((now, removed)),
-        }
+        self.recent.extend(removed.into_iter().map(|name| (name, now)));
         None
+    }
+
+    /// A key is in the kvstore: if it was deleted, it has come back.
+    pub(super) fn is_there(&mut self, name: &KeyName) {
+        if !self.recent.is_empty() {
+            self.recent.remove(name);
+        }
     }
 }

@@ -168,6 +168,22 @@ fn guard(config: Config) -> Config {
 }
 
 #[test]
+fn a_restored_kvstore_behind_a_silent_watch_is_found_by_a_write() {
+    paused(async {
+        let (memory, backend, store, _shadow) = watching(|config| config.audit_interval(Duration::ZERO)).await;
+        let backup = memory.backup();
+        put(&memory, "lost").await;
+        settled(&store, put(&memory, "x").await).await;
+        backend.mute_watches();
+        memory.restore(&backup);
+        store.update_local_key_sync(node("mine", "1")).await.unwrap();
+        tokio::time::sleep(MINUTE).await;
+        let status = store.status().await.unwrap();
+        assert_eq!((status.relists.other_histories, store.reader().get("lost")), (1, None));
+    });
+}
+
+#[test]
 fn a_mass_deletion_is_told_when_the_hold_is_over_and_until_then_its_keys_are_shown() {
     paused(async {
         let (memory, _, store, shadow) = watching(guard).await;

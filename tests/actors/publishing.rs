@@ -198,6 +198,34 @@ fn keys_given_while_the_kvstore_is_away_are_written_when_it_is_back() {
 }
 
 #[test]
+fn a_restored_kvstore_behind_a_silent_watch_is_found_by_a_write() {
+    paused(async {
+        let memory = MemoryBackend::new();
+        let backend = Faulty::new(memory.clone());
+        let publisher = start(config(&memory).backend(backend.clone()));
+        publisher.update_key(node("first", "1")).await.unwrap();
+        publisher.synced().await.unwrap();
+        // With the lease of the keys, whose end would tell as well.
+        let backup = memory.backup();
+        publisher.update_keys(vec![node("a", "1"), node("b", "1")]).await.unwrap();
+        publisher.synced().await.unwrap();
+        for _ in 0..10 {
+            meddle(&memory, "theirs", WriteAction::Delete).await;
+            meddle(&memory, "theirs", WriteAction::Put { value: "1".into(), lease: LeaseId::NONE }).await;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        backend.mute_watches();
+        memory.restore(&backup);
+        assert!(stored(&memory, "a").await.is_none());
+        publisher.update_key(node("c", "1")).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        for name in ["first", "a", "b", "c"] {
+            assert!(stored(&memory, name).await.is_some(), "{name}");
+        }
+    });
+}
+
+#[test]
 fn when_all_handles_are_dropped_nothing_goes_on() {
     paused(async {
         let memory = MemoryBackend::new();

@@ -88,6 +88,75 @@ fn an_observer_can_unsubscribe_itself_while_it_is_told() {
     });
 }
 
+/// Counts what it is told, and stands still when it is asked to.
+#[derive(Default)]
+struct Busy(usize);
+
+impl Actor for Busy {
+    type Context = Context<Self>;
+}
+
+impl Handler<Update<Node>> for Busy {
+    type Result = ();
+
+    fn handle(&mut self, _: Update<Node>, _: &mut Self::Context) {
+        self.0 += 1;
+    }
+}
+
+impl Handler<Delete<Node>> for Busy {
+    type Result = ();
+
+    fn handle(&mut self, _: Delete<Node>, _: &mut Self::Context) {}
+}
+
+/// Handle nothing before this comes.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct StandStill(tokio::sync::oneshot::Receiver<()>);
+
+impl Handler<StandStill> for Busy {
+    type Result = ();
+
+    fn handle(&mut self, StandStill(until): StandStill, ctx: &mut Self::Context) {
+        ctx.wait(until.into_actor(self).map(|_, _, _| ()));
+    }
+}
+
+#[derive(Message)]
+#[rtype(result = "usize")]
+struct Told;
+
+impl Handler<Told> for Busy {
+    type Result = usize;
+
+    fn handle(&mut self, _: Told, _: &mut Self::Context) -> usize {
+        self.0
+    }
+}
+
+#[test]
+fn what_an_observer_has_not_begun_to_handle_is_never_told_after_it_has_unsubscribed() {
+    paused(async {
+        let store = joined(&MemoryBackend::new()).await;
+        let busy = Busy::default().start();
+        let id = store.subscribe(Observer::new(&busy)).await.unwrap();
+        for (unsubscribes, told) in [(false, 1), (true, 1)] {
+            let (go_on, until) = tokio::sync::oneshot::channel();
+            busy.send(StandStill(until)).await.unwrap();
+            let revision = store.update_local_key_sync(node(&format!("{unsubscribes}"), "1")).await.unwrap();
+            store.reader().at_least(revision, PATIENCE).await.unwrap();
+            // It is in its mailbox by now.
+            assert_eq!(store.status().await.unwrap().observers[0].1.pending, 1);
+            if unsubscribes {
+                store.unsubscribe(id).await;
+            }
+            go_on.send(()).unwrap();
+            assert_eq!(busy.send(Told).await, Ok(told));
+        }
+    });
+}
+
 /// Clients come and go, as streams to browsers do, and nothing changes meanwhile.
 #[test]
 fn observers_that_are_gone_are_forgotten_though_nothing_changes() {

@@ -157,3 +157,31 @@ fn a_lease_id_that_is_taken_is_no_failure_and_another_one_is_tried_at_once() {
     world.run();
     assert_eq!(world.value("a").as_deref(), Some("1"));
 }
+
+#[test]
+fn a_keep_alive_without_an_answer_does_not_hide_that_the_lease_ends() {
+    let mut world = World::new(&config().lease_ttl(secs(30)));
+    world.put("a", "1");
+    let end = world.now + secs(30);
+    world.now += secs(10);
+    let (_, keep_alive) = world.sync.poll_request(world.now).unwrap();
+    assert!(matches!(keep_alive, Request::KeepAlive(_)));
+    assert_eq!(world.sync.poll_request(world.now), None);
+    assert_eq!(world.sync.deadline(), Some(end));
+}
+
+#[test]
+fn a_lost_lease_is_revoked_at_the_end_only_while_it_may_exist() {
+    for (quiet, revoked) in [(1, 2), (61, 1)] {
+        let mut world = World::new(&config().lease_ttl(secs(30)));
+        world.put("a", "1");
+        world.down = true;
+        world.pass(secs(31));
+        world.down = false;
+        world.sync.backend_up();
+        world.pass(secs(quiet));
+        world.sync.command(world.now, Command::Close { ticket: Ticket(1) });
+        world.run();
+        assert_eq!(world.count(|request| matches!(request, Request::Revoke(_))), revoked);
+    }
+}

@@ -41,9 +41,11 @@ fn who_damages_in_a_loop_is_answered_once_a_back_off_step() {
     assert_eq!(world.value("a").as_deref(), Some("mine"));
     world.pass(secs(61));
     world.sent.clear();
-    world.strange_delete("a");
-    world.run();
-    assert_eq!(world.count(is_write), 1, "after a quiet minute it is at once again");
+    for repairs in 1..3 {
+        world.strange_delete("a");
+        world.run();
+        assert_eq!(world.count(is_write), repairs, "after a quiet minute it is at once again");
+    }
 }
 
 #[test]
@@ -171,4 +173,50 @@ fn another_history_means_that_everything_is_put_again() {
     world.run();
     assert_eq!((0..300).filter(|n| world.value(&n.to_string()).is_some()).count(), 300);
     assert_eq!(world.sync.stats().pending, 0);
+}
+
+/// The put whose answer was lost is applied when the key is another's, or after it was another's.
+#[test]
+fn a_late_put_of_a_name_that_was_lost_to_another_is_deleted() {
+    let mut world = World::new(&config().conflict(ConflictPolicy::Fail));
+    world.put("a", "mine");
+    world.strange_delete("a");
+    world.watch();
+    let (id, request) = world.sync.poll_request(world.now).unwrap();
+    let Request::Write(late) = request else { panic!("{request:?}") };
+    world.sync.answer(world.now, id, Answer::Written(Err(BackendError::unavailable("no answer"))));
+    let lease = world.foreign_lease();
+    world.stranger("a", "theirs", lease);
+    world.run();
+    assert!(world.events.contains(&OwnEvent::Lost { name: name("a") }));
+    world.strange_delete("a");
+    world.run();
+    assert!(matches!(world.kv.write(late), Ok(WriteOutcome::Committed { .. })));
+    world.pass(secs(1));
+    assert_eq!((world.value("a"), world.sync.stats().pending), (None, 0));
+    assert!(!world.events.iter().any(|event| matches!(event, OwnEvent::Released { .. })), "it was told already");
+}
+
+/// A synchronous write that fails deletes nothing, whenever it is applied.
+#[test]
+fn a_late_put_of_a_write_that_has_timed_out_does_not_delete_what_was_there() {
+    let mut world = World::new(&config());
+    world.put("other", "1");
+    world.stranger("a", "theirs", LeaseId::NONE);
+    world.run();
+    world.sync.command(world.now, Command::PutSync { ticket: Ticket(1), name: name("a"), value: "mine".into() });
+    let (id, request) = world.sync.poll_request(world.now).unwrap();
+    // It has learned what is there.
+    let refused = world.perform(request);
+    world.sync.answer(world.now, id, refused);
+    let (id, request) = world.sync.poll_request(world.now).unwrap();
+    let Request::Write(late) = request else { panic!("{request:?}") };
+    world.down = true;
+    world.sync.answer(world.now, id, Answer::Written(Err(BackendError::unavailable("no answer"))));
+    world.pass(secs(31));
+    assert!(matches!(world.done(1), Some(Err(WriteError::TimedOut { .. }))));
+    world.down = false;
+    assert!(matches!(world.kv.write(late), Ok(WriteOutcome::Committed { .. })));
+    world.pass(secs(60));
+    assert_eq!(world.value("a").as_deref(), Some("mine"));
 }

@@ -94,6 +94,27 @@ fn after_a_gap_names_alone_tell_what_happened_to_own_keys() {
 }
 
 #[test]
+fn after_each_gap_all_names_are_looked_at() {
+    let mut world = away(&config());
+    for key in ["a", "f", "a"] {
+        world.blind = true;
+        world.stranger(key, WriteAction::Delete);
+        back(&mut world);
+        assert!(world.get(key).is_some(), "{key}");
+    }
+}
+
+#[test]
+fn a_late_put_of_a_name_given_up_is_deleted_though_only_a_list_of_names_shows_it() {
+    let mut world = away(&config());
+    let lease = world.get("a").unwrap().lease;
+    world.overwrite("b/given up", "1", lease);
+    back(&mut world);
+    assert_eq!(world.get("b/given up"), None);
+    assert_eq!(world.all(&prefix()).len(), 6);
+}
+
+#[test]
 fn after_a_gap_another_live_owner_is_told_once_and_by_the_policy() {
     for policy in [ConflictPolicy::Overwrite, ConflictPolicy::Yield, ConflictPolicy::Fail] {
         let mut world = away(&config().conflict(policy));

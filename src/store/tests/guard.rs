@@ -85,6 +85,46 @@ fn deletions_longer_apart_than_the_hold_do_not_count_together() {
     assert_eq!((bench.shown().len(), held(&bench)), (3, 0));
 }
 
+/// Agents of a site that restart one after the other: each key is gone for a moment.
+#[test]
+fn keys_that_have_come_back_are_no_mass_deletion() {
+    let mut bench = Bench::with(|config| config.deletion_guard(DeletionGuard::default()));
+    bench.list(&(0..100).map(|n| kv(&n.to_string(), "1", 2)).collect::<Vec<_>>(), 5);
+    for (of, revision) in (0..100).chain(0..100).zip((6..).step_by(2)) {
+        bench.events([delete(&of.to_string(), revision)]);
+        assert_eq!(held(&bench), 0, "{of}");
+        bench.events([put(&of.to_string(), "1", revision + 1)]);
+    }
+    bench.events((0..51).map(|n| delete(&n.to_string(), 1000)).collect::<Vec<_>>());
+    assert_eq!(held(&bench), 51);
+}
+
+#[test]
+fn one_key_that_comes_and_goes_does_not_make_few_keys_many() {
+    let (mut bench, _) = guarded();
+    bench.events([delete("a", 6), delete("b", 6)]);
+    for revision in (7..40).step_by(2) {
+        bench.events([put("a", "1", revision), delete("a", revision + 1)]);
+    }
+    bench.passes(HOLD);
+    bench.events([delete("c", 50)]);
+    assert_eq!((bench.shown().len(), held(&bench)), (1, 0));
+}
+
+/// What is delayed is shown, and counts once.
+#[test]
+fn deletions_that_the_store_delays_are_a_mass_deletion_as_soon_as_others() {
+    let delay = Duration::from_secs(1);
+    let rule = DeletionGuard { min_keys: 4, ..Default::default() };
+    let mut bench = Bench::with(|config| config.deletion_guard(rule).delete_delay(delay));
+    bench.list(&(0..10).map(|n| kv(&n.to_string(), "1", 2)).collect::<Vec<_>>(), 5);
+    for n in 0..6 {
+        bench.events([delete(&n.to_string(), 6 + n)]);
+    }
+    bench.passes(1);
+    assert_eq!((bench.shown().len(), held(&bench)), (5, 1), "five of ten are told, the sixth is held back");
+}
+
 #[test]
 fn few_deletions_and_few_keys_are_told_at_once() {
     let (mut bench, id) = guarded();
