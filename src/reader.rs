@@ -295,6 +295,19 @@ impl<K> Reader<K> {
         }
     }
 
+    /// Waits until the cache shows the kvstore ([`State::Synced`]). Cancel-safe.
+    ///
+    /// # Errors
+    /// [`Closed`] if the store leaves before.
+    pub async fn synced(&self) -> Result<(), Closed> {
+        let mut point = self.shared.point.subscribe();
+        let decided = |point: &Point| point.state == State::Synced || is_closed(point);
+        match point.wait_for(decided).await {
+            Ok(point) if !is_closed(&point) => Ok(()),
+            Ok(_) | Err(_) => Err(Closed),
+        }
+    }
+
     /// Waits until the state is another than `known`, and answers with it. Cancel-safe.
     pub async fn state_changed(&self, known: &State) -> State {
         let mut point = self.shared.point.subscribe();

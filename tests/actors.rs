@@ -19,6 +19,7 @@ mod proving;
 mod publishing;
 mod restarting;
 mod secrets;
+mod starting;
 mod subscribing;
 
 use std::collections::BTreeMap;

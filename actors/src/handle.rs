@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use actix::Addr;
 use bytes::Bytes;
-use shared_store::{AuditReport, Backend, Key, KeyError, KeyName, ObserverId, Prefix, Reader, Revision, State, Status};
+use shared_store::{
+    AuditReport, Backend, Closed, Key, KeyError, KeyName, ObserverId, Prefix, Reader, Revision, State, Status,
+};
 
 use crate::error::{AuditError, CloseError, StoreError};
 use crate::messages::{
@@ -19,8 +21,9 @@ use crate::store::{CLOSED, RELEASED, StoreActor};
 /// A joined store: its address and a reader, with a method for every message. Cheap to clone, usable from any thread.
 ///
 /// Leave with [`close`](Self::close) or [`release`](Self::release). When the last handle is dropped, the store stops as if
-/// the process had died: the own keys stay until their lease expires.
+/// the process had died: the own keys stay until their lease expires, and the log says so.
 #[derive(Debug)]
+#[must_use = "the store stops when its last handle is dropped"]
 pub struct SharedStore<K: Key> {
     owner: Arc<Owner<StoreActor<K>>>,
     reader: Reader<K>,
@@ -47,6 +50,15 @@ impl<K: Key> SharedStore<K> {
     #[must_use]
     pub fn reader(&self) -> &Reader<K> {
         &self.reader
+    }
+
+    /// Waits until the cache shows the kvstore ([`State::Synced`]), also after [`Join::start`](crate::Join::start). Observers
+    /// may have still to be told. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`].
+    pub async fn synced(&self) -> Result<(), StoreError> {
+        self.reader.synced().await.map_err(|Closed| StoreError::Closed)
     }
 
     /// Owns `key`: see [`UpdateLocalKey`].

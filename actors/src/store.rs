@@ -78,8 +78,9 @@ pub(crate) struct Start<K: Key> {
     pub(crate) observers: Vec<Observer<K>>,
     pub(crate) state_observers: Vec<WeakRecipient<StateChanged>>,
     pub(crate) saving: Option<Saving>,
-    /// Told when the first state is in the cache and in every one of these observers, or why that failed.
-    pub(crate) joined: oneshot::Sender<Result<(), JoinError>>,
+    /// Told when the first state is in the cache and in every one of these observers, or why that failed. Without it the
+    /// store tries for ever.
+    pub(crate) joined: Option<oneshot::Sender<Result<(), JoinError>>>,
 }
 
 /// After this long the log says that an observer keeps `join` waiting.
@@ -294,7 +295,7 @@ impl<K: Key> Actor for StoreActor<K> {
             let id = self.subscribe(observer);
             self.unsynced.insert(id);
         }
-        self.joining = Some(start.joined);
+        self.joining = start.joined;
         ctx.run_later(self.config.list_timeout, Self::join_timed_out);
         ctx.run_later(SLOW_OBSERVER, |actor, _| {
             if actor.joining.is_some() && actor.store.has_state() {
@@ -324,10 +325,23 @@ impl<K: Key> Actor for StoreActor<K> {
 #[rtype(result = "()")]
 pub(crate) struct Abandon;
 
+/// The last handle is gone.
+pub(crate) fn warn_of_own_keys(own: usize) {
+    if own > 0 {
+        tracing::warn!(
+            own,
+            "last handle was dropped without close or release: own keys stay until their lease expires"
+        );
+    }
+}
+
 impl<K: Key> Handler<Abandon> for StoreActor<K> {
     type Result = ();
 
     fn handle(&mut self, _: Abandon, ctx: &mut Self::Context) {
+        if self.closing.is_none() {
+            warn_of_own_keys(self.store.status().own);
+        }
         ctx.stop();
     }
 }
