@@ -42,7 +42,7 @@ pub use outbox::{Lag, Mode};
 pub use own::Damage;
 pub use prefix::{Prefix, PrefixError};
 pub use publisher::{CanaryState, PublishEvent, PublisherStatus};
-pub use reader::{AtLeastError, Closed, Entry, Reader, Snapshot, UnknownIndex};
+pub use reader::{AtLeastError, Closed, Entry, KeyWatch, Reader, Snapshot, UnknownIndex};
 pub use reason::Reason;
 pub use status::{AuditStats, IgnoredKeys, Relists, State, Status};
 pub use store::{AuditReport, Difference, DifferenceKind, ObserverId, Store};

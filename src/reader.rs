@@ -1,5 +1,7 @@
 //! Reading the cache from any thread.
 
+mod key_watch;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +11,8 @@ use crate::key::KeyName;
 use crate::kv::{LeaseId, Revision};
 use crate::status::State;
 use crate::store::cache::{self, Point, Shared};
+
+pub use self::key_watch::KeyWatch;
 
 /// How many keys [`Reader::entries`] takes at once.
 const PART: usize = 256;
@@ -165,6 +169,11 @@ impl<K> Reader<K> {
     pub(crate) fn new(shared: Arc<Shared<K>>) -> Self {
         let seen = shared.point.borrow().version;
         Self { shared, seen }
+    }
+
+    /// A reader that has seen all changes up to now.
+    fn anew(&self) -> Self {
+        Self::new(Arc::clone(&self.shared))
     }
 
     /// The key named `name`.

@@ -12,6 +12,7 @@ mod leaving;
 mod limits;
 mod logging;
 mod mending;
+mod naming;
 mod observing;
 mod owning;
 mod places;
@@ -20,7 +21,9 @@ mod publishing;
 mod restarting;
 mod secrets;
 mod starting;
+mod streaming;
 mod subscribing;
+mod waiting;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

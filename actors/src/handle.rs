@@ -17,6 +17,7 @@ use crate::messages::{
 use crate::observer::Observer;
 use crate::owner::Owner;
 use crate::store::{CLOSED, RELEASED, StoreActor};
+use crate::stream::{ChangeStream, channel};
 
 /// A joined store: its address and a reader, with a method for every message. Cheap to clone, usable from any thread.
 ///
@@ -134,6 +135,50 @@ impl<K: Key> SharedStore<K> {
     /// [`StoreError::Closed`].
     pub async fn subscribe(&self, observer: Observer<K>) -> Result<ObserverId, StoreError> {
         self.addr().send(Subscribe(observer)).await?
+    }
+
+    /// All changes as a stream, with the contract of every observer: first the keys there are, as creates, then every
+    /// change, in order. Nothing queues up: while the reader is busy, changes of a key melt into one. What it has read
+    /// counts as handled when it comes for more. Dropping the stream ends the subscription; the stream ends when the store
+    /// does. A store that closes waits for the reader, at most [`Config::close_timeout`](crate::Config::close_timeout): go
+    /// on reading, or drop the stream.
+    ///
+    /// It is a [`Stream`](futures_util::Stream), too.
+    ///
+    /// ```no_run
+    /// # use shared_store_actors::{Key, SharedStore};
+    /// # async fn run<Node: Key>(store: SharedStore<Node>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut changes = store.changes().await?;
+    /// while let Some(change) = changes.next().await {
+    ///     println!("{}: {:?} -> {:?}", change.name, change.old, change.new);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`].
+    pub async fn changes(&self) -> Result<ChangeStream<K>, StoreError> {
+        self.changes_with(|observer| observer).await
+    }
+
+    /// As [`changes`](Self::changes), with a filter, a mode or a name.
+    ///
+    /// ```no_run
+    /// # use shared_store_actors::{Filter, Key, SharedStore};
+    /// # async fn run<Node: Key>(store: SharedStore<Node>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let eu = store.changes_with(|observer| observer.filter(Filter::new().prefix("eu/")).named("eu")).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`].
+    pub async fn changes_with(
+        &self,
+        settings: impl FnOnce(Observer<K>) -> Observer<K>,
+    ) -> Result<ChangeStream<K>, StoreError> {
+        let (sender, receiver) = channel();
+        let id = self.subscribe(settings(Observer::of_stream(sender))).await?;
+        Ok(ChangeStream::new(receiver, id, self.addr().clone()))
     }
 
     /// Drops an observer; after the answer it is told nothing more.

@@ -12,8 +12,10 @@ mod owner;
 mod publisher;
 mod state_file;
 mod store;
+mod stream;
 mod sync;
 mod thread;
+mod until;
 mod watcher;
 
 pub use bytes::Bytes;
@@ -23,9 +25,9 @@ pub use handle::SharedStore;
 pub use join::{Join, join};
 pub use messages::{
     Attach, Audit, Changes, Close, Conflict, Delete, DeleteLocalKey, DeleteLocalKeys, Detach, Drain, GetQuarantined,
-    GetStatus, Healed, Release, Repaired, Resynced, SetAside, SharedKeys, StateChanged, Subscribe, SubscribeState,
-    Synced, Trouble, Undecodable, Unsubscribe, Update, UpdateKeySync, UpdateLocalKey, UpdateLocalKeySync,
-    UpdateLocalKeys,
+    GetStatus, Healed, Progress, Release, Repaired, Resynced, SetAside, SharedKeys, StateChanged, Subscribe,
+    SubscribeState, Synced, Trouble, Undecodable, Unsubscribe, Update, UpdateKeySync, UpdateLocalKey,
+    UpdateLocalKeySync, UpdateLocalKeys,
 };
 pub use observer::Observer;
 pub use publisher::{Publish, Publisher, publish};
@@ -37,11 +39,13 @@ pub use shared_store::own::{OwnEvent, WriteError};
 pub use shared_store::{
     AtLeastError, AuditReport, AuditStats, Awaited, Backend, BackendError, CanaryState, Change, Closed, Codec,
     CodecError, Config, ConfigError, ConflictPolicy, Damage, DeletionGuard, Difference, DifferenceKind, Entry, Filter,
-    GateStatus, IgnoredKeys, Index, Json, Key, KeyError, KeyName, KeyNameError, Lag, LeaseId, MemoryBackend, Mode,
-    ObserverId, OnTimeout, OnUndecodable, Origin, Passage, Prefix, PrefixError, PublishEvent, PublisherStatus, Reader,
-    Reason, Relists, Revision, Snapshot, SnapshotError, State, Status, UnknownIndex,
+    GateStatus, IgnoredKeys, Index, Json, Key, KeyError, KeyName, KeyNameError, KeyWatch, Lag, LeaseId, MemoryBackend,
+    Mode, Notice, ObserverId, OnTimeout, OnUndecodable, Origin, Parcel, Passage, Prefix, PrefixError, PublishEvent,
+    PublisherStatus, Reader, Reason, Relists, Revision, Snapshot, SnapshotError, State, Status, UnknownIndex,
 };
 #[cfg(feature = "etcd")]
 pub use shared_store::{EtcdBackend, EtcdConfig, EtcdConfigError};
 pub use store::StoreActor;
+pub use stream::{ChangeStream, ParcelStream};
 pub use thread::StoreThread;
+pub use until::Until;

@@ -77,6 +77,18 @@ pub struct Resynced {
     pub to: Revision,
 }
 
+/// To an observer: it was told everything up to this revision, and nothing it observes has changed since what it was told
+/// last. For those that keep a position ([`Observer::progress`](crate::Observer::progress)).
+///
+/// It comes after changes that the observer's filter does not pass, and when the kvstore says that it has nothing new (etcd:
+/// every 10 minutes).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct Progress {
+    /// The revision.
+    pub revision: Revision,
+}
+
 /// To an observer: a key has a value that is not one of the store's type.
 #[derive(Debug, Clone, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
@@ -225,6 +237,21 @@ pub struct Subscribe<K: Key>(pub Observer<K>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub struct Unsubscribe(pub ObserverId);
+
+/// Answer when all observers have handled what they have still to be told now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
+#[rtype(result = "Told")]
+pub(crate) struct AwaitTold {
+    pub(crate) timeout: Duration,
+}
+
+/// Whether observers were told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Told {
+    All,
+    NotYet,
+    Closed,
+}
 
 /// Tell a recipient the state now and whenever it changes. Does not keep its actor alive.
 #[derive(Debug, Message)]

@@ -159,6 +159,7 @@ impl<K: Key> Handler<GetStatus> for StoreActor<K> {
     fn handle(&mut self, _: GetStatus, _: &mut Self::Context) -> Self::Result {
         self.prune();
         let mut status = self.store.status();
+        self.name_observers(&mut status);
         self.saving.iter().for_each(|saving| saving.describe(&mut status));
         Ok(status)
     }
