@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use actix_web::{App, HttpResponse, HttpServer, Responder, delete, get, put, web};
 use serde::{Deserialize, Serialize};
-use shared_store_actors::{Config, Index, Json, Key, Prefix, SharedStore, State, StoreError, join};
+use shared_store_actors::{Config, Index, Json, Key, KeyName, Prefix, SharedStore, State, StoreError, join};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Node {
@@ -51,7 +51,7 @@ async fn get_node(store: Store, name: web::Path<String>) -> impl Responder {
 #[get("/ip/{ip}")]
 async fn by_ip(store: Store, ip: web::Path<String>) -> impl Responder {
     match store.reader().lookup("ip", &ip) {
-        Ok(found) => HttpResponse::Ok().json(found.names().map(|name| name.as_str()).collect::<Vec<_>>()),
+        Ok(found) => HttpResponse::Ok().json(found.names().map(KeyName::as_str).collect::<Vec<_>>()),
         Err(error) => HttpResponse::InternalServerError().body(error.to_string()),
     }
 }

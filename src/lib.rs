@@ -31,7 +31,7 @@ pub use backend::memory::MemoryBackend;
 pub use backend::{Backend, BackendError};
 pub use backoff::Backoff;
 pub use change::{Change, Changes, Notice, Origin, Parcel};
-pub use config::{Config, ConfigError, ConflictPolicy, DeletionGuard, OnUndecodable};
+pub use config::{Config, ConfigError, ConflictPolicy, DeletionGuard, NameCheck, OnUndecodable};
 pub use filter::Filter;
 pub use gate::{Awaited, GateStatus, OnTimeout, Passage};
 pub use hash::value_hash;

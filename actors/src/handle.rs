@@ -178,7 +178,7 @@ impl<K: Key> SharedStore<K> {
     ) -> Result<ChangeStream<K>, StoreError> {
         let (sender, receiver) = channel();
         let id = self.subscribe(settings(Observer::of_stream(sender))).await?;
-        Ok(ChangeStream::new(receiver, id, self.addr().clone()))
+        Ok(ChangeStream::new(receiver, id))
     }
 
     /// Drops an observer; after the answer it is told nothing more.

@@ -40,8 +40,9 @@ pub use shared_store::{
     AtLeastError, AuditReport, AuditStats, Awaited, Backend, BackendError, CanaryState, Change, Closed, Codec,
     CodecError, Config, ConfigError, ConflictPolicy, Damage, DeletionGuard, Difference, DifferenceKind, Entry, Filter,
     GateStatus, IgnoredKeys, Index, Json, Key, KeyError, KeyName, KeyNameError, KeyWatch, Lag, LeaseId, MemoryBackend,
-    Mode, Notice, ObserverId, OnTimeout, OnUndecodable, Origin, Parcel, Passage, Prefix, PrefixError, PublishEvent,
-    PublisherStatus, Reader, Reason, Relists, Revision, Snapshot, SnapshotError, State, Status, UnknownIndex,
+    Mode, NameCheck, Notice, ObserverId, OnTimeout, OnUndecodable, Origin, Parcel, Passage, Prefix, PrefixError,
+    PublishEvent, PublisherStatus, Reader, Reason, Relists, Revision, Snapshot, SnapshotError, State, Status,
+    UnknownIndex,
 };
 #[cfg(feature = "etcd")]
 pub use shared_store::{EtcdBackend, EtcdConfig, EtcdConfigError};

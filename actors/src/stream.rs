@@ -4,14 +4,11 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use actix::Addr;
 use futures_util::Stream;
 use shared_store::{Change, Changes, Key, ObserverId, Parcel};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::messages::Unsubscribe;
 use crate::observer::{Delivery, Undelivered};
-use crate::store::StoreActor;
 
 /// A parcel on its way to a stream, and where it is told that it was handled.
 type Sent<K> = (Parcel<K>, oneshot::Sender<()>);
@@ -80,7 +77,6 @@ impl<K> Receiver<K> {
 pub struct ParcelStream<K: Key> {
     receiver: Receiver<K>,
     id: ObserverId,
-    store: Addr<StoreActor<K>>,
 }
 
 impl<K: Key> ParcelStream<K> {
@@ -104,12 +100,6 @@ impl<K: Key> Stream for ParcelStream<K> {
     }
 }
 
-impl<K: Key> Drop for ParcelStream<K> {
-    fn drop(&mut self) {
-        self.store.do_send(Unsubscribe(self.id));
-    }
-}
-
 /// Changes as a stream, one by one: see [`SharedStore::changes`](crate::SharedStore::changes).
 #[derive(Debug)]
 #[must_use = "dropping it ends the subscription"]
@@ -120,8 +110,8 @@ pub struct ChangeStream<K: Key> {
 }
 
 impl<K: Key> ChangeStream<K> {
-    pub(crate) fn new(receiver: Receiver<K>, id: ObserverId, store: Addr<StoreActor<K>>) -> Self {
-        Self { parcels: ParcelStream { receiver, id, store }, changes: None }
+    pub(crate) fn new(receiver: Receiver<K>, id: ObserverId) -> Self {
+        Self { parcels: ParcelStream { receiver, id }, changes: None }
     }
 
     /// The next change; `None` if the store has ended. Cancel-safe.
