@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use actix::Addr;
 use bytes::Bytes;
+use shared_store::own::Lifetime;
 use shared_store::{
     AuditReport, Backend, Closed, Key, KeyError, KeyName, ObserverId, Prefix, Reader, Revision, State, Status,
 };
@@ -12,7 +13,7 @@ use shared_store::{
 use crate::error::{AuditError, CloseError, StoreError};
 use crate::messages::{
     Attach, Audit, Close, DeleteLocalKey, DeleteLocalKeys, Detach, Drain, GetQuarantined, GetStatus, Release,
-    Subscribe, Unsubscribe, UpdateKeySync, UpdateLocalKey, UpdateLocalKeySync, UpdateLocalKeys,
+    Subscribe, Unsubscribe, UpdateKeySync, UpdateLocalKey, UpdateLocalKeySync, UpdateLocalKeys, WriteOnce,
 };
 use crate::observer::Observer;
 use crate::owner::Owner;
@@ -84,6 +85,22 @@ impl<K: Key> SharedStore<K> {
     /// [`StoreError`].
     pub async fn update_key_sync(&self, key: K) -> Result<Revision, StoreError> {
         self.addr().send(UpdateKeySync(key)).await?
+    }
+
+    /// Writes `key` once without owning it, for as long as this store lives or for good: see [`WriteOnce`].
+    ///
+    /// ```no_run
+    /// # use shared_store_actors::{Key, Lifetime, SharedStore, StoreError};
+    /// # async fn run<Node: Key>(store: SharedStore<Node>, node: Node) -> Result<(), StoreError> {
+    /// // Close does not take it back.
+    /// store.write_once(node, Lifetime::Unlimited).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn write_once(&self, key: K, lifetime: Lifetime) -> Result<Revision, StoreError> {
+        self.addr().send(WriteOnce { key, lifetime }).await?
     }
 
     /// Gives up the key and answers when it is gone: see [`DeleteLocalKey`].

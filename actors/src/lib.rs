@@ -27,7 +27,7 @@ pub use messages::{
     Attach, Audit, Changes, Close, Conflict, Delete, DeleteLocalKey, DeleteLocalKeys, Detach, Drain, GetQuarantined,
     GetStatus, Healed, Progress, Release, Repaired, Resynced, SetAside, SharedKeys, StateChanged, Subscribe,
     SubscribeState, Synced, Trouble, Undecodable, Unsubscribe, Update, UpdateKeySync, UpdateLocalKey,
-    UpdateLocalKeySync, UpdateLocalKeys,
+    UpdateLocalKeySync, UpdateLocalKeys, WriteOnce,
 };
 pub use observer::Observer;
 pub use publisher::{Publish, Publisher, publish};
@@ -35,7 +35,7 @@ pub use publisher::{Publish, Publisher, publish};
 pub use shared_store as core;
 /// What a backend of one's own, or a direct write, is made of.
 pub use shared_store::backend;
-pub use shared_store::own::{OwnEvent, WriteError};
+pub use shared_store::own::{Lifetime, OwnEvent, WriteError};
 pub use shared_store::{
     AtLeastError, AuditReport, AuditStats, Awaited, Backend, BackendError, CanaryState, Change, Closed, Codec,
     CodecError, Config, ConfigError, ConflictPolicy, Damage, DeletionGuard, Difference, DifferenceKind, Entry, Filter,

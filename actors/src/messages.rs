@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use actix::{Message, Recipient};
 use bytes::Bytes;
+use shared_store::own::Lifetime;
 use shared_store::{
     AuditReport, Backend, CodecError, ConflictPolicy, Damage, Key, KeyName, LeaseId, ObserverId, Origin, Prefix,
     PublishEvent, Reason, Revision, Snapshot, State, Status,
@@ -183,10 +184,22 @@ pub struct UpdateLocalKey<K: 'static>(pub K);
 #[rtype(result = "Result<Revision, StoreError>")]
 pub struct UpdateLocalKeySync<K: 'static>(pub K);
 
-/// Write a key once, without owning it: nobody repairs it (Cilium's `UpdateKeySync`).
+/// Write a key once, without owning it: nobody repairs it (Cilium's `UpdateKeySync`). It is under a lease of this store: it
+/// goes when the store closes, and when the lease expires after Release or a crash ([`Lifetime::Store`]).
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Revision, StoreError>")]
 pub struct UpdateKeySync<K: 'static>(pub K);
+
+/// Write a key once, without owning it, for as long as the store lives or for good (Cilium's `UpdateKeySync` with its
+/// argument `lease`). [`UpdateKeySync`] is this with [`Lifetime::Store`].
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Revision, StoreError>")]
+pub struct WriteOnce<K: 'static> {
+    /// The key.
+    pub key: K,
+    /// How long it is to live.
+    pub lifetime: Lifetime,
+}
 
 /// Give up a key and delete it; answered when it is gone. What another owner has put there meanwhile stays (Cilium's
 /// `DeleteLocalKey`).

@@ -260,7 +260,7 @@ impl<K: Key> Sinks<K> {
 pub(crate) type Delivery = std::pin::Pin<Box<dyn Future<Output = Result<(), Undelivered>>>>;
 
 /// A parcel was not handled.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum Undelivered {
     /// The observer is gone.
     Gone,

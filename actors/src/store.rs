@@ -279,8 +279,7 @@ impl<K: Key> StoreActor<K> {
         match (state.cause(), &state) {
             _ if self.store.has_state() => {
                 let observers = self.unsynced.len();
-                let names = self.unsynced.iter().filter_map(|id| self.observers.get(id)).map(|known| &*known.name);
-                let names = names.collect::<Vec<_>>().join(", ");
+                let names = self.names_of(self.unsynced.iter().copied());
                 format!(
                     "the list is complete, but {observers} observers have not handled it ({names}); an actor that waits for join in \
                      its own mailbox (ctx.wait) cannot observe: subscribe it after joining"

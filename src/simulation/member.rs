@@ -16,7 +16,7 @@ use crate::backend::{Applied, BackendError, WriteOutcome};
 use crate::config::{Config, ConflictPolicy};
 use crate::index::Index;
 use crate::key::KeyName;
-use crate::own::{Answer, OwnEvent, Request, RequestId, Ticket, WriteError};
+use crate::own::{Answer, Lifetime, OwnEvent, Request, RequestId, Ticket, WriteError};
 use crate::reader::Reader;
 use crate::store::{ObserverId, Store};
 use crate::watch::{Action, Delivery, Outcome, Page, Watch};
@@ -186,8 +186,14 @@ impl Member {
                 }
                 self.once.insert(name.clone());
                 self.tickets.insert(ticket, asked(Some((bytes, adopt))));
-                let put = if adopt { Store::put_local_sync } else { Store::put_once };
-                put(&mut self.store, now, ticket, &item).expect("it has an encoding");
+                // No throw of the dice: seeds that are kept stay what they are.
+                let lifetime = if ticket.0.is_multiple_of(2) { Lifetime::Store } else { Lifetime::Unlimited };
+                let put = if adopt {
+                    self.store.put_local_sync(now, ticket, &item)
+                } else {
+                    self.store.put_once(now, ticket, &item, lifetime)
+                };
+                put.expect("it has an encoding");
             }
             _ => {
                 self.wants.insert(name.clone(), None);

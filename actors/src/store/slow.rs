@@ -1,5 +1,6 @@
 //! Observers that take long, and writes that wait until observers were told.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
@@ -54,8 +55,13 @@ impl<K: Key> StoreActor<K> {
 
     /// Names the observers that have still something to handle.
     pub(super) fn busy_observers(&self) -> String {
-        let busy = self.observers.values().filter(|observer| !observer.is_idle());
-        busy.map(|observer| &*observer.name).collect::<Vec<_>>().join(", ")
+        self.names_of(self.observers.iter().filter(|(_, observer)| !observer.is_idle()).map(|(id, _)| *id))
+    }
+
+    /// Names observers, in the order in which they came.
+    pub(super) fn names_of(&self, ids: impl Iterator<Item = ObserverId>) -> String {
+        let known: BTreeMap<_, _> = ids.filter_map(|id| Some((id, &*self.observers.get(&id)?.name))).collect();
+        known.into_values().collect::<Vec<_>>().join(", ")
     }
 
     /// An observer's own code panicked.
