@@ -80,8 +80,9 @@ async fn delete_node(store: Store, name: web::Path<String>) -> impl Responder {
     }
 }
 
-#[get("/health")]
-async fn health(store: Store) -> impl Responder {
+/// Whether the cache shows the kvstore.
+#[get("/readyz")]
+async fn readyz(store: Store) -> impl Responder {
     let state = store.reader().state();
     let mut answer = if state == State::Synced { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
     answer.body(format!("{state}\n"))
@@ -91,7 +92,8 @@ async fn health(store: Store) -> impl Responder {
 async fn main() -> anyhow::Result<()> {
     let port = std::env::args().nth(1).map_or(Ok(8080), |port| port.parse())?;
     let config = Config::new(Prefix::new("examples/nodes")?);
-    let store = join::<Node>(config).index(Index::new("ip", |node: &Node| vec![node.ip.clone()])).await?;
+    // It does not wait for the kvstore: the port is open, and `readyz` says what is missing.
+    let store = join::<Node>(config).index(Index::new("ip", |node: &Node| vec![node.ip.clone()])).start().await?;
 
     let data = web::Data::new(store.clone());
     let server = HttpServer::new(move || {
@@ -102,7 +104,7 @@ async fn main() -> anyhow::Result<()> {
             .service(by_ip)
             .service(put_node)
             .service(delete_node)
-            .service(health)
+            .service(readyz)
     });
     println!("listening on http://127.0.0.1:{port}");
     server.bind(("127.0.0.1", port))?.run().await?;

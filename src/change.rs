@@ -119,6 +119,12 @@ pub enum Notice {
         /// The revision the difference leads to.
         to: Revision,
     },
+    /// The observer was told everything up to this revision: it is the cache's, and newer than all it was told. Only for
+    /// observers that want it.
+    Progress {
+        /// The revision.
+        revision: Revision,
+    },
     /// A key has a value that is not one of this type.
     Undecodable {
         /// The key's name.

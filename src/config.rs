@@ -42,6 +42,8 @@ pub struct Config {
     pub conflict: ConflictPolicy,
     /// What happens to a key whose new value cannot be decoded. Default: [`OnUndecodable::KeepLast`].
     pub on_undecodable: OnUndecodable,
+    /// What happens to a value whose own name is not that of its key. Default: [`NameCheck::Refuse`], as Cilium.
+    pub name_check: NameCheck,
     /// How long a watch may be silent before it is opened anew. Default 20 minutes: twice etcd's progress interval.
     pub watch_timeout: Duration,
     /// How long Close may take to flush pending writes and delete own keys. Default 10 s.
@@ -138,6 +140,24 @@ pub enum OnUndecodable {
     Remove,
 }
 
+/// What happens to a value whose own name, [`Key::name`](crate::Key::name), is another than that of the key it was found
+/// at. A store never writes such a value: its writer has made a mistake, or wants to pass for another.
+///
+/// ```
+/// # use shared_store::{Config, NameCheck, Prefix};
+/// let config = Config::new(Prefix::new("nodes")?).name_check(NameCheck::Ignore);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum NameCheck {
+    /// It counts as one that cannot be decoded: it is told, and [`Config::on_undecodable`] says what becomes of the key (as
+    /// Cilium's validators, which skip it).
+    #[default]
+    Refuse,
+    /// It is taken as it is. For types that are only read and whose values do not know their names.
+    Ignore,
+}
+
 /// A [`Config`] that cannot work.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -179,6 +199,7 @@ impl Config {
             delete_delay: Duration::ZERO,
             conflict: ConflictPolicy::default(),
             on_undecodable: OnUndecodable::default(),
+            name_check: NameCheck::default(),
             watch_timeout: Duration::from_secs(20 * 60),
             close_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(30),
@@ -239,6 +260,7 @@ impl Config {
         delete_delay: Duration,
         conflict: ConflictPolicy,
         on_undecodable: OnUndecodable,
+        name_check: NameCheck,
         watch_timeout: Duration,
         close_timeout: Duration,
         write_timeout: Duration,

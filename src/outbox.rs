@@ -1,5 +1,7 @@
 //! What one observer has still to be told.
 
+mod first;
+mod position;
 mod subject;
 #[cfg(test)]
 mod tests;
@@ -15,6 +17,7 @@ use crate::key::KeyName;
 use crate::kv::Revision;
 use crate::reason::Reason;
 
+pub(crate) use self::first::First;
 use self::subject::Subject;
 
 /// No parcel holds more changes than this, so an observer that is told one by one is never flooded.
@@ -69,7 +72,12 @@ pub(crate) struct Outbox<K> {
     queue: VecDeque<Change<K>>,
     /// Revision of the last change taken out.
     told: Revision,
+    /// To where everything is put in, if the observer wants to be told of revisions without changes.
+    reached: Option<Revision>,
     under_way: usize,
+    /// How many entries the parcel under way has taken out, and how many were taken out and handled before.
+    taken: usize,
+    handled: u64,
     behind_since: Option<Instant>,
     panics: u64,
 }
@@ -78,16 +86,6 @@ pub(crate) struct Outbox<K> {
 struct Backlog<K> {
     changes: Arc<[Change<K>]>,
     next: usize,
-}
-
-/// The first state as the kvstore says it, after another was told from before a restart.
-#[derive(Debug)]
-pub(crate) struct First<'a> {
-    pub(crate) revision: Revision,
-    /// Whether what was told belongs to this history.
-    pub(crate) same_history: bool,
-    /// Every key there is.
-    pub(crate) names: &'a [KeyName],
 }
 
 #[derive(Debug)]
@@ -99,11 +97,13 @@ enum Slot {
 /// How far an observer is behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lag {
+    /// The observer's name, if it was given one.
+    pub name: Option<Arc<str>>,
     /// How many changes it has still to be told or to handle.
     pub pending: usize,
     /// Since when it has not been up to date; `None` if it is.
     pub behind_since: Option<Instant>,
-    /// How often its filter panicked.
+    /// How often its filter, or a closure that observes, panicked.
     pub panics: u64,
 }
 
@@ -125,7 +125,10 @@ impl<K> Outbox<K> {
             notices: HashMap::new(),
             queue: VecDeque::new(),
             told: Revision::ZERO,
+            reached: None,
             under_way: 0,
+            taken: 0,
+            handled: 0,
             behind_since: None,
             panics: 0,
         }
@@ -138,61 +141,6 @@ impl<K> Outbox<K> {
         self.told = revision;
         self.backlog = (!changes.is_empty()).then_some(Backlog { changes, next: 0 });
         self.behind_since.get_or_insert(now);
-    }
-
-    /// Gives what was known before a restart: creates. `Synced` waits until it is [`verified`](Self::verified).
-    pub(crate) fn begin_unverified(&mut self, now: Instant, snapshot: &Arc<[Change<K>]>, revision: Revision) {
-        self.begin(now, snapshot, revision);
-        self.synced = None;
-        self.begun = self.backlog.is_none();
-    }
-
-    /// The first state is known for sure: `changes` lead to it from what the cache showed, and `Synced` follows. What
-    /// waits melts with them, in either mode: the first state is told as it is, not how it came to be.
-    pub(crate) fn verified(&mut self, now: Instant, changes: &Arc<[Change<K>]>, first: &First<'_>) {
-        self.behind_since.get_or_insert(now);
-        self.overrun = None;
-        let mut changes = self.wanted(changes);
-        if self.backlog.is_some() || !self.pending.is_empty() || !self.queue.is_empty() {
-            changes = self.melt(&changes, first.revision);
-        }
-        self.backlog = (!changes.is_empty()).then_some(Backlog { changes, next: 0 });
-        let passing = || first.names.iter().filter(|name| self.filter.passes_name(name)).count();
-        let entries = self.visible.as_ref().map_or_else(passing, HashSet::len);
-        self.synced = Some(Notice::Synced { revision: first.revision, entries });
-        if first.same_history {
-            self.told = first.revision;
-        } else {
-            self.first_went_back = Some(first.revision);
-        }
-    }
-
-    /// All changes that wait, and then `changes`, each key once and none newer than `to`: what is left of an earlier
-    /// history is so as of this one. Notices stay.
-    fn melt(&mut self, changes: &[Change<K>], to: Revision) -> Arc<[Change<K>]> {
-        let (slots, mut pending) = (std::mem::take(&mut self.slots), std::mem::take(&mut self.pending));
-        if let Some(Backlog { changes, next }) = self.backlog.take() {
-            changes[next..].iter().for_each(|change| self.merge(change.clone()));
-        }
-        let mut notices = VecDeque::new();
-        for slot in slots {
-            match slot {
-                Slot::Key(name) => {
-                    pending.remove(&name).into_iter().for_each(|change| self.merge(change));
-                }
-                Slot::Notice(_) => notices.push_back(slot),
-            }
-        }
-        self.merge_queue();
-        changes.iter().for_each(|change| self.merge(change.clone()));
-        let slots = std::mem::replace(&mut self.slots, notices);
-        let mut merged = std::mem::take(&mut self.pending);
-        merged.values_mut().for_each(|change| change.revision = change.revision.min(to));
-        let change = |slot| match slot {
-            Slot::Key(name) => merged.remove(&name).filter(|change| !change.is_void()),
-            Slot::Notice(_) => None,
-        };
-        slots.into_iter().filter_map(change).collect()
     }
 
     /// Adds changes of the cache, in order. Shared as a whole if nothing waits, so a batch that names a key twice must not
@@ -236,6 +184,7 @@ impl<K> Outbox<K> {
         self.behind_since.get_or_insert(now);
         self.merge_queue();
         (self.went_back, self.overrun) = (Some(to), None);
+        self.reached = self.reached.map(|_| to);
         for change in changes.iter() {
             if let Some(change) = self.seen(change) {
                 self.merge(change);
@@ -250,14 +199,19 @@ impl<K> Outbox<K> {
         if self.under_way > 0 {
             return None;
         }
+        let waiting = self.waiting();
         let parcel = self.next();
+        self.taken += waiting - self.waiting();
         match &parcel {
             Some(Parcel::Changes(changes)) => {
                 self.under_way = changes.len();
                 self.told = changes.iter().map(|change| change.revision).max().unwrap_or(self.told).max(self.told);
             }
             Some(Parcel::Notice(_)) => self.under_way = 1,
-            None => self.behind_since = None,
+            None => {
+                self.behind_since = None;
+                self.count_handled();
+            }
         }
         parcel
     }
@@ -265,6 +219,7 @@ impl<K> Outbox<K> {
     /// The parcel under way has been handled.
     pub(crate) fn delivered(&mut self) {
         self.under_way = 0;
+        self.count_handled();
         self.begun |= self.backlog.is_none() && self.synced.is_none();
     }
 
@@ -274,9 +229,9 @@ impl<K> Outbox<K> {
     }
 
     pub(crate) fn lag(&self) -> Lag {
-        let backlog = self.backlog.as_ref().map_or(0, |backlog| backlog.changes.len() - backlog.next);
         Lag {
-            pending: backlog + self.slots.len() + self.queue.len() + self.under_way,
+            name: None,
+            pending: self.waiting() + self.under_way,
             behind_since: self.behind_since,
             panics: self.panics,
         }
@@ -338,7 +293,7 @@ impl<K> Outbox<K> {
             let room = (PARCEL - changes.len()).min(self.queue.len());
             changes.extend(self.queue.drain(..room));
         }
-        (!changes.is_empty()).then(|| Parcel::Changes(changes.into()))
+        if changes.is_empty() { self.progress() } else { Some(Parcel::Changes(changes.into())) }
     }
 
     fn add(&mut self, change: Change<K>) {

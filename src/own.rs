@@ -34,7 +34,7 @@ use self::name::Step;
 use self::name::{Once, OwnName, Wish};
 use self::requests::Requests;
 pub use self::types::{
-    Answer, Command, Damage, Observation, OwnEvent, OwnStats, Request, RequestId, Seen, Ticket, WriteError,
+    Answer, Command, Damage, Lifetime, Observation, OwnEvent, OwnStats, Request, RequestId, Seen, Ticket, WriteError,
 };
 use self::writes::Flight;
 
@@ -149,7 +149,10 @@ impl OwnKeys {
     /// Takes a wish of the owner.
     pub fn command(&mut self, now: Instant, command: Command) {
         let deadline = now + self.write_timeout;
-        let once = |ticket, value: Bytes, adopt| Once { ticket, hash: value_hash(&value), value, adopt, deadline };
+        let once = |ticket, value: Bytes, adopt, lifetime| {
+            let hash = value_hash(&value);
+            Once { ticket, value, hash, adopt, lifetime, deadline }
+        };
         match command {
             Command::Close { ticket } => self.leave(now, ticket, true),
             Command::Release { ticket } => self.leave(now, ticket, false),
@@ -168,8 +171,12 @@ impl OwnKeys {
                 self.settle_tickets(superseded, &WriteError::Superseded);
                 self.wished(now, &name);
             }
-            Command::PutSync { ticket, name, value } => self.put_once(now, &name, once(ticket, value, true)),
-            Command::PutOnce { ticket, name, value } => self.put_once(now, &name, once(ticket, value, false)),
+            Command::PutSync { ticket, name, value } => {
+                self.put_once(now, &name, once(ticket, value, true, Lifetime::Store));
+            }
+            Command::PutOnce { ticket, name, value, lifetime } => {
+                self.put_once(now, &name, once(ticket, value, false, lifetime));
+            }
             Command::Delete { name, ticket } => {
                 let own = self.names.entry(name.clone()).or_default();
                 let superseded = if own.wish.is_gone() { own.once_ticket() } else { own.supersede() };

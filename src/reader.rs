@@ -1,5 +1,7 @@
 //! Reading the cache from any thread.
 
+mod key_watch;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +11,8 @@ use crate::key::KeyName;
 use crate::kv::{LeaseId, Revision};
 use crate::status::State;
 use crate::store::cache::{self, Point, Shared};
+
+pub use self::key_watch::KeyWatch;
 
 /// How many keys [`Reader::entries`] takes at once.
 const PART: usize = 256;
@@ -167,6 +171,11 @@ impl<K> Reader<K> {
         Self { shared, seen }
     }
 
+    /// A reader that has seen all changes up to now.
+    fn anew(&self) -> Self {
+        Self::new(Arc::clone(&self.shared))
+    }
+
     /// The key named `name`.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Arc<K>> {
@@ -291,6 +300,19 @@ impl<K> Reader<K> {
                 self.seen = point.version;
                 Ok(point.revision)
             }
+            Ok(_) | Err(_) => Err(Closed),
+        }
+    }
+
+    /// Waits until the cache shows the kvstore ([`State::Synced`]). Cancel-safe.
+    ///
+    /// # Errors
+    /// [`Closed`] if the store leaves before.
+    pub async fn synced(&self) -> Result<(), Closed> {
+        let mut point = self.shared.point.subscribe();
+        let decided = |point: &Point| point.state == State::Synced || is_closed(point);
+        match point.wait_for(decided).await {
+            Ok(point) if !is_closed(&point) => Ok(()),
             Ok(_) | Err(_) => Err(Closed),
         }
     }

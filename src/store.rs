@@ -43,8 +43,8 @@ use self::gone::Gone;
 use self::guard::Guard;
 use self::ignored::Ignored;
 pub use self::incoming::{Decoded, Decoder};
-pub use self::observers::ObserverId;
 use self::observers::Observers;
+pub use self::observers::{Mark, ObserverId};
 use self::staging::Staging;
 
 /// The heart of a shared store. A pure machine: it takes the [`Delivery`]s of a [`Watch`](crate::watch::Watch) and the
@@ -137,7 +137,7 @@ impl<K: Key> Store<K> {
             prefix: config.prefix.clone(),
             on_undecodable: config.on_undecodable,
             keeps_raw: config.state_dir.is_some(),
-            decoder: Decoder::new(config.prefix.clone(), Arc::clone(&shared), indexes),
+            decoder: Decoder::new(config.prefix.clone(), Arc::clone(&shared), indexes, config.name_check),
             shared,
             state: State::Connecting { cause: None },
             revision: Revision::ZERO,
@@ -213,6 +213,9 @@ impl<K: Key> Store<K> {
                 self.own.backend_up();
             }
             Delivery::Broken(error) => self.out_of_date(now, error.to_string().into()),
+        }
+        if self.shows == Shows::List {
+            self.observers.reached(self.revision);
         }
         self.announce(0);
         Ok(())
@@ -321,6 +324,27 @@ impl<K: Key> Store<K> {
             Shows::List => self.observers.begin_waiting(now, &self.snapshot(), self.revision, &self.notices()),
         }
         id
+    }
+
+    /// Tells an observer [`Notice::Progress`], too.
+    pub fn want_progress(&mut self, id: ObserverId) {
+        self.observers.want_progress(id);
+    }
+
+    /// What observers have still to be told or to handle now.
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        self.observers.mark()
+    }
+
+    /// Whether observers have handled all that they had still to be told when the mark was made.
+    pub fn have_passed(&self, mark: &mut Mark) -> bool {
+        self.observers.have_passed(mark)
+    }
+
+    /// An observer's own code panicked while it handled a parcel: counted in its [`Lag`](crate::Lag).
+    pub fn observer_panicked(&mut self, id: ObserverId) {
+        self.observers.panicked(id);
     }
 
     /// Whether an observer has handled its first state: the first list, or until then what was known before a restart.

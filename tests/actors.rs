@@ -12,6 +12,7 @@ mod leaving;
 mod limits;
 mod logging;
 mod mending;
+mod naming;
 mod observing;
 mod owning;
 mod places;
@@ -19,7 +20,10 @@ mod proving;
 mod publishing;
 mod restarting;
 mod secrets;
+mod starting;
+mod streaming;
 mod subscribing;
+mod waiting;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

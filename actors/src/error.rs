@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use actix::MailboxError;
 use shared_store::own::WriteError;
-use shared_store::{ConfigError, KeyError, KeyName};
+use shared_store::{ConfigError, KeyError, KeyName, Revision};
 
 /// A store did not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -17,6 +17,15 @@ pub enum StoreError {
     /// The kvstore did not take the write.
     #[error(transparent)]
     Write(#[from] WriteError),
+    /// The write is done, and this store does not show it yet, or has not told its observers
+    /// ([`Until`](crate::Until)).
+    #[error("written at revision {written}, but {cause}")]
+    NotYet {
+        /// The revision of the write.
+        written: Revision,
+        /// What is missing.
+        cause: Arc<str>,
+    },
     /// Only a store that owns nothing, and writes nothing, can be detached.
     #[error("store owns keys")]
     Owner,

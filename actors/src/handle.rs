@@ -5,22 +5,27 @@ use std::time::Duration;
 
 use actix::Addr;
 use bytes::Bytes;
-use shared_store::{AuditReport, Backend, Key, KeyError, KeyName, ObserverId, Prefix, Reader, Revision, State, Status};
+use shared_store::own::Lifetime;
+use shared_store::{
+    AuditReport, Backend, Closed, Key, KeyError, KeyName, ObserverId, Prefix, Reader, Revision, State, Status,
+};
 
 use crate::error::{AuditError, CloseError, StoreError};
 use crate::messages::{
     Attach, Audit, Close, DeleteLocalKey, DeleteLocalKeys, Detach, Drain, GetQuarantined, GetStatus, Release,
-    Subscribe, Unsubscribe, UpdateKeySync, UpdateLocalKey, UpdateLocalKeySync, UpdateLocalKeys,
+    Subscribe, Unsubscribe, UpdateKeySync, UpdateLocalKey, UpdateLocalKeySync, UpdateLocalKeys, WriteOnce,
 };
 use crate::observer::Observer;
 use crate::owner::Owner;
 use crate::store::{CLOSED, RELEASED, StoreActor};
+use crate::stream::{ChangeStream, channel};
 
 /// A joined store: its address and a reader, with a method for every message. Cheap to clone, usable from any thread.
 ///
 /// Leave with [`close`](Self::close) or [`release`](Self::release). When the last handle is dropped, the store stops as if
-/// the process had died: the own keys stay until their lease expires.
+/// the process had died: the own keys stay until their lease expires, and the log says so.
 #[derive(Debug)]
+#[must_use = "the store stops when its last handle is dropped"]
 pub struct SharedStore<K: Key> {
     owner: Arc<Owner<StoreActor<K>>>,
     reader: Reader<K>,
@@ -49,6 +54,15 @@ impl<K: Key> SharedStore<K> {
         &self.reader
     }
 
+    /// Waits until the cache shows the kvstore ([`State::Synced`]), also after [`Join::start`](crate::Join::start). Observers
+    /// may have still to be told. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`].
+    pub async fn synced(&self) -> Result<(), StoreError> {
+        self.reader.synced().await.map_err(|Closed| StoreError::Closed)
+    }
+
     /// Owns `key`: see [`UpdateLocalKey`].
     ///
     /// # Errors
@@ -71,6 +85,22 @@ impl<K: Key> SharedStore<K> {
     /// [`StoreError`].
     pub async fn update_key_sync(&self, key: K) -> Result<Revision, StoreError> {
         self.addr().send(UpdateKeySync(key)).await?
+    }
+
+    /// Writes `key` once without owning it, for as long as this store lives or for good: see [`WriteOnce`].
+    ///
+    /// ```no_run
+    /// # use shared_store_actors::{Key, Lifetime, SharedStore, StoreError};
+    /// # async fn run<Node: Key>(store: SharedStore<Node>, node: Node) -> Result<(), StoreError> {
+    /// // Close does not take it back.
+    /// store.write_once(node, Lifetime::Unlimited).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn write_once(&self, key: K, lifetime: Lifetime) -> Result<Revision, StoreError> {
+        self.addr().send(WriteOnce { key, lifetime }).await?
     }
 
     /// Gives up the key and answers when it is gone: see [`DeleteLocalKey`].
@@ -122,6 +152,50 @@ impl<K: Key> SharedStore<K> {
     /// [`StoreError::Closed`].
     pub async fn subscribe(&self, observer: Observer<K>) -> Result<ObserverId, StoreError> {
         self.addr().send(Subscribe(observer)).await?
+    }
+
+    /// All changes as a stream, with the contract of every observer: first the keys there are, as creates, then every
+    /// change, in order. Nothing queues up: while the reader is busy, changes of a key melt into one. What it has read
+    /// counts as handled when it comes for more. Dropping the stream ends the subscription; the stream ends when the store
+    /// does. A store that closes waits for the reader, at most [`Config::close_timeout`](crate::Config::close_timeout): go
+    /// on reading, or drop the stream.
+    ///
+    /// It is a [`Stream`](futures_util::Stream), too.
+    ///
+    /// ```no_run
+    /// # use shared_store_actors::{Key, SharedStore};
+    /// # async fn run<Node: Key>(store: SharedStore<Node>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut changes = store.changes().await?;
+    /// while let Some(change) = changes.next().await {
+    ///     println!("{}: {:?} -> {:?}", change.name, change.old, change.new);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`].
+    pub async fn changes(&self) -> Result<ChangeStream<K>, StoreError> {
+        self.changes_with(|observer| observer).await
+    }
+
+    /// As [`changes`](Self::changes), with a filter, a mode or a name.
+    ///
+    /// ```no_run
+    /// # use shared_store_actors::{Filter, Key, SharedStore};
+    /// # async fn run<Node: Key>(store: SharedStore<Node>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let eu = store.changes_with(|observer| observer.filter(Filter::new().prefix("eu/")).named("eu")).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`].
+    pub async fn changes_with(
+        &self,
+        settings: impl FnOnce(Observer<K>) -> Observer<K>,
+    ) -> Result<ChangeStream<K>, StoreError> {
+        let (sender, receiver) = channel();
+        let id = self.subscribe(settings(Observer::of_stream(sender))).await?;
+        Ok(ChangeStream::new(receiver, id))
     }
 
     /// Drops an observer; after the answer it is told nothing more.

@@ -82,7 +82,40 @@ impl<K: Key> IntoFuture for Join<K> {
 }
 
 impl<K: Key> Join<K> {
+    /// Starts the store and answers at once, whether the kvstore can be reached or not: a service can open its port and
+    /// answer whether it is ready while etcd is away. Keys can be owned and observers added right away; the cache is empty
+    /// until the first list is in. The store tries until it is closed: [`Config::list_timeout`] means nothing here. With a
+    /// [`Config::state_dir`] the snapshot is read first.
+    ///
+    /// ```no_run
+    /// # use shared_store_actors::{Config, Key, State, join};
+    /// # async fn run<Node: Key>(config: Config) -> Result<(), Box<dyn std::error::Error>> {
+    /// let store = join::<Node>(config).start().await?;
+    /// // What a readiness probe asks:
+    /// let ready = store.reader().state() == State::Synced;
+    /// // What waits for it:
+    /// store.synced().await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`JoinError::Config`], or [`JoinError::Ended`] if there can be no thread.
+    pub async fn start(self) -> Result<SharedStore<K>, JoinError> {
+        self.begin(None).await
+    }
+
     async fn run(self) -> Result<SharedStore<K>, JoinError> {
+        let (joined, wait) = oneshot::channel();
+        // Dropping the future stops the actor.
+        let store = self.begin(Some(joined)).await?;
+        match wait.await {
+            Ok(joined) => joined.map(|()| store),
+            Err(_) => Err(JoinError::Ended(store.reader().state().to_string().into())),
+        }
+    }
+
+    /// Starts the actor, which tells `joined` how that went.
+    async fn begin(self, joined: Option<oneshot::Sender<Result<(), JoinError>>>) -> Result<SharedStore<K>, JoinError> {
         let Self { config, observers, indexes, thread, state_observers } = self;
         config.check()?;
         let described = config.clone();
@@ -97,15 +130,10 @@ impl<K: Key> Join<K> {
             prepared()
         };
         let reader = store.reader();
-        let (joined, wait) = oneshot::channel();
         let thread = StoreThread::or_new(thread)?;
         let place = thread.clone();
         let start = Start { resume, observers, state_observers, saving, joined };
-        // Dropping the future stops the actor.
-        let owner = Owner(thread.start(span.clone(), move || StoreActor::new(store, config, place, start)));
-        match wait.await {
-            Ok(joined) => joined.map(|()| SharedStore::new(owner, reader)),
-            Err(_) => Err(JoinError::Ended(reader.state().to_string().into())),
-        }
+        let owner = Owner(thread.start(span, move || StoreActor::new(store, config, place, start)));
+        Ok(SharedStore::new(owner, reader))
     }
 }

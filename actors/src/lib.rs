@@ -12,8 +12,10 @@ mod owner;
 mod publisher;
 mod state_file;
 mod store;
+mod stream;
 mod sync;
 mod thread;
+mod until;
 mod watcher;
 
 pub use bytes::Bytes;
@@ -23,9 +25,9 @@ pub use handle::SharedStore;
 pub use join::{Join, join};
 pub use messages::{
     Attach, Audit, Changes, Close, Conflict, Delete, DeleteLocalKey, DeleteLocalKeys, Detach, Drain, GetQuarantined,
-    GetStatus, Healed, Release, Repaired, Resynced, SetAside, SharedKeys, StateChanged, Subscribe, SubscribeState,
-    Synced, Trouble, Undecodable, Unsubscribe, Update, UpdateKeySync, UpdateLocalKey, UpdateLocalKeySync,
-    UpdateLocalKeys,
+    GetStatus, Healed, Progress, Release, Repaired, Resynced, SetAside, SharedKeys, StateChanged, Subscribe,
+    SubscribeState, Synced, Trouble, Undecodable, Unsubscribe, Update, UpdateKeySync, UpdateLocalKey,
+    UpdateLocalKeySync, UpdateLocalKeys, WriteOnce,
 };
 pub use observer::Observer;
 pub use publisher::{Publish, Publisher, publish};
@@ -33,15 +35,18 @@ pub use publisher::{Publish, Publisher, publish};
 pub use shared_store as core;
 /// What a backend of one's own, or a direct write, is made of.
 pub use shared_store::backend;
-pub use shared_store::own::{OwnEvent, WriteError};
+pub use shared_store::own::{Lifetime, OwnEvent, WriteError};
 pub use shared_store::{
     AtLeastError, AuditReport, AuditStats, Awaited, Backend, BackendError, CanaryState, Change, Closed, Codec,
     CodecError, Config, ConfigError, ConflictPolicy, Damage, DeletionGuard, Difference, DifferenceKind, Entry, Filter,
-    GateStatus, IgnoredKeys, Index, Json, Key, KeyError, KeyName, KeyNameError, Lag, LeaseId, MemoryBackend, Mode,
-    ObserverId, OnTimeout, OnUndecodable, Origin, Passage, Prefix, PrefixError, PublishEvent, PublisherStatus, Reader,
-    Reason, Relists, Revision, Snapshot, SnapshotError, State, Status, UnknownIndex,
+    GateStatus, IgnoredKeys, Index, Json, Key, KeyError, KeyName, KeyNameError, KeyWatch, Lag, LeaseId, MemoryBackend,
+    Mode, NameCheck, Notice, ObserverId, OnTimeout, OnUndecodable, Origin, Parcel, Passage, Prefix, PrefixError,
+    PublishEvent, PublisherStatus, Reader, Reason, Relists, Revision, Snapshot, SnapshotError, State, Status,
+    UnknownIndex,
 };
 #[cfg(feature = "etcd")]
 pub use shared_store::{EtcdBackend, EtcdConfig, EtcdConfigError};
 pub use store::StoreActor;
+pub use stream::{ChangeStream, ParcelStream};
 pub use thread::StoreThread;
+pub use until::Until;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use actix::{Message, Recipient};
 use bytes::Bytes;
+use shared_store::own::Lifetime;
 use shared_store::{
     AuditReport, Backend, CodecError, ConflictPolicy, Damage, Key, KeyName, LeaseId, ObserverId, Origin, Prefix,
     PublishEvent, Reason, Revision, Snapshot, State, Status,
@@ -75,6 +76,18 @@ pub struct Resynced {
     pub from: Revision,
     /// The revision the difference leads to; less than `from` if the kvstore itself went back.
     pub to: Revision,
+}
+
+/// To an observer: it was told everything up to this revision, and nothing it observes has changed since what it was told
+/// last. For those that keep a position ([`Observer::progress`](crate::Observer::progress)).
+///
+/// It comes after changes that the observer's filter does not pass, and when the kvstore says that it has nothing new (etcd:
+/// every 10 minutes).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct Progress {
+    /// The revision.
+    pub revision: Revision,
 }
 
 /// To an observer: a key has a value that is not one of the store's type.
@@ -171,10 +184,22 @@ pub struct UpdateLocalKey<K: 'static>(pub K);
 #[rtype(result = "Result<Revision, StoreError>")]
 pub struct UpdateLocalKeySync<K: 'static>(pub K);
 
-/// Write a key once, without owning it: nobody repairs it (Cilium's `UpdateKeySync`).
+/// Write a key once, without owning it: nobody repairs it (Cilium's `UpdateKeySync`). It is under a lease of this store: it
+/// goes when the store closes, and when the lease expires after Release or a crash ([`Lifetime::Store`]).
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Revision, StoreError>")]
 pub struct UpdateKeySync<K: 'static>(pub K);
+
+/// Write a key once, without owning it, for as long as the store lives or for good (Cilium's `UpdateKeySync` with its
+/// argument `lease`). [`UpdateKeySync`] is this with [`Lifetime::Store`].
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Revision, StoreError>")]
+pub struct WriteOnce<K: 'static> {
+    /// The key.
+    pub key: K,
+    /// How long it is to live.
+    pub lifetime: Lifetime,
+}
 
 /// Give up a key and delete it; answered when it is gone. What another owner has put there meanwhile stays (Cilium's
 /// `DeleteLocalKey`).
@@ -225,6 +250,21 @@ pub struct Subscribe<K: Key>(pub Observer<K>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub struct Unsubscribe(pub ObserverId);
+
+/// Answer when all observers have handled what they have still to be told now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
+#[rtype(result = "Told")]
+pub(crate) struct AwaitTold {
+    pub(crate) timeout: Duration,
+}
+
+/// Whether observers were told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Told {
+    All,
+    NotYet,
+    Closed,
+}
 
 /// Tell a recipient the state now and whenever it changes. Does not keep its actor alive.
 #[derive(Debug, Message)]

@@ -1,10 +1,20 @@
 //! Who is told what: an observer's recipients.
 
+mod call;
+
+use std::sync::Arc;
+use std::time::Duration;
+
 use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, Handler, MailboxError, Message, Recipient, WeakRecipient};
 use shared_store::{Change, Filter, Key, Mode, Notice, Parcel};
 
-use crate::messages::{Changes, Conflict, Delete, Healed, Repaired, Resynced, SetAside, Synced, Undecodable, Update};
+use self::call::Call;
+use crate::messages::{
+    Changes, Conflict, Delete, Healed, Progress, Repaired, Resynced, SetAside, Synced, Undecodable, Update,
+};
+use crate::store::SLOW;
+use crate::stream::Sender;
 
 /// An observer: where changes go, which ones, and what happens when it is slow. See
 /// [`Subscribe`](crate::Subscribe) and [`Join::observer`](crate::Join::observer).
@@ -15,6 +25,8 @@ use crate::messages::{Changes, Conflict, Delete, Healed, Repaired, Resynced, Set
 pub struct Observer<K: Key> {
     pub(crate) filter: Filter<K>,
     pub(crate) mode: Mode,
+    pub(crate) name: Option<Arc<str>>,
+    pub(crate) slow_after: Duration,
     pub(crate) sinks: Sinks<K>,
 }
 
@@ -24,6 +36,7 @@ pub(crate) struct Sinks<K: Key> {
     changes: ChangeSink<K>,
     synced: Option<WeakRecipient<Synced>>,
     resynced: Option<WeakRecipient<Resynced>>,
+    progress: Option<WeakRecipient<Progress>>,
     undecodable: Option<WeakRecipient<Undecodable>>,
     healed: Option<WeakRecipient<Healed>>,
     conflict: Option<WeakRecipient<Conflict>>,
@@ -35,6 +48,8 @@ pub(crate) struct Sinks<K: Key> {
 enum ChangeSink<K: Key> {
     Single { update: WeakRecipient<Update<K>>, delete: WeakRecipient<Delete<K>> },
     Batch(WeakRecipient<Changes<K>>),
+    Call(Call<K>),
+    Stream(Sender<K>),
 }
 
 impl<K: Key> Observer<K> {
@@ -62,18 +77,46 @@ impl<K: Key> Observer<K> {
         Self::of(ChangeSink::Batch(observer.clone().recipient().downgrade()))
     }
 
+    /// The reader of a stream, who takes notices with the changes.
+    pub(crate) fn of_stream(sender: Sender<K>) -> Self {
+        Self::of(ChangeSink::Stream(sender))
+    }
+
     fn of(changes: ChangeSink<K>) -> Self {
         let sinks = Sinks {
             changes,
             synced: None,
             resynced: None,
+            progress: None,
             undecodable: None,
             healed: None,
             conflict: None,
             repaired: None,
             set_aside: None,
         };
-        Self { filter: Filter::new(), mode: Mode::default(), sinks }
+        Self { filter: Filter::new(), mode: Mode::default(), name: None, slow_after: SLOW, sinks }
+    }
+
+    /// What the log and the [`Status`](crate::Status) call it. Default: the log shows its [`ObserverId`](crate::ObserverId).
+    ///
+    /// ```no_run
+    /// # use shared_store_actors::{Key, Observer, SharedStore};
+    /// # async fn run<K: Key>(store: SharedStore<K>) -> Result<(), Box<dyn std::error::Error>> {
+    /// store.subscribe(Observer::from_fn(|_| ()).named("routes")).await?;
+    /// for (_, lag) in store.status().await?.observers {
+    ///     println!("{:?} has {} changes to handle", lag.name, lag.pending);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn named(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// After how long the log warns that the observer has not handled a parcel, once a parcel. Default 5 s.
+    pub fn slow_after(mut self, limit: Duration) -> Self {
+        self.slow_after = limit.min(FOR_EVER);
+        self
     }
 
     /// Only the keys that pass `filter`.
@@ -99,6 +142,13 @@ impl<K: Key> Observer<K> {
     #[allow(clippy::needless_pass_by_value, reason = "a subscription takes over")]
     pub fn resynced(mut self, recipient: Recipient<Resynced>) -> Self {
         self.sinks.resynced = Some(recipient.downgrade());
+        self
+    }
+
+    /// Who is told [`Progress`].
+    #[allow(clippy::needless_pass_by_value, reason = "a subscription takes over")]
+    pub fn progress(mut self, recipient: Recipient<Progress>) -> Self {
+        self.sinks.progress = Some(recipient.downgrade());
         self
     }
 
@@ -144,7 +194,14 @@ impl<K: Key> Sinks<K> {
         match &self.changes {
             ChangeSink::Single { update, delete } => connected(update).is_some() && connected(delete).is_some(),
             ChangeSink::Batch(batch) => connected(batch).is_some(),
+            ChangeSink::Call(_) => true,
+            ChangeSink::Stream(stream) => stream.is_connected(),
         }
+    }
+
+    /// Whether the observer is to be told of revisions without changes.
+    pub(crate) fn wants_progress(&self) -> bool {
+        self.progress.is_some()
     }
 
     /// Sends a parcel; the future ends when the observer has handled it, or is gone. Dropping the future cancels what the
@@ -152,8 +209,13 @@ impl<K: Key> Sinks<K> {
     ///
     /// A parcel is sent whole and only then awaited: what is in the observer's mailbox is at most one parcel.
     pub(crate) fn send(&self, parcel: Parcel<K>) -> Delivery {
+        if let ChangeSink::Stream(stream) = &self.changes {
+            return stream.send(parcel);
+        }
         match parcel {
             Parcel::Changes(changes) => match &self.changes {
+                ChangeSink::Call(call) => call.call(changes),
+                ChangeSink::Stream(stream) => stream.send(Parcel::Changes(changes)),
                 ChangeSink::Batch(batch) => deliver(Some(batch), Changes(changes)),
                 ChangeSink::Single { update, delete } => each(update, delete, &changes),
             },
@@ -162,6 +224,9 @@ impl<K: Key> Sinks<K> {
             }
             Parcel::Notice(Notice::Resynced { from, to }) => {
                 self.optional(self.resynced.as_ref(), Resynced { from, to })
+            }
+            Parcel::Notice(Notice::Progress { revision }) => {
+                self.optional(self.progress.as_ref(), Progress { revision })
             }
             Parcel::Notice(Notice::Undecodable { name, revision, cause }) => {
                 self.optional(self.undecodable.as_ref(), Undecodable { name, revision, cause })
@@ -191,18 +256,42 @@ impl<K: Key> Sinks<K> {
     }
 }
 
-/// Ends when a parcel has been handled; an error if the observer is gone.
-pub(crate) type Delivery = std::pin::Pin<Box<dyn Future<Output = Result<(), MailboxError>>>>;
+/// Ends when a parcel has been handled.
+pub(crate) type Delivery = std::pin::Pin<Box<dyn Future<Output = Result<(), Undelivered>>>>;
+
+/// A parcel was not handled.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Undelivered {
+    /// The observer is gone.
+    Gone,
+    /// The observer panicked, and can be told more.
+    Panicked,
+}
+
+impl From<MailboxError> for Undelivered {
+    fn from(_: MailboxError) -> Self {
+        Self::Gone
+    }
+}
+
+/// Far enough away, and no clock goes beyond its end.
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 fn deliver<M>(to: Option<&WeakRecipient<M>>, message: M) -> Delivery
 where
     M: Message<Result = ()> + Send + 'static,
 {
     match to.and_then(connected) {
-        Some(recipient) => Box::pin(recipient.send(message)),
-        None => Box::pin(std::future::ready(Err(MailboxError::Closed))),
+        Some(recipient) => {
+            let sent = recipient.send(message);
+            Box::pin(async move { Ok(sent.await?) })
+        }
+        None => Box::pin(std::future::ready(Err(Undelivered::Gone))),
     }
 }
+
+/// A message on its way.
+type Sent = std::pin::Pin<Box<dyn Future<Output = Result<(), MailboxError>>>>;
 
 fn each<K: Key>(
     update: &WeakRecipient<Update<K>>,
@@ -210,21 +299,21 @@ fn each<K: Key>(
     changes: &[Change<K>],
 ) -> Delivery {
     let (Some(update), Some(delete)) = (connected(update), connected(delete)) else {
-        return Box::pin(std::future::ready(Err(MailboxError::Closed)));
+        return Box::pin(std::future::ready(Err(Undelivered::Gone)));
     };
     // Each through a handle of its own: one that was used before may find the mailbox full and send only when polled.
-    let sent: Vec<Delivery> = changes
+    let sent: Vec<Sent> = changes
         .iter()
         .filter_map(|change| match single(change)? {
-            Single::Update(message) => Some(Box::pin(update.clone().send(message)) as Delivery),
-            Single::Delete(message) => Some(Box::pin(delete.clone().send(message)) as Delivery),
+            Single::Update(message) => Some(Box::pin(update.clone().send(message)) as Sent),
+            Single::Delete(message) => Some(Box::pin(delete.clone().send(message)) as Sent),
         })
         .collect();
     Box::pin(async move {
         let mut sent = sent;
         // When the last one is handled, so are the others.
         match sent.last_mut() {
-            Some(last) => last.await,
+            Some(last) => Ok(last.await?),
             None => Ok(()),
         }
     })

@@ -89,8 +89,9 @@ impl<K: Key> Publish<K> {
 /// A started publisher. Cheap to clone, usable from any thread.
 ///
 /// Leave with [`close`](Self::close) or [`release`](Self::release). If all handles are dropped it stops as if the
-/// process had died: the own keys go with their lease.
+/// process had died: the own keys go with their lease, and the log says so.
 #[derive(Debug)]
+#[must_use = "the publisher stops when its last handle is dropped"]
 pub struct Publisher<K: Key> {
     owner: Arc<Owner<PublisherActor>>,
     state: watch::Receiver<State>,

@@ -5,6 +5,7 @@ mod closing;
 mod commands;
 mod observing;
 mod saving;
+mod slow;
 mod state_observers;
 
 use std::collections::{HashMap, HashSet};
@@ -26,6 +27,8 @@ pub(crate) use self::closing::{CLOSED, RELEASED};
 use self::observing::Subscribed;
 pub(crate) use self::saving::Prepared;
 use self::saving::Saving;
+pub(crate) use self::slow::SLOW;
+use self::slow::{Look, Untold};
 use self::state_observers::StateObservers;
 use crate::error::{JoinError, StoreError};
 use crate::messages::StateChanged;
@@ -46,6 +49,9 @@ pub struct StoreActor<K: Key> {
     children: Option<Children<K>>,
     start: Option<Start<K>>,
     observers: HashMap<ObserverId, Subscribed<K>>,
+    look: Look,
+    /// Who waits until observers were told.
+    untold: Vec<Untold>,
     /// How many observers there were after those that are gone were dropped.
     pruned: usize,
     tickets: HashMap<Ticket, oneshot::Sender<Result<Revision, StoreError>>>,
@@ -78,12 +84,10 @@ pub(crate) struct Start<K: Key> {
     pub(crate) observers: Vec<Observer<K>>,
     pub(crate) state_observers: Vec<WeakRecipient<StateChanged>>,
     pub(crate) saving: Option<Saving>,
-    /// Told when the first state is in the cache and in every one of these observers, or why that failed.
-    pub(crate) joined: oneshot::Sender<Result<(), JoinError>>,
+    /// Told when the first state is in the cache and in every one of these observers, or why that failed. Without it the
+    /// store tries for ever.
+    pub(crate) joined: Option<oneshot::Sender<Result<(), JoinError>>>,
 }
-
-/// After this long the log says that an observer keeps `join` waiting.
-const SLOW_OBSERVER: Duration = Duration::from_secs(5);
 
 /// How long after its end a watcher is replaced: one that always panics must not keep the thread busy.
 const RESTART: Duration = Duration::from_secs(1);
@@ -99,6 +103,8 @@ impl<K: Key> StoreActor<K> {
             children: None,
             start: Some(start),
             observers: HashMap::new(),
+            look: Look::default(),
+            untold: Vec::new(),
             pruned: 0,
             tickets: HashMap::new(),
             next_ticket: 0,
@@ -145,6 +151,7 @@ impl<K: Key> StoreActor<K> {
             // The requester may have been dropped.
             self.joining.take().map(|joining| joining.send(Ok(())));
         }
+        self.answer_told();
         self.finish_when_flushed(ctx);
     }
 
@@ -272,8 +279,9 @@ impl<K: Key> StoreActor<K> {
         match (state.cause(), &state) {
             _ if self.store.has_state() => {
                 let observers = self.unsynced.len();
+                let names = self.names_of(self.unsynced.iter().copied());
                 format!(
-                    "the list is complete, but {observers} observers have not handled it; an actor that waits for join in \
+                    "the list is complete, but {observers} observers have not handled it ({names}); an actor that waits for join in \
                      its own mailbox (ctx.wait) cannot observe: subscribe it after joining"
                 )
                 .into()
@@ -294,9 +302,9 @@ impl<K: Key> Actor for StoreActor<K> {
             let id = self.subscribe(observer);
             self.unsynced.insert(id);
         }
-        self.joining = Some(start.joined);
+        self.joining = start.joined;
         ctx.run_later(self.config.list_timeout, Self::join_timed_out);
-        ctx.run_later(SLOW_OBSERVER, |actor, _| {
+        ctx.run_later(SLOW, |actor, _| {
             if actor.joining.is_some() && actor.store.has_state() {
                 tracing::warn!("join waits: {}", actor.join_cause());
             }
@@ -324,10 +332,23 @@ impl<K: Key> Actor for StoreActor<K> {
 #[rtype(result = "()")]
 pub(crate) struct Abandon;
 
+/// The last handle is gone.
+pub(crate) fn warn_of_own_keys(own: usize) {
+    if own > 0 {
+        tracing::warn!(
+            own,
+            "last handle was dropped without close or release: own keys stay until their lease expires"
+        );
+    }
+}
+
 impl<K: Key> Handler<Abandon> for StoreActor<K> {
     type Result = ();
 
     fn handle(&mut self, _: Abandon, ctx: &mut Self::Context) {
+        if self.closing.is_none() {
+            warn_of_own_keys(self.store.status().own);
+        }
         ctx.stop();
     }
 }

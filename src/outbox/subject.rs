@@ -20,7 +20,7 @@ impl Subject {
     pub(super) fn of(notice: &Notice) -> Self {
         match notice {
             Notice::Synced { .. } => Self::FirstState,
-            Notice::Resynced { .. } => Self::History,
+            Notice::Resynced { .. } | Notice::Progress { .. } => Self::History,
             Notice::Undecodable { name, .. } | Notice::Healed { name, .. } => Self::Value(name.clone()),
             Notice::Conflict { name, .. } => Self::Conflict(name.clone()),
             Notice::Repaired { name, .. } => Self::Repair(name.clone()),

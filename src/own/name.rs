@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::leases::Leases;
-use super::{Damage, Seen, Ticket};
+use super::{Damage, Lifetime, Seen, Ticket};
 use crate::backend::Expect;
 use crate::config::ConflictPolicy;
 use crate::kv::{LeaseId, Revision};
@@ -83,6 +83,7 @@ pub(super) struct Once {
     pub(super) hash: u128,
     /// Whether the key is owned once it is written.
     pub(super) adopt: bool,
+    pub(super) lifetime: Lifetime,
     pub(super) deadline: Instant,
 }
 
@@ -171,7 +172,7 @@ pub(super) enum Verdict {
 /// The write that a name needs now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Target {
-    Put { value: Bytes, hash: u128 },
+    Put { value: Bytes, hash: u128, lifetime: Lifetime },
     Delete,
 }
 
@@ -184,12 +185,22 @@ impl OwnName {
     /// What is to be written, if anything is.
     pub(super) fn target(&self) -> Option<Target> {
         if let Some(once) = &self.once {
-            return Some(Target::Put { value: once.value.clone(), hash: once.hash });
+            return Some(Target::Put { value: once.value.clone(), hash: once.hash, lifetime: once.lifetime });
         }
         match &self.wish {
             Wish::Nothing => None,
-            Wish::Keep { value, hash } => Some(Target::Put { value: value.clone(), hash: *hash }),
+            Wish::Keep { value, hash } => {
+                Some(Target::Put { value: value.clone(), hash: *hash, lifetime: Lifetime::Store })
+            }
             Wish::Gone { .. } => Some(Target::Delete),
+        }
+    }
+
+    /// The lease that the key is to be under, once that is known.
+    fn place(&self) -> Option<LeaseId> {
+        match self.once.as_ref().map(|once| once.lifetime) {
+            Some(Lifetime::Unlimited) => Some(LeaseId::NONE),
+            Some(Lifetime::Store) | None => self.lease,
         }
     }
 
@@ -219,8 +230,12 @@ impl OwnName {
         }
         let Some(seen) = known.state else { return self.write(now) };
         let foreign = seen.lease != LeaseId::NONE && !leases.is_ours(seen.lease);
+        let placed = match &self.once {
+            Some(Once { lifetime: Lifetime::Unlimited, .. }) => seen.lease == LeaseId::NONE,
+            Some(_) | None => leases.is_alive(seen.lease),
+        };
         match (seen.hash == wanted, foreign) {
-            (true, false) if leases.is_alive(seen.lease) && !self.unsure => match &self.once {
+            (true, false) if placed && !self.unsure => match &self.once {
                 // Known from before the command: ask whether it is still so.
                 Some(_) if !self.verified => self.write(now),
                 Some(_) | None => Verdict::Settled,
@@ -278,7 +293,7 @@ impl OwnName {
         match target {
             Target::Delete => self.unsure,
             Target::Put { hash, .. } => {
-                let there = self.known.state.is_some_and(|seen| seen.hash == *hash && Some(seen.lease) == self.lease);
+                let there = self.known.state.is_some_and(|seen| seen.hash == *hash && Some(seen.lease) == self.place());
                 there && self.once.is_some() && !self.verified
             }
         }
@@ -304,7 +319,7 @@ impl OwnName {
         // It is what we wrote without knowing.
         let wanted =
             self.target().and_then(|target| if let Target::Put { hash, .. } = target { Some(hash) } else { None });
-        if newer && state.is_some_and(|seen| Some(seen.hash) == wanted && Some(seen.lease) == self.lease) {
+        if newer && state.is_some_and(|seen| Some(seen.hash) == wanted && Some(seen.lease) == self.place()) {
             self.unsure = false;
         }
         newer

@@ -2,6 +2,7 @@
 
 mod close;
 mod leases;
+mod lifetimes;
 mod ownership;
 mod proven;
 mod repairs;

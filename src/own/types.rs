@@ -38,7 +38,7 @@ pub enum Command {
         /// Its value.
         value: Bytes,
     },
-    /// Put the key once, under a lease of ours, without owning it.
+    /// Put the key once, without owning it.
     PutOnce {
         /// Comes back in [`OwnEvent::Done`].
         ticket: Ticket,
@@ -46,6 +46,8 @@ pub enum Command {
         name: KeyName,
         /// Its value.
         value: Bytes,
+        /// How long it is to live.
+        lifetime: Lifetime,
     },
     /// Own the key no longer, and delete it, unless it is another owner's.
     Delete {
@@ -64,6 +66,19 @@ pub enum Command {
         /// Comes back in [`OwnEvent::Closed`].
         ticket: Ticket,
     },
+}
+
+/// How long a key lives that is written once, without being owned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Lifetime {
+    /// As long as the store that wrote it (Cilium's `lease = true`): it is under a lease that the store keeps alive. Close
+    /// revokes the lease, and the key goes with it; after Release, or when the process dies, the key stays until the lease
+    /// expires.
+    #[default]
+    Store,
+    /// Until somebody deletes it (Cilium's `lease = false`): it is under no lease. Neither Close nor Release touches it, and
+    /// no store owns it, so it is not deleted by `DeleteLocalKey` either.
+    Unlimited,
 }
 
 /// What the watch saw of a name.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::name::{Known, Refusal, Step, Target, Verdict, Wish};
-use super::{Answer, LATEST_PUT, OwnEvent, OwnKeys, Request, RequestId, Seen, WriteError};
+use super::{Answer, LATEST_PUT, Lifetime, OwnEvent, OwnKeys, Request, RequestId, Seen, WriteError};
 use crate::backend::{Applied, BackendError, Expect, LeaseGrant, Write, WriteAction, WriteOutcome};
 use crate::hash::value_hash;
 use crate::key::KeyName;
@@ -98,8 +98,8 @@ impl OwnKeys {
         Some((id, Request::Write(writes)))
     }
 
-    /// As many of the names as fit into one transaction, taken out of the queue. All puts of a transaction are under
-    /// one lease, so a lost lease is known by its transaction. Also whether a put found no lease.
+    /// As many of the names as fit into one transaction, taken out of the queue. All puts of a transaction that
+    /// are under a lease are under the same, so a lost lease is known by its transaction. Also whether a put found no lease.
     fn batch(&mut self, now: Instant, queue: &mut VecDeque<KeyName>) -> (Flight, Vec<Write>, bool) {
         let floor = self.answered.max(self.reached);
         let mut flight = Flight { epoch: self.epoch, floor, lease: None, writes: Vec::new() };
@@ -119,7 +119,12 @@ impl OwnKeys {
             let (expect, known, version) = (own.expect(&target, self.policy), own.known, own.version);
             let (action, put) = match target {
                 Target::Delete => (WriteAction::Delete, None),
-                Target::Put { value, hash } => {
+                Target::Put { value, hash, lifetime: Lifetime::Unlimited } => {
+                    bytes += value.len();
+                    let lease = LeaseId::NONE;
+                    (WriteAction::Put { value, lease }, Some((hash, lease)))
+                }
+                Target::Put { value, hash, lifetime: Lifetime::Store } => {
                     let kept = own.lease.filter(|lease| self.leases.is_alive(*lease));
                     own.lease = kept.or_else(|| self.leases.reserve());
                     starved |= own.lease.is_none();

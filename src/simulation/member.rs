@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::index::Index;
 use crate::key::KeyName;
 use crate::kv::{LeaseId, Revision};
-use crate::own::{OwnEvent, RequestId};
+use crate::own::{Lifetime, OwnEvent, RequestId};
 use crate::reader::Reader;
 use crate::status::State;
 use crate::store::{ObserverId, Store};
@@ -128,8 +128,14 @@ impl Party for Member {
             2..5 => {
                 let adopt = kind < 4;
                 let ticket = self.wants.write(&name, bytes, adopt, world.steps);
-                let put = if adopt { Store::put_local_sync } else { Store::put_once };
-                put(&mut self.store, now, ticket, &item).expect("it has an encoding");
+                // No throw of the dice: seeds that are kept stay what they are.
+                let lifetime = if ticket.0.is_multiple_of(2) { Lifetime::Store } else { Lifetime::Unlimited };
+                let put = if adopt {
+                    self.store.put_local_sync(now, ticket, &item)
+                } else {
+                    self.store.put_once(now, ticket, &item, lifetime)
+                };
+                put.expect("it has an encoding");
             }
             _ => {
                 let ticket = self.wants.delete(&name, world.steps);

@@ -273,6 +273,7 @@ impl Observer {
                 assert!(model.undecodable.contains(&(name.clone(), *revision)), "it never was so: {notice:?}");
                 self.undecodable.insert(name.clone());
             }
+            Notice::Progress { .. } => panic!("nobody wants it"),
             Notice::Healed { name, .. } => {
                 assert!(self.synced);
                 assert!(self.wish.name(name), "unwanted: {notice:?}");

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 
 use super::cache::{IndexValues, Shared};
+use crate::config::NameCheck;
 use crate::filter::{Panicked, contained};
 use crate::hash::value_hash;
 use crate::index::Index;
@@ -60,6 +61,7 @@ pub struct Decoder<K> {
     pub(super) prefix: Prefix,
     pub(super) shared: Arc<Shared<K>>,
     indexes: Arc<[Index<K>]>,
+    name_check: NameCheck,
     /// How often code of the user panicked.
     panics: Arc<AtomicU64>,
 }
@@ -67,7 +69,8 @@ pub struct Decoder<K> {
 impl<K> Clone for Decoder<K> {
     fn clone(&self) -> Self {
         let (prefix, shared) = (self.prefix.clone(), Arc::clone(&self.shared));
-        Self { prefix, shared, indexes: Arc::clone(&self.indexes), panics: Arc::clone(&self.panics) }
+        let (indexes, panics) = (Arc::clone(&self.indexes), Arc::clone(&self.panics));
+        Self { prefix, shared, indexes, name_check: self.name_check, panics }
     }
 }
 
@@ -89,8 +92,8 @@ impl<K> Extend<Self> for Decoded<K> {
 }
 
 impl<K: Key> Decoder<K> {
-    pub(super) fn new(prefix: Prefix, shared: Arc<Shared<K>>, indexes: Vec<Index<K>>) -> Self {
-        Self { prefix, shared, indexes: indexes.into(), panics: Arc::default() }
+    pub(super) fn new(prefix: Prefix, shared: Arc<Shared<K>>, indexes: Vec<Index<K>>, name_check: NameCheck) -> Self {
+        Self { prefix, shared, indexes: indexes.into(), name_check, panics: Arc::default() }
     }
 
     /// Decodes those values of a delivery. The parts of a delivery may be decoded at the same time.
@@ -175,12 +178,25 @@ impl<K: Key> Decoder<K> {
     }
 
     fn decode_value(&self, name: &KeyName, value: &Bytes) -> Result<K, CodecError> {
-        contained(|| K::Codec::decode(name, value)).unwrap_or_else(|Panicked| {
+        let key = contained(|| K::Codec::decode(name, value)).unwrap_or_else(|Panicked| {
             self.panicked();
             let codec = std::any::type_name::<K::Codec>();
             tracing::error!(key = %name, codec, "decoding panicked");
             Err(CodecError::new(format_args!("codec {codec} panicked")))
-        })
+        })?;
+        if self.name_check == NameCheck::Ignore {
+            return Ok(key);
+        }
+        match contained(|| key.name() == name.as_str()) {
+            Ok(true) => Ok(key),
+            Ok(false) => Err(CodecError::new("value has the name of another key")),
+            Err(Panicked) => {
+                self.panicked();
+                let key = std::any::type_name::<K>();
+                tracing::error!(key = %name, "name of {key} panicked");
+                Err(CodecError::new(format_args!("name of {key} panicked")))
+            }
+        }
     }
 
     pub(super) fn panicked(&self) {

@@ -22,11 +22,23 @@ pub(super) struct Observers<K> {
     ready: BTreeSet<ObserverId>,
     /// Those that have not been given their first state.
     waiting: BTreeSet<ObserverId>,
+    /// Those that want to be told of revisions without changes.
+    progress: BTreeSet<ObserverId>,
 }
+
+/// What observers had still to be told at some time: a place in the outbox of each.
+#[derive(Debug)]
+pub struct Mark(Vec<(ObserverId, u64)>);
 
 impl<K> Default for Observers<K> {
     fn default() -> Self {
-        Self { next: 0, outboxes: BTreeMap::new(), ready: BTreeSet::new(), waiting: BTreeSet::new() }
+        Self {
+            next: 0,
+            outboxes: BTreeMap::new(),
+            ready: BTreeSet::new(),
+            waiting: BTreeSet::new(),
+            progress: BTreeSet::new(),
+        }
     }
 }
 
@@ -43,6 +55,40 @@ impl<K> Observers<K> {
         self.outboxes.remove(&id);
         self.ready.remove(&id);
         self.waiting.remove(&id);
+        self.progress.remove(&id);
+    }
+
+    pub(super) fn want_progress(&mut self, id: ObserverId) {
+        if let Some(outbox) = self.outboxes.get_mut(&id) {
+            outbox.want_progress();
+            self.progress.insert(id);
+        }
+    }
+
+    /// Everything up to this revision was pushed.
+    pub(super) fn reached(&mut self, revision: Revision) {
+        for id in &self.progress {
+            if let Some(outbox) = self.outboxes.get_mut(id) {
+                outbox.reached(revision);
+                self.ready.insert(*id);
+            }
+        }
+    }
+
+    pub(super) fn mark(&self) -> Mark {
+        Mark(self.outboxes.iter().map(|(id, outbox)| (*id, outbox.mark())).collect())
+    }
+
+    /// Whether everything before the mark is handled. Those that are gone are not waited for.
+    pub(super) fn have_passed(&self, Mark(places): &mut Mark) -> bool {
+        places.retain(|(id, mark)| self.outboxes.get(id).is_some_and(|outbox| !outbox.has_passed(*mark)));
+        places.is_empty()
+    }
+
+    pub(super) fn panicked(&mut self, id: ObserverId) {
+        if let Some(outbox) = self.outboxes.get_mut(&id) {
+            outbox.panicked();
+        }
     }
 
     /// Gives those that wait their first state.

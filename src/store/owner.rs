@@ -10,7 +10,7 @@ use super::{Quarantined, Store};
 use crate::change::Notice;
 use crate::config::OnUndecodable;
 use crate::key::{Key, KeyError, KeyName, encoded};
-use crate::own::{Answer, Command, Observation, OwnEvent, OwnStats, Request, RequestId, Seen, Ticket};
+use crate::own::{Answer, Command, Lifetime, Observation, OwnEvent, OwnStats, Request, RequestId, Seen, Ticket};
 use crate::reason::Reason;
 
 impl<K: Key> Store<K> {
@@ -50,9 +50,9 @@ impl<K: Key> Store<K> {
     ///
     /// # Errors
     /// [`KeyError`] if it has no name or no encoding; nothing changed.
-    pub fn put_once(&mut self, now: Instant, ticket: Ticket, key: &K) -> Result<(), KeyError> {
+    pub fn put_once(&mut self, now: Instant, ticket: Ticket, key: &K, lifetime: Lifetime) -> Result<(), KeyError> {
         let (name, value) = self.encode(key)?;
-        self.command(now, Command::PutOnce { ticket, name: name.clone(), value }, &name);
+        self.command(now, Command::PutOnce { ticket, name: name.clone(), value, lifetime }, &name);
         Ok(())
     }
 

@@ -2,8 +2,8 @@
 
 use shared_store_actors::backend::{Expect, Write, WriteAction, WriteOutcome};
 use shared_store_actors::{
-    Backend, Bytes, Closed, Codec, CodecError, KeyError, KeyName, KeyNameError, LeaseId, OwnEvent, StoreError,
-    WriteError, publish,
+    Backend, Bytes, Closed, Codec, CodecError, KeyError, KeyName, KeyNameError, LeaseId, NameCheck, OwnEvent,
+    StoreError, WriteError, publish,
 };
 
 use super::*;
@@ -90,6 +90,25 @@ fn a_publisher_takes_names_as_any_text_too() {
         publisher.delete_key("a").await.unwrap();
         publisher.delete_keys(["b"]).await.unwrap();
         assert_eq!(publisher.status().await.unwrap().own, 1);
+    });
+}
+
+#[test]
+fn a_value_that_has_the_name_of_another_key_is_not_taken_unless_that_is_wanted() {
+    paused(async {
+        let kvstore = MemoryBackend::new();
+        let strict = joined(&kvstore).await;
+        let lax = config(&kvstore).name_check(NameCheck::Ignore);
+        let lax = join::<Node>(lax).on(StoreThread::current()).await.unwrap();
+        let value = serde_json::to_vec(&node("b", "1")).unwrap().into();
+        let put = super::owning::meddle(&kvstore, "a", WriteAction::Put { value, lease: LeaseId::NONE }).await;
+        settled(&strict, put).await;
+        settled(&lax, put).await;
+        assert_eq!((strict.reader().len(), strict.status().await.unwrap().undecodable), (0, 1));
+        assert_eq!((lax.reader().get("a").unwrap().name.as_str(), lax.status().await.unwrap().undecodable), ("b", 0));
+        // Its owner takes the name back, and it heals.
+        strict.update_local_key_until(node("a", "2"), shared_store_actors::Until::Shown, PATIENCE).await.unwrap();
+        assert_eq!((strict.reader().len(), strict.status().await.unwrap().undecodable), (1, 0));
     });
 }
 

@@ -5,6 +5,8 @@ use shared_store::backend::{Backend, Expect, ListRequest, Write, WriteAction};
 use shared_store::{KeyName, KeyRange, LeaseId};
 use shared_store_actors::{BackendError, JoinError, KeyError, State, StateChanged, StoreError, SubscribeState};
 
+use shared_store_actors::Lifetime;
+
 use super::*;
 
 pub(super) async fn meddle(backend: &MemoryBackend, name: &str, action: WriteAction) -> Revision {
@@ -249,5 +251,26 @@ fn whoever_asks_is_told_every_state_from_the_start_to_the_end() {
         let start = ["connecting", "connecting: down", "listing, 0 keys so far", "synced"];
         assert_eq!(told, [&start[..], &end].concat());
         assert_eq!(*late.lock().unwrap(), [&["synced"][..], &end].concat());
+    });
+}
+
+#[test]
+fn a_key_that_is_written_once_goes_with_the_store_or_stays_for_good() {
+    paused(async {
+        let backend = MemoryBackend::new();
+        let store = joined(&backend).await;
+        store.write_once(node("store", "1"), Lifetime::Store).await.unwrap();
+        store.update_key_sync(node("synced", "1")).await.unwrap();
+        store.write_once(node("unlimited", "1"), Lifetime::Unlimited).await.unwrap();
+        store.close().await.unwrap();
+        assert!(stored(&backend, "store").await.is_none() && stored(&backend, "synced").await.is_none());
+        assert_eq!(stored(&backend, "unlimited").await.unwrap().lease, LeaseId::NONE);
+        let store = joined(&backend).await;
+        store.write_once(node("store", "1"), Lifetime::Store).await.unwrap();
+        store.release().await.unwrap();
+        assert!(stored(&backend, "store").await.is_some());
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        assert!(stored(&backend, "store").await.is_none(), "its lease has expired");
+        assert!(stored(&backend, "unlimited").await.is_some());
     });
 }

@@ -16,7 +16,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::error::{CloseError, StoreError};
 use crate::messages::{Close, Release, Trouble};
-use crate::store::{Abandon, all_of, at_once, later};
+use crate::store::{Abandon, all_of, at_once, later, warn_of_own_keys};
 use crate::sync::{Answered, Perform, SyncActor, log, now};
 use crate::thread::{StoreThread, span};
 use crate::watcher::{Deliver, Distrust, Stop, WatcherActor};
@@ -330,6 +330,9 @@ impl Handler<Abandon> for PublisherActor {
     type Result = ();
 
     fn handle(&mut self, _: Abandon, ctx: &mut Self::Context) {
+        if self.closing.is_none() {
+            warn_of_own_keys(self.publisher.status().own);
+        }
         ctx.stop();
     }
 }

@@ -83,6 +83,8 @@ impl<K: Key> StoreActor<K> {
     pub(super) fn flush(&mut self, left: Vec<(KeyName, Arc<str>)>, ctx: &mut Context<Self>) {
         let Some(closing) = &mut self.closing else { return };
         closing.left = Some(left);
+        // From now on nobody waits for observers: those who do are told that the store closes.
+        self.untold.clear();
         for (id, observer) in &mut self.observers {
             if let Some(parcel) = observer.take_parcel() {
                 closing.cancel_later(parcel);
@@ -90,7 +92,8 @@ impl<K: Key> StoreActor<K> {
             }
         }
         ctx.run_later(self.config.close_timeout, |actor, ctx| {
-            tracing::warn!("left observers behind that do not handle what they are told");
+            let observers = actor.busy_observers();
+            tracing::warn!(%observers, "left observers behind that do not handle what they are told");
             actor.finish(ctx);
         });
     }

@@ -2,7 +2,7 @@
 
 use actix::prelude::*;
 use bytes::Bytes;
-use shared_store::own::Ticket;
+use shared_store::own::{Lifetime, Ticket};
 use shared_store::{AuditReport, Key, KeyError, Revision, Snapshot, Status};
 use tokio::sync::oneshot;
 
@@ -10,7 +10,7 @@ use super::{StoreActor, all_of, at_once, later};
 use crate::error::{AuditError, StoreError};
 use crate::messages::{
     Audit, DeleteLocalKey, DeleteLocalKeys, GetQuarantined, GetStatus, SharedKeys, UpdateKeySync, UpdateLocalKey,
-    UpdateLocalKeySync, UpdateLocalKeys,
+    UpdateLocalKeySync, UpdateLocalKeys, WriteOnce,
 };
 use crate::sync::now;
 use crate::watcher::BeginAudit;
@@ -67,7 +67,15 @@ impl<K: Key> Handler<UpdateKeySync<K>> for StoreActor<K> {
     type Result = ResponseFuture<Result<Revision, StoreError>>;
 
     fn handle(&mut self, UpdateKeySync(key): UpdateKeySync<K>, ctx: &mut Self::Context) -> Self::Result {
-        self.write(ctx, |actor, ticket| actor.store.put_once(now(), ticket, &key))
+        self.write(ctx, |actor, ticket| actor.store.put_once(now(), ticket, &key, Lifetime::Store))
+    }
+}
+
+impl<K: Key> Handler<WriteOnce<K>> for StoreActor<K> {
+    type Result = ResponseFuture<Result<Revision, StoreError>>;
+
+    fn handle(&mut self, WriteOnce { key, lifetime }: WriteOnce<K>, ctx: &mut Self::Context) -> Self::Result {
+        self.write(ctx, |actor, ticket| actor.store.put_once(now(), ticket, &key, lifetime))
     }
 }
 
@@ -159,6 +167,7 @@ impl<K: Key> Handler<GetStatus> for StoreActor<K> {
     fn handle(&mut self, _: GetStatus, _: &mut Self::Context) -> Self::Result {
         self.prune();
         let mut status = self.store.status();
+        self.name_observers(&mut status);
         self.saving.iter().for_each(|saving| saving.describe(&mut status));
         Ok(status)
     }

@@ -1,19 +1,28 @@
 //! Observers of a store: who they are, and what is on its way to them.
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
 use actix::prelude::*;
-use shared_store::{Key, ObserverId, Parcel};
+use shared_store::{Key, ObserverId, Parcel, Status};
 use tokio::sync::oneshot;
 
 use super::StoreActor;
 use crate::error::StoreError;
 use crate::messages::{Subscribe, SubscribeState, Unsubscribe};
-use crate::observer::{Observer, Sinks};
+use crate::observer::{Observer, Sinks, Undelivered};
 use crate::sync::now;
 
 /// One subscription.
 #[derive(Debug)]
 pub(super) struct Subscribed<K: Key> {
     sinks: Sinks<K>,
+    /// What the log calls it: its own name, or its number.
+    pub(super) name: Arc<str>,
+    named: bool,
+    pub(super) slow_after: Duration,
+    /// Since when it has had a parcel, unless the log has said that this is long.
+    pub(super) since: Option<Instant>,
     /// The parcel under way: it is cancelled when this is dropped. What the observer has begun to handle is not.
     under_way: Option<oneshot::Sender<()>>,
     /// Counts the parcels.
@@ -28,21 +37,32 @@ impl<K: Key> Subscribed<K> {
     /// The parcel under way is not waited for any more. It is cancelled when the answer is dropped.
     pub(super) fn take_parcel(&mut self) -> Option<oneshot::Sender<()>> {
         self.parcels += 1;
+        self.since = None;
         self.under_way.take()
     }
 }
 
 impl<K: Key> StoreActor<K> {
     pub(super) fn subscribe(&mut self, observer: Observer<K>) -> ObserverId {
-        let Observer { filter, mode, sinks } = observer;
+        let Observer { filter, mode, name, slow_after, sinks } = observer;
         let id = self.store.subscribe(now(), filter, mode);
-        self.observers.insert(id, Subscribed { sinks, under_way: None, parcels: 0 });
+        if sinks.wants_progress() {
+            self.store.want_progress(id);
+        }
+        let named = name.is_some();
+        let name = name.unwrap_or_else(|| format!("{id:?}").into());
+        let since = None;
+        let subscribed = Subscribed { sinks, name, named, slow_after, since, under_way: None, parcels: 0 };
+        self.observers.insert(id, subscribed);
         id
     }
 
     pub(super) fn send(&mut self, id: ObserverId, parcel: Parcel<K>, ctx: &mut Context<Self>) {
         let Some(observer) = self.observers.get_mut(&id) else { return };
         observer.parcels += 1;
+        let sent = now();
+        let (since, slow_at) = (Some(sent), sent + observer.slow_after);
+        observer.since = since;
         // Shared until it is handled, so that freeing it is the work of this thread and not of the observer's.
         let shared = parcel.clone();
         let (number, delivery) = (observer.parcels, observer.sinks.send(parcel));
@@ -56,29 +76,36 @@ impl<K: Key> StoreActor<K> {
         }
         let delivery = async move {
             tokio::select! {
-                delivered = delivery => Some(delivered.is_ok()),
+                delivered = delivery => Some(delivered),
                 _ = cancelled => None,
             }
         };
         ctx.spawn(delivery.into_actor(self).map(move |delivered, actor, ctx| {
-            if let Some(alive) = delivered {
-                actor.delivered(id, number, alive, ctx);
+            if let Some(delivered) = delivered {
+                actor.delivered(id, number, delivered, ctx);
             }
             drop(shared);
         }));
         if self.closing.as_ref().is_some_and(super::Closing::is_flushing) {
             self.store.delivered(id);
         }
+        self.look_at(slow_at, ctx);
     }
 
-    fn delivered(&mut self, id: ObserverId, number: u64, alive: bool, ctx: &mut Context<Self>) {
+    fn delivered(&mut self, id: ObserverId, number: u64, delivered: Result<(), Undelivered>, ctx: &mut Context<Self>) {
         if let Some(observer) = self.observers.get_mut(&id).filter(|observer| observer.parcels == number) {
             observer.under_way = None;
-            if alive {
-                self.store.delivered(id);
-            } else {
-                tracing::info!(observer = ?id, "observer is gone");
-                self.forget(id);
+            observer.since = None;
+            match delivered {
+                Ok(()) => self.store.delivered(id),
+                Err(Undelivered::Panicked) => {
+                    self.observer_panicked(id);
+                    self.store.delivered(id);
+                }
+                Err(Undelivered::Gone) => {
+                    tracing::info!(observer = %observer.name, "observer is gone");
+                    self.forget(id);
+                }
             }
         }
         self.pump(ctx);
@@ -97,6 +124,14 @@ impl<K: Key> StoreActor<K> {
             self.observers.iter().filter(|(_, observer)| !observer.sinks.connected()).map(|(id, _)| *id).collect();
         gone.into_iter().for_each(|id| self.forget(id));
         self.pruned = self.observers.len();
+    }
+
+    /// Adds the names that observers were given.
+    pub(super) fn name_observers(&self, status: &mut Status) {
+        for (id, lag) in &mut status.observers {
+            lag.name =
+                self.observers.get(id).filter(|observer| observer.named).map(|observer| Arc::clone(&observer.name));
+        }
     }
 
     /// Cancels all that is on its way to observers.

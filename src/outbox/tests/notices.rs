@@ -1,5 +1,6 @@
 //! Notices: in their place, and the newest of each key.
 
+use super::first::names;
 use super::*;
 use crate::config::ConflictPolicy;
 use crate::key::CodecError;

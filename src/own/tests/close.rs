@@ -1,6 +1,7 @@
 //! Leaving.
 
 use super::*;
+use crate::own::Lifetime;
 
 fn closed(world: &World) -> Vec<(u64, usize)> {
     let closed = |event: &OwnEvent| {
@@ -122,7 +123,7 @@ fn after_leaving_every_command_is_answered_closed() {
     world.down = false;
     world.give(Command::Close { ticket: Ticket(2) });
     world.give(Command::PutSync { ticket: Ticket(3), name: name("a"), value: "1".into() });
-    world.give(Command::PutOnce { ticket: Ticket(4), name: name("b"), value: "1".into() });
+    world.give(Command::PutOnce { ticket: Ticket(4), name: name("b"), value: "1".into(), lifetime: Lifetime::Store });
     world.delete("a", 5);
     world.put("c", "1");
     for ticket in [1, 3, 4, 5] {

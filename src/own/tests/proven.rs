@@ -1,6 +1,7 @@
 //! Faults that reviews have proven, each with what must be true instead.
 
 use super::*;
+use crate::own::Lifetime;
 
 fn put(key: &str, value: &str) -> Command {
     Command::Put { name: name(key), value: Bytes::copy_from_slice(value.as_bytes()) }
@@ -83,7 +84,12 @@ fn waiting_for_a_grant_under_a_rate_limit_is_no_busy_loop() {
 fn one_key_written_once_again_and_again_needs_one_lease() {
     let mut world = World::new(&config());
     for n in 0..5000 {
-        world.give(Command::PutOnce { ticket: Ticket(n), name: name("a"), value: n.to_string().into() });
+        world.give(Command::PutOnce {
+            ticket: Ticket(n),
+            name: name("a"),
+            value: n.to_string().into(),
+            lifetime: Lifetime::Store,
+        });
         if let Some(kv) = world.get("a") {
             // As the store does with every command: what the cache shows.
             let observation = Observation { name: name("a"), revision: kv.mod_revision, state: Some(seen(&kv)) };
@@ -184,12 +190,15 @@ fn close_deletes_an_own_key_that_somebody_wrote_without_a_lease() {
 #[test]
 fn a_deletion_is_not_taken_for_done_because_of_an_older_one() {
     let mut world = World::new(&config());
-    world.give(Command::PutOnce { ticket: Ticket(1), name: name("e"), value: "1".into() });
+    world.give(Command::PutOnce { ticket: Ticket(1), name: name("e"), value: "1".into(), lifetime: Lifetime::Store });
     world.delete("e", 2);
     world.sync.reached(world.now, Revision::ZERO);
     // From here on the watch is behind: it has not shown the next write.
     let (id, put) = {
-        world.sync.command(world.now, Command::PutOnce { ticket: Ticket(3), name: name("e"), value: "2".into() });
+        world.sync.command(
+            world.now,
+            Command::PutOnce { ticket: Ticket(3), name: name("e"), value: "2".into(), lifetime: Lifetime::Store },
+        );
         world.sync.poll_request(world.now).unwrap()
     };
     let answer = world.perform(put);
@@ -234,7 +243,10 @@ fn the_refusal_of_a_write_that_has_timed_out_does_not_set_the_wish_before_it_asi
     let mut world = World::new(&config().write_timeout(secs(5)));
     world.put("a", "good");
     let large = Bytes::from("x".repeat(2 << 20));
-    world.sync.command(world.now, Command::PutOnce { ticket: Ticket(1), name: name("a"), value: large });
+    world.sync.command(
+        world.now,
+        Command::PutOnce { ticket: Ticket(1), name: name("a"), value: large, lifetime: Lifetime::Store },
+    );
     let (id, bad) = world.sync.poll_request(world.now).unwrap();
     world.now += secs(6);
     assert_eq!(world.sync.poll_request(world.now), None);

@@ -1,6 +1,7 @@
 //! Which repairs are told, and which are none.
 
 use super::*;
+use crate::own::Lifetime;
 
 /// What was told of repairs, in words.
 fn repairs(world: &World) -> Vec<String> {
@@ -154,7 +155,12 @@ fn a_name_that_is_lost_or_that_another_owner_makes_right_is_no_repair() {
 #[test]
 fn a_key_written_once_is_no_damage_of_the_own_key_it_hits() {
     let mut world = owner();
-    world.give(Command::PutOnce { ticket: Ticket(1), name: name("a"), value: "once".into() });
+    world.give(Command::PutOnce {
+        ticket: Ticket(1),
+        name: name("a"),
+        value: "once".into(),
+        lifetime: Lifetime::Store,
+    });
     world.pass(secs(60));
     assert_eq!((world.value("a").as_deref(), repairs(&world)), (Some("mine"), vec![]));
 }

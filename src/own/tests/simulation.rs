@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::*;
 use crate::backend::{Applied, ListRequest};
+use crate::own::Lifetime;
 
 const SEEDS: u64 = 300;
 
@@ -153,7 +154,8 @@ impl Sim {
                 if kind == 6 {
                     Command::PutSync { ticket, name, value }
                 } else {
-                    Command::PutOnce { ticket, name, value }
+                    let lifetime = if self.next.is_multiple_of(2) { Lifetime::Store } else { Lifetime::Unlimited };
+                    Command::PutOnce { ticket, name, value, lifetime }
                 }
             }
         };
@@ -182,7 +184,9 @@ impl Sim {
                     let Request::Write(other) = other else { continue };
                     assert!(!other.iter().any(|write| paths.contains(&write.path)), "two writes of a name under way");
                 }
-                let leases: BTreeSet<_> = writes.iter().filter_map(put_lease).collect();
+                // A key without a limit is put under none.
+                let leases: BTreeSet<_> =
+                    writes.iter().filter_map(put_lease).filter(|lease| *lease != LeaseId::NONE).collect();
                 assert!(leases.len() <= 1 && leases.is_subset(&lease), "leases of a transaction: {leases:?}");
                 assert!(writes.iter().all(|write| write.expect != Expect::Any), "a write without expectation");
             }

@@ -1,6 +1,7 @@
 //! Wishes become transactions.
 
 use super::*;
+use crate::own::Lifetime;
 
 #[test]
 fn of_a_name_only_the_newest_wish_counts_and_one_write_is_under_way() {
@@ -143,14 +144,14 @@ fn a_synchronous_write_owns_the_key_once_it_is_in() {
 #[test]
 fn a_key_put_once_is_under_a_lease_and_nobody_repairs_it() {
     let mut world = World::new(&config());
-    world.give(Command::PutOnce { ticket: Ticket(1), name: name("a"), value: "1".into() });
+    world.give(Command::PutOnce { ticket: Ticket(1), name: name("a"), value: "1".into(), lifetime: Lifetime::Store });
     assert!(matches!(world.done(1), Some(Ok(_))));
     assert_ne!(world.get("a").unwrap().lease, LeaseId::NONE);
     world.strange_delete("a");
     world.pass(secs(3600));
     assert_eq!((world.value("a"), world.sync.stats().names), (None, 0));
     // It can be deleted all the same, being ours.
-    world.give(Command::PutOnce { ticket: Ticket(2), name: name("b"), value: "1".into() });
+    world.give(Command::PutOnce { ticket: Ticket(2), name: name("b"), value: "1".into(), lifetime: Lifetime::Store });
     world.delete("b", 3);
     assert_eq!((world.value("b"), world.done(3).is_some_and(Result::is_ok)), (None, true));
 }

@@ -323,6 +323,7 @@ fn words(parcel: &Parcel<Note>) -> Vec<String> {
         Parcel::Notice(Notice::Undecodable { name, revision, cause }) => {
             vec![format!("undecodable {name} @{revision}: {cause}")]
         }
+        Parcel::Notice(Notice::Progress { revision }) => vec![format!("progress @{revision}")],
         Parcel::Notice(Notice::Conflict { name, revision, .. }) => vec![format!("conflict {name} @{revision}")],
         Parcel::Notice(Notice::Healed { name, revision }) => vec![format!("healed {name} @{revision}")],
         Parcel::Notice(Notice::Repaired { name, damage, revision }) => {

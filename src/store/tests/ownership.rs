@@ -3,7 +3,7 @@
 use super::*;
 use crate::backend::BackendError;
 use crate::config::ConflictPolicy;
-use crate::own::WriteError;
+use crate::own::{Lifetime, WriteError};
 
 fn origins(bench: &mut Bench) -> [ObserverId; 2] {
     [Origin::Local, Origin::Remote].map(|origin| bench.observe(Filter::new().origin(origin), Mode::LatestPerKey))
@@ -85,7 +85,7 @@ fn a_synchronous_write_that_fails_leaves_an_own_key_as_it_was_even_if_it_is_gone
         if adopt {
             bench.want_sync(1, "a", 2);
         } else {
-            bench.store.put_once(bench.now, Ticket(1), &note("a", 2)).unwrap();
+            bench.store.put_once(bench.now, Ticket(1), &note("a", 2), Lifetime::Store).unwrap();
         }
         assert_eq!(bench.answer_next(Err(BackendError::rejected("too large"))), ["put a=2 over absent"]);
         assert_eq!(bench.done(1), Some(Err(WriteError::Rejected { cause: "too large".into() })));
@@ -117,7 +117,7 @@ fn a_synchronous_write_makes_the_name_ours_only_when_it_succeeds() {
     assert_eq!((bench.done(1), bench.owns()), (Some(Err(WriteError::Superseded)), 0));
     bench.commit(6);
     assert_eq!((bench.done(2), bench.owns()), (Some(Ok(6)), 1));
-    bench.store.put_once(bench.now, Ticket(3), &note("b", 1)).unwrap();
+    bench.store.put_once(bench.now, Ticket(3), &note("b", 1), Lifetime::Store).unwrap();
     bench.commit(7);
     assert_eq!((bench.done(3), bench.owns()), (Some(Ok(7)), 1));
     bench.want_sync(4, "c", 1);

@@ -1,6 +1,8 @@
 //! Values that cannot be decoded.
 
 use super::*;
+use crate::config::NameCheck;
+use crate::watch::PageKeys;
 
 fn keeping(policy: OnUndecodable) -> (Bench, ObserverId) {
     let mut bench = Bench::with(|config| config.on_undecodable(policy));
@@ -125,4 +127,65 @@ fn an_index_that_panics_leaves_the_key_out_of_it_and_is_counted() {
     let found = store.reader().lookup("picky", "all").unwrap().entries;
     assert_eq!(found.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["b"]);
     assert_eq!((store.reader().len(), store.status().panics), (2, 1));
+}
+
+/// Decodes to the name in the value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Named(String);
+
+impl Key for Named {
+    type Codec = Self;
+
+    fn name(&self) -> String {
+        if self.0 == "panic" { bench::quiet_panic() } else { self.0.clone() }
+    }
+}
+
+impl Codec<Self> for Named {
+    const TAG: &'static str = "named";
+
+    fn encode(key: &Self) -> Result<Bytes, CodecError> {
+        Ok(key.0.clone().into())
+    }
+
+    fn decode(_: &KeyName, value: &Bytes) -> Result<Self, CodecError> {
+        Ok(Self(String::from_utf8_lossy(value).into_owned()))
+    }
+}
+
+fn named(check: NameCheck) -> Store<Named> {
+    let mut store = Store::new(&Config::new(Prefix::new("p").unwrap()).name_check(check), vec![]);
+    let keys = [kv("a", "a", 2), kv("b", "s3cr3t", 3), kv("c", "panic", 4)];
+    store.deliver(Instant::now(), Bench::page(true, true, 5, PageKeys::Full(keys.to_vec()))).unwrap();
+    store
+}
+
+#[test]
+fn a_value_with_the_name_of_another_key_cannot_be_decoded_and_its_name_is_not_shown() {
+    let mut store = named(NameCheck::Refuse);
+    let id = store.subscribe(Instant::now(), Filter::new(), Mode::LatestPerKey);
+    let mut told = Vec::new();
+    while let Some((_, parcel)) = store.poll_parcel() {
+        if let Parcel::Notice(notice @ Notice::Undecodable { .. }) = parcel {
+            told.push(format!("{notice:?}"));
+        }
+        store.delivered(id);
+    }
+    told.sort();
+    assert!(told.len() == 2 && told[0].contains("value has the name of another key"), "{told:?}");
+    assert!(told[1].contains("Named panicked"), "{told:?}");
+    assert!(!format!("{told:?}").contains("s3cr3t"), "{told:?}");
+    let status = store.status();
+    assert_eq!((status.entries, status.undecodable, status.panics), (1, 2, 1));
+    assert!(store.quarantined("b").is_some());
+    store.deliver(Instant::now(), Delivery::Events(vec![put("b", "b", 6), put("a", "c", 7)])).unwrap();
+    let shown = store.reader().scan("").into_iter().map(|(name, key)| format!("{name}={}", key.0)).collect::<Vec<_>>();
+    assert_eq!(shown, ["a=a", "b=b"], "b has healed, and of a the last good value stays");
+}
+
+#[test]
+fn names_are_not_compared_if_that_is_not_wanted() {
+    let store = named(NameCheck::Ignore);
+    assert_eq!((store.status().entries, store.status().undecodable), (3, 0));
+    assert_eq!(store.reader().get("b"), Some(Arc::new(Named("s3cr3t".into()))));
 }

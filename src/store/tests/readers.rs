@@ -299,3 +299,29 @@ fn a_snapshot_gives_names_and_values_in_its_order() {
     assert_eq!((&snapshot).into_iter().count(), snapshot.len());
     assert_eq!(snapshot.into_iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>(), ["a", "b"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_watched_tells_its_newest_value_and_when_it_goes_and_nothing_of_others() {
+    let mut bench = Bench::listed(&[kv("a", "1", 2)], 5);
+    let mut watch = bench.reader.watch_key("a");
+    let changed = async |watch: &mut crate::reader::KeyWatch<bench::Note>| {
+        let changed = tokio::time::timeout(SECOND, watch.changed()).await.ok()?;
+        Some(changed.map(|value| value.map(|note| note.value)))
+    };
+    assert_eq!(watch.value().unwrap().value, 1);
+    assert_eq!(changed(&mut watch).await, None, "it has seen that");
+    bench.events([put("b", "1", 6), put("a", "1", 7)]);
+    assert_eq!(changed(&mut watch).await, None, "the same value");
+    bench.events([put("a", "2", 8)]);
+    bench.events([put("a", "3", 9)]);
+    assert_eq!(changed(&mut watch).await, Some(Ok(Some(3))), "only the newest");
+    assert_eq!(changed(&mut watch).await, None);
+    bench.events([delete("a", 10)]);
+    assert_eq!(changed(&mut watch).await, Some(Ok(None)));
+    bench.events([put("a", "3", 11)]);
+    bench.store.close("left");
+    assert_eq!(changed(&mut watch).await, Some(Ok(Some(3))), "what was there when the store left");
+    assert_eq!(changed(&mut watch).await, Some(Err(Closed)));
+    let mut late = bench.reader.watch_key("c");
+    assert_eq!((late.value(), changed(&mut late).await), (None, Some(Err(Closed))));
+}

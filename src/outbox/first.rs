@@ -1,0 +1,78 @@
+//! The first state: before a restart, and as the kvstore says it.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{Backlog, Outbox, Slot};
+use crate::change::{Change, Notice};
+use crate::key::KeyName;
+use crate::kv::Revision;
+
+/// The first state as the kvstore says it, after another was told from before a restart.
+#[derive(Debug)]
+pub(crate) struct First<'a> {
+    pub(crate) revision: Revision,
+    /// Whether what was told belongs to this history.
+    pub(crate) same_history: bool,
+    /// Every key there is.
+    pub(crate) names: &'a [KeyName],
+}
+
+impl<K> Outbox<K> {
+    /// Gives what was known before a restart: creates. `Synced` waits until it is [`verified`](Self::verified).
+    pub(crate) fn begin_unverified(&mut self, now: Instant, snapshot: &Arc<[Change<K>]>, revision: Revision) {
+        self.begin(now, snapshot, revision);
+        self.synced = None;
+        self.begun = self.backlog.is_none();
+    }
+
+    /// The first state is known for sure: `changes` lead to it from what the cache showed, and `Synced` follows. What
+    /// waits melts with them, in either mode: the first state is told as it is, not how it came to be.
+    pub(crate) fn verified(&mut self, now: Instant, changes: &Arc<[Change<K>]>, first: &First<'_>) {
+        self.behind_since.get_or_insert(now);
+        self.overrun = None;
+        let mut changes = self.wanted(changes);
+        if self.backlog.is_some() || !self.pending.is_empty() || !self.queue.is_empty() {
+            changes = self.melt(&changes, first.revision);
+        }
+        self.backlog = (!changes.is_empty()).then_some(Backlog { changes, next: 0 });
+        let passing = || first.names.iter().filter(|name| self.filter.passes_name(name)).count();
+        let entries = self.visible.as_ref().map_or_else(passing, HashSet::len);
+        self.synced = Some(Notice::Synced { revision: first.revision, entries });
+        if first.same_history {
+            self.told = first.revision;
+        } else {
+            self.first_went_back = Some(first.revision);
+        }
+        self.reached = self.reached.map(|_| first.revision);
+    }
+
+    /// All changes that wait, and then `changes`, each key once and none newer than `to`: what is left of an earlier
+    /// history is so as of this one. Notices stay.
+    fn melt(&mut self, changes: &[Change<K>], to: Revision) -> Arc<[Change<K>]> {
+        let (slots, mut pending) = (std::mem::take(&mut self.slots), std::mem::take(&mut self.pending));
+        if let Some(Backlog { changes, next }) = self.backlog.take() {
+            changes[next..].iter().for_each(|change| self.merge(change.clone()));
+        }
+        let mut notices = VecDeque::new();
+        for slot in slots {
+            match slot {
+                Slot::Key(name) => {
+                    pending.remove(&name).into_iter().for_each(|change| self.merge(change));
+                }
+                Slot::Notice(_) => notices.push_back(slot),
+            }
+        }
+        self.merge_queue();
+        changes.iter().for_each(|change| self.merge(change.clone()));
+        let slots = std::mem::replace(&mut self.slots, notices);
+        let mut merged = std::mem::take(&mut self.pending);
+        merged.values_mut().for_each(|change| change.revision = change.revision.min(to));
+        let change = |slot| match slot {
+            Slot::Key(name) => merged.remove(&name).filter(|change| !change.is_void()),
+            Slot::Notice(_) => None,
+        };
+        slots.into_iter().filter_map(change).collect()
+    }
+}

@@ -1,0 +1,51 @@
+//! How far an observer has been told: revisions without changes, and what waited at some time.
+
+use super::Outbox;
+use crate::change::{Notice, Parcel};
+use crate::kv::Revision;
+
+impl<K> Outbox<K> {
+    /// The observer wants to be told of revisions without changes.
+    pub(crate) fn want_progress(&mut self) {
+        self.reached.get_or_insert(Revision::ZERO);
+    }
+
+    /// Everything up to this revision is put in.
+    pub(crate) fn reached(&mut self, revision: Revision) {
+        self.reached = self.reached.map(|_| revision);
+    }
+
+    /// When nothing is left to be told: the revision reached, if that is news.
+    pub(super) fn progress(&mut self) -> Option<Parcel<K>> {
+        let revision = self.reached.filter(|reached| *reached > self.told)?;
+        self.told = revision;
+        Some(Parcel::Notice(Notice::Progress { revision }))
+    }
+
+    /// How many entries wait behind the parcel under way.
+    pub(super) fn waiting(&self) -> usize {
+        let backlog = self.backlog.as_ref().map_or(0, |backlog| backlog.changes.len() - backlog.next);
+        backlog + self.slots.len() + self.queue.len()
+    }
+
+    /// What was taken out is handled.
+    pub(super) fn count_handled(&mut self) {
+        self.handled += std::mem::take(&mut self.taken) as u64;
+    }
+
+    /// The place behind everything that has still to be handled. Entries keep their order, and those that melt only make
+    /// it come later.
+    pub(crate) fn mark(&self) -> u64 {
+        self.handled + (self.taken + self.waiting()) as u64
+    }
+
+    /// Whether everything before the mark is handled.
+    pub(crate) fn has_passed(&self, mark: u64) -> bool {
+        self.handled >= mark || self.under_way == 0 && self.waiting() == 0
+    }
+
+    /// Code of the observer panicked.
+    pub(crate) fn panicked(&mut self) {
+        self.panics += 1;
+    }
+}

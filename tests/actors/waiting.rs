@@ -1,0 +1,85 @@
+//! Reading one's own writes: writes that wait until they are shown, or told.
+
+use shared_store::backend::faulty::Faulty;
+use shared_store_actors::{StoreError, Until};
+
+use super::observing::Stuck;
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn a_write_that_is_answered_when_shown_can_be_read_at_once_and_one_when_told_was_told() {
+    paused(async {
+        let (store, shadow) = (joined(&MemoryBackend::new()).await, Shadow::default());
+        store.subscribe(shadow.observer()).await.unwrap();
+        for n in 0..20 {
+            store.update_local_key_until(node("a", &n.to_string()), Until::Shown, PATIENCE).await.unwrap();
+            assert_eq!(store.reader().get("a").unwrap().ip, n.to_string());
+            store.update_local_key_until(node("b", &n.to_string()), Until::Told, PATIENCE).await.unwrap();
+            assert_eq!(shadow.map()["b"], n.to_string());
+        }
+        store.delete_local_key_until("a", Until::Shown, PATIENCE).await.unwrap();
+        assert!(store.reader().get("a").is_none());
+        store.delete_local_key_until("b", Until::Told, PATIENCE).await.unwrap();
+        assert!(shadow.map().is_empty());
+    });
+}
+
+#[test]
+fn a_write_that_is_not_shown_in_time_says_that_it_is_written() {
+    paused(async {
+        let memory = MemoryBackend::new();
+        let faulty = Faulty::new(memory.clone());
+        let store = join(config(&memory).backend(faulty.clone())).on(StoreThread::current()).await.unwrap();
+        settled(&store, store.update_local_key_sync(node("a", "1")).await.unwrap()).await;
+        faulty.mute_watches();
+        let start = tokio::time::Instant::now();
+        let error = store.update_local_key_until(node("a", "2"), Until::Shown, SECOND).await.unwrap_err();
+        assert_eq!(start.elapsed(), SECOND);
+        let StoreError::NotYet { written, cause } = error else { panic!("{error}") };
+        assert_eq!(written, memory.revision());
+        assert!(cause.contains("not yet at"), "{cause}");
+        faulty.unmute_watches();
+        store.wait_until(written, Until::Told, PATIENCE).await.unwrap();
+        assert_eq!(store.reader().get("a").unwrap().ip, "2");
+    });
+}
+
+#[test]
+fn waiting_for_observers_ends_with_the_time_or_with_the_observer_that_does_not_handle_it() {
+    paused(async {
+        let store = joined(&MemoryBackend::new()).await;
+        let stuck = Stuck.start();
+        let id = store.subscribe(Observer::new(&stuck)).await.unwrap();
+        // The first update counts as handled, and no other is.
+        store.update_local_key_until(node("a", "0"), Until::Told, SECOND).await.unwrap();
+        let start = tokio::time::Instant::now();
+        let error = store.update_local_key_until(node("a", "1"), Until::Told, SECOND).await.unwrap_err();
+        assert_eq!(start.elapsed(), SECOND);
+        assert!(error.to_string().ends_with("but observers have not handled it within 1 s"), "{error}");
+        let waiting = actix_rt::spawn({
+            let store = store.clone();
+            async move { store.update_local_key_until(node("a", "2"), Until::Told, PATIENCE).await }
+        });
+        tokio::time::sleep(SECOND).await;
+        assert!(!waiting.is_finished());
+        store.unsubscribe(id).await;
+        waiting.await.unwrap().unwrap();
+        assert_eq!(start.elapsed(), 2 * SECOND);
+    });
+}
+
+#[test]
+fn who_waits_for_observers_is_told_when_the_store_closes() {
+    paused(async {
+        let store = joined(&MemoryBackend::new()).await;
+        let stuck = Stuck.start();
+        store.subscribe(Observer::new(&stuck)).await.unwrap();
+        store.update_local_key_until(node("a", "0"), Until::Told, SECOND).await.unwrap();
+        let written = store.update_local_key_sync(node("a", "1")).await.unwrap();
+        let waits = store.wait_until(written, Until::Told, PATIENCE);
+        let (waited, closed) = futures_util::future::join(waits, store.close()).await;
+        assert_eq!((waited, closed), (Err(StoreError::Closed), Ok(())));
+    });
+}
