@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use serde::{Deserialize, Serialize};
-use shared_store::backend::faulty::{Faulty, Op, When};
-use shared_store::backend::{Backend, BackendError, Expect, Write, WriteAction};
-use shared_store::{KeyName, LeaseId};
-use shared_store_actors::{Changes, Config, Json, Key, MemoryBackend, Observer, Prefix, Synced, join};
+use shared_store::{Changes, Config, Json, Key, MemoryBackend, Observer, Prefix, Synced, join};
+use shared_store_core::backend::faulty::{Faulty, Op, When};
+use shared_store_core::backend::{Backend, BackendError, Expect, Write, WriteAction};
+use shared_store_core::{KeyName, LeaseId};
 use tokio::sync::Notify;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
-use shared_store::backend::{Backend, Expect, ListRequest, Write, WriteAction, WriteOutcome};
-use shared_store::{EtcdBackend, EtcdConfig, Json, Key, KeyName, KeyRange, LeaseId, Prefix};
-use shared_store_actors::{Config, SharedStore, join};
+use shared_store::{Config, SharedStore, join};
+use shared_store_core::backend::{Backend, Expect, ListRequest, Write, WriteAction, WriteOutcome};
+use shared_store_core::{EtcdBackend, EtcdConfig, Json, Key, KeyName, KeyRange, LeaseId, Prefix};
 use shared_store_support::{EtcdServer, Version};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

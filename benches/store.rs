@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use shared_store::watch::{Delivery, Page, PageKeys};
-use shared_store::{
+use shared_store_core::watch::{Delivery, Page, PageKeys};
+use shared_store_core::{
     ClusterId, Config, Event, Filter, Json, Key, KeyName, KeyValue, LeaseId, Mode, ObserverId, Parcel, Prefix, Reader,
     Revision, Store,
 };

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use actix_web::{App, HttpResponse, HttpServer, Responder, delete, get, put, web};
 use serde::{Deserialize, Serialize};
-use shared_store_actors::{Config, Index, Json, Key, KeyName, Prefix, SharedStore, State, StoreError, join};
+use shared_store::{Config, Index, Json, Key, KeyName, Prefix, SharedStore, State, StoreError, join};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Node {

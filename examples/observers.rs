@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use serde::{Deserialize, Serialize};
-use shared_store_actors::{
+use shared_store::{
     Changes, Config, Delete, Filter, Json, Key, KeyName, Observer, Prefix, Revision, SharedStore, Synced, Update, join,
 };
 

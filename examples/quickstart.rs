@@ -4,7 +4,7 @@
 
 use actix::prelude::*;
 use serde::{Deserialize, Serialize};
-use shared_store_actors::{Config, Delete, Json, Key, MemoryBackend, Observer, Prefix, Synced, Update, join};
+use shared_store::{Config, Delete, Json, Key, MemoryBackend, Observer, Prefix, Synced, Update, join};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Node {

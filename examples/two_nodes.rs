@@ -8,8 +8,8 @@
 use actix::prelude::*;
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
-use shared_store::{EtcdBackend, EtcdConfig};
-use shared_store_actors::{Config, Delete, Json, Key, Observer, Prefix, StateChanged, Update, join};
+use shared_store::{Config, Delete, Json, Key, Observer, Prefix, StateChanged, Update, join};
+use shared_store_core::{EtcdBackend, EtcdConfig};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Node {

@@ -15,7 +15,7 @@ const MAX_LEASE_TTL: Duration = Duration::from_secs(9_000_000_000);
 ///
 /// ```
 /// use std::time::Duration;
-/// use shared_store::{Config, Prefix};
+/// use shared_store_core::{Config, Prefix};
 ///
 /// let config = Config::new(Prefix::new("cilium/state/nodes/v1")?).sync_interval(Duration::from_secs(60));
 /// assert!(config.check().is_ok());
@@ -144,7 +144,7 @@ pub enum OnUndecodable {
 /// at. A store never writes such a value: its writer has made a mistake, or wants to pass for another.
 ///
 /// ```
-/// # use shared_store::{Config, NameCheck, Prefix};
+/// # use shared_store_core::{Config, NameCheck, Prefix};
 /// let config = Config::new(Prefix::new("nodes")?).name_check(NameCheck::Ignore);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -219,7 +219,7 @@ impl Config {
     ///
     /// ```
     /// # use std::sync::Arc;
-    /// # use shared_store::{Backend, Config, MemoryBackend, Prefix};
+    /// # use shared_store_core::{Backend, Config, MemoryBackend, Prefix};
     /// let (kvstore, prefix) = (Arc::new(MemoryBackend::new()), Prefix::new("nodes")?);
     /// let one = Config::new(prefix.clone()).backend(Arc::clone(&kvstore));
     /// let another = Config::new(prefix).backend(kvstore as Arc<dyn Backend>);

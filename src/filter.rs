@@ -17,7 +17,7 @@ type Predicate<K> = Arc<dyn Fn(&KeyName, &K) -> bool + Send + Sync>;
 /// changed hands. Notices about a key come if its name passes.
 ///
 /// ```
-/// # use shared_store::{Filter, Origin};
+/// # use shared_store_core::{Filter, Origin};
 /// let filter: Filter<u32> = Filter::new().prefix("cluster1/").glob("*/web-?").origin(Origin::Remote).keys(|_, n| *n > 7);
 /// ```
 #[must_use]

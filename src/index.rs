@@ -12,7 +12,7 @@ type Values<K> = Arc<dyn Fn(&K) -> Vec<String> + Send + Sync>;
 /// A secondary index: the values under which a key can be found besides its name.
 ///
 /// ```
-/// # use shared_store::Index;
+/// # use shared_store_core::Index;
 /// # struct Node { addresses: Vec<String> }
 /// let by_address = Index::new("address", |node: &Node| node.addresses.clone());
 /// ```

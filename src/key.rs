@@ -19,7 +19,7 @@ use crate::filter::{Panicked, contained};
 ///
 /// ```
 /// use serde::{Deserialize, Serialize};
-/// use shared_store::{Json, Key};
+/// use shared_store_core::{Json, Key};
 ///
 /// #[derive(Debug, Clone, Serialize, Deserialize)]
 /// struct Node { name: String, ip: String }

@@ -48,7 +48,19 @@ pub use status::{AuditStats, IgnoredKeys, Relists, State, Status};
 pub use store::{AuditReport, Difference, DifferenceKind, ObserverId, Store};
 pub use warm::SnapshotError;
 
-/// The code of the README is compiled and run.
+/// The code of the README and of the guide is compiled and run.
 #[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-enum Readme {}
+mod guide {
+    #[doc = include_str!("../README.md")]
+    enum Readme {}
+    #[doc = include_str!("../docs/src/start.md")]
+    enum Start {}
+    #[doc = include_str!("../docs/src/reading.md")]
+    enum Reading {}
+    #[doc = include_str!("../docs/src/publishing.md")]
+    enum Publishing {}
+    #[doc = include_str!("../docs/src/testing.md")]
+    enum Testing {}
+    #[doc = include_str!("../docs/src/migrating.md")]
+    enum Migrating {}
+}

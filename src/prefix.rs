@@ -14,7 +14,7 @@ use crate::kv::KeyRange;
 /// separating slash is part of every comparison, so `nodes/v1` never matches a key of its sibling `nodes/v10`.
 ///
 /// ```
-/// use shared_store::{KeyName, Prefix};
+/// use shared_store_core::{KeyName, Prefix};
 ///
 /// let prefix = Prefix::new("cilium/state/nodes/v1")?;
 /// let name = KeyName::new("cluster1/node-a")?;

@@ -62,7 +62,7 @@ impl<K> Clone for Entry<K> {
 /// Some or all keys at one revision.
 ///
 /// ```
-/// # fn show(reader: &shared_store::Reader<String>) {
+/// # fn show(reader: &shared_store_core::Reader<String>) {
 /// let snapshot = reader.scan("cluster1/");
 /// let longest = snapshot.values().map(|key| key.len()).max();
 /// for (name, key) in &snapshot {
@@ -191,7 +191,7 @@ impl<K> Reader<K> {
     /// The key named `name`, with its revisions, its lease and whose it is.
     ///
     /// ```
-    /// # fn show(reader: &shared_store::Reader<String>) {
+    /// # fn show(reader: &shared_store_core::Reader<String>) {
     /// if let Some(entry) = reader.entry("cluster1/node1") {
     ///     println!("{} since revision {}, lease {}", entry.key, entry.create_revision, entry.lease);
     /// }
@@ -207,8 +207,8 @@ impl<K> Reader<K> {
     /// one.
     ///
     /// ```
-    /// # use shared_store::Origin;
-    /// # fn count(reader: &shared_store::Reader<String>) -> usize {
+    /// # use shared_store_core::Origin;
+    /// # fn count(reader: &shared_store_core::Reader<String>) -> usize {
     /// reader.entries().filter(|entry| entry.origin == Origin::Local).count()
     /// # }
     /// ```

@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use serde::{Deserialize, Serialize};
-use shared_store_actors::{
+use shared_store::{
     Changes, Config, Delete, Json, Key, MemoryBackend, Observer, Prefix, Resynced, Revision, SharedStore, StoreThread,
     Synced, Update, join,
 };

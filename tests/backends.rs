@@ -1,7 +1,7 @@
 //! Every backend passes every case of the contract.
 
 mod memory {
-    shared_store::conformance!(shared_store::MemoryBackend::new());
+    shared_store_core::conformance!(shared_store_core::MemoryBackend::new());
 }
 
 /// Around another backend, and with its watches cut into the smallest fragments, it is still a backend.
@@ -9,9 +9,9 @@ mod faulty {
     use std::sync::Arc;
 
     use async_trait::async_trait;
-    use shared_store::backend::conformance::Harness;
-    use shared_store::backend::faulty::Faulty;
-    use shared_store::{Backend, MemoryBackend, Revision};
+    use shared_store_core::backend::conformance::Harness;
+    use shared_store_core::backend::faulty::Faulty;
+    use shared_store_core::{Backend, MemoryBackend, Revision};
 
     struct Fragmented(MemoryBackend);
 
@@ -28,7 +28,7 @@ mod faulty {
         }
     }
 
-    shared_store::conformance!(Fragmented(MemoryBackend::new()));
+    shared_store_core::conformance!(Fragmented(MemoryBackend::new()));
 }
 
 /// The kvstore in memory behind etcd's client and its network, and so again with every watch in fragments.
@@ -39,9 +39,9 @@ macro_rules! served {
             use std::sync::Arc;
 
             use async_trait::async_trait;
-            use shared_store::backend::conformance::Harness;
-            use shared_store::backend::etcd::served::ServedEtcd;
-            use shared_store::{Backend, Revision};
+            use shared_store_core::backend::conformance::Harness;
+            use shared_store_core::backend::etcd::served::ServedEtcd;
+            use shared_store_core::{Backend, Revision};
 
             struct Served(ServedEtcd);
 
@@ -57,7 +57,7 @@ macro_rules! served {
                 }
             }
 
-            shared_store::conformance!(Served(ServedEtcd::start().expect("a free port")));
+            shared_store_core::conformance!(Served(ServedEtcd::start().expect("a free port")));
         }
     };
 }
@@ -77,8 +77,8 @@ macro_rules! etcd {
             use std::sync::Arc;
 
             use async_trait::async_trait;
-            use shared_store::backend::conformance::Harness;
-            use shared_store::{Backend, Revision};
+            use shared_store_core::backend::conformance::Harness;
+            use shared_store_core::{Backend, Revision};
 
             use crate::support::{Connect, EtcdServer, Version};
 
@@ -95,7 +95,7 @@ macro_rules! etcd {
                 }
             }
 
-            shared_store::conformance!(Etcd(EtcdServer::start(Version::$version)));
+            shared_store_core::conformance!(Etcd(EtcdServer::start(Version::$version)));
         }
     };
 }

@@ -35,8 +35,8 @@ mod warm;
 
 use std::time::Duration;
 
-use shared_store::backend::{Backend, Expect, ListRequest, Write, WriteAction, WriteOutcome};
-use shared_store::{EtcdBackend, EtcdConfig, KeyName, LeaseId, Prefix, Revision};
+use shared_store_core::backend::{Backend, Expect, ListRequest, Write, WriteAction, WriteOutcome};
+use shared_store_core::{EtcdBackend, EtcdConfig, KeyName, LeaseId, Prefix, Revision};
 
 use crate::actors::{Node, PATIENCE};
 use crate::support::{Connect, EtcdServer, Version};

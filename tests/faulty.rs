@@ -3,10 +3,10 @@
 use std::pin::pin;
 
 use futures_util::FutureExt;
-use shared_store::backend::conformance::{Space, delete, put};
-use shared_store::backend::faulty::{Faulty, Op, When};
-use shared_store::backend::{Backend, Events, WatchRequest, WatchResponse};
-use shared_store::{BackendError, LeaseId, MemoryBackend};
+use shared_store_core::backend::conformance::{Space, delete, put};
+use shared_store_core::backend::faulty::{Faulty, Op, When};
+use shared_store_core::backend::{Backend, Events, WatchRequest, WatchResponse};
+use shared_store_core::{BackendError, LeaseId, MemoryBackend};
 
 /// A faulty backend, and a space that looks at the kvstore behind it.
 fn faulty() -> (Faulty, Space) {

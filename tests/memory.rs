@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use shared_store::backend::conformance::{Space, put};
-use shared_store::backend::memory::Mvcc;
-use shared_store::backend::{Backend, Expect, WatchRequest, WatchResponse, Write, WriteAction};
-use shared_store::{BackendError, Event, LeaseId, MemoryBackend, Revision};
+use shared_store_core::backend::conformance::{Space, put};
+use shared_store_core::backend::memory::Mvcc;
+use shared_store_core::backend::{Backend, Expect, WatchRequest, WatchResponse, Write, WriteAction};
+use shared_store_core::{BackendError, Event, LeaseId, MemoryBackend, Revision};
 use tokio::time::Instant;
 
 const TTL: Duration = Duration::from_secs(30);
@@ -149,7 +149,7 @@ async fn a_panic_of_one_collaborator_does_not_reach_another() {
 #[tokio::test(start_paused = true)]
 async fn a_lease_from_before_a_restart_is_not_another_owners_lease_afterwards() {
     let ttl = Duration::from_secs(60);
-    let before = MemoryBackend::new().grant(shared_store::LeaseId::NONE, ttl).await.unwrap().lease;
+    let before = MemoryBackend::new().grant(shared_store_core::LeaseId::NONE, ttl).await.unwrap().lease;
     let after = Space::new(&MemoryBackend::new());
     leased(&after, &["a"]).await;
     assert_eq!(after.backend.keep_alive(before).await, Err(BackendError::LeaseNotFound { lease: before }));

@@ -1,5 +1,5 @@
 //! The promises of etcd's watch, as its robustness suite checks them of etcd, checked on what we make of them: everything
-//! a [`Watch`](shared_store::watch::Watch) delivers and everything an observer is told, while others write, leases
+//! a [`Watch`](shared_store_core::watch::Watch) delivers and everything an observer is told, while others write, leases
 //! expire, and watches break, fall silent, come in fragments and are overtaken by compaction.
 //!
 //! Ordered, unique, atomic, reliable, resumable, bookmarkable, filtered, with the previous value, and a create is one.
@@ -17,8 +17,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
-use shared_store::backend::faulty::{Faulty, Op, When};
-use shared_store::{BackendError, MemoryBackend, Prefix, Revision};
+use shared_store_core::backend::faulty::{Faulty, Op, When};
+use shared_store_core::{BackendError, MemoryBackend, Prefix, Revision};
 use tokio::sync::watch;
 
 use self::check::Seen;

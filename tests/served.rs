@@ -7,8 +7,8 @@ mod stores;
 
 use std::time::Duration;
 
-use shared_store::backend::etcd::served::ServedEtcd;
-use shared_store::{EtcdBackend, EtcdConfig};
+use shared_store_core::backend::etcd::served::ServedEtcd;
+use shared_store_core::{EtcdBackend, EtcdConfig};
 
 /// A backend that gives up soon.
 fn impatient(served: &ServedEtcd) -> EtcdBackend {

@@ -2,7 +2,7 @@
 
 pub(crate) mod certificates;
 
-use shared_store::{EtcdBackend, EtcdConfig};
+use shared_store_core::{EtcdBackend, EtcdConfig};
 pub(crate) use shared_store_support::{Cluster, EtcdServer, GrpcProxy, Mode, Proxy, Version};
 
 /// How tests reach an etcd.

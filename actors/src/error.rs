@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::MailboxError;
-use shared_store::own::WriteError;
-use shared_store::{ConfigError, KeyError, KeyName, Revision};
+use shared_store_core::own::WriteError;
+use shared_store_core::{ConfigError, KeyError, KeyName, Revision};
 
 /// A store did not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -5,10 +5,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use actix::prelude::*;
-use shared_store::gate::{Gate, GateId};
-use shared_store::store::Refused;
-use shared_store::watch::Watch;
-use shared_store::{Awaited, Backend, Config, GateStatus};
+use shared_store_core::gate::{Gate, GateId};
+use shared_store_core::store::Refused;
+use shared_store_core::watch::Watch;
+use shared_store_core::{Awaited, Backend, Config, GateStatus};
 use tokio::sync::oneshot;
 use tracing::Span;
 
@@ -26,7 +26,7 @@ use crate::watcher::{Deliver, Stop, WatcherActor};
 ///
 /// ```no_run
 /// # use std::sync::Arc;
-/// # use shared_store_actors::{Awaited, Backend, CanaryGate, Config, Key, Prefix, join};
+/// # use shared_store::{Awaited, Backend, CanaryGate, Config, Key, Prefix, join};
 /// # async fn run<Node: Key>(backend: Arc<dyn Backend>) -> Result<(), Box<dyn std::error::Error>> {
 /// let gate = CanaryGate::start(&Config::new(Prefix::canaries("cluster1")?).shared_backend(Arc::clone(&backend)))?;
 /// let prefix = Prefix::new("cilium/state/nodes/v1")?;
@@ -45,7 +45,7 @@ pub struct CanaryGate {
 }
 
 impl CanaryGate {
-    /// Begins to watch the canaries below the prefix of `config`: see [`Prefix::canaries`](shared_store::Prefix::canaries).
+    /// Begins to watch the canaries below the prefix of `config`: see [`Prefix::canaries`](shared_store_core::Prefix::canaries).
     /// Must be called where actors can start; stores start there.
     ///
     /// # Errors

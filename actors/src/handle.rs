@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use actix::Addr;
 use bytes::Bytes;
-use shared_store::own::Lifetime;
-use shared_store::{
+use shared_store_core::own::Lifetime;
+use shared_store_core::{
     AuditReport, Backend, Closed, Key, KeyError, KeyName, ObserverId, Prefix, Reader, Revision, State, Status,
 };
 
@@ -90,7 +90,7 @@ impl<K: Key> SharedStore<K> {
     /// Writes `key` once without owning it, for as long as this store lives or for good: see [`WriteOnce`].
     ///
     /// ```no_run
-    /// # use shared_store_actors::{Key, Lifetime, SharedStore, StoreError};
+    /// # use shared_store::{Key, Lifetime, SharedStore, StoreError};
     /// # async fn run<Node: Key>(store: SharedStore<Node>, node: Node) -> Result<(), StoreError> {
     /// // Close does not take it back.
     /// store.write_once(node, Lifetime::Unlimited).await?;
@@ -106,8 +106,8 @@ impl<K: Key> SharedStore<K> {
     /// Gives up the key and answers when it is gone: see [`DeleteLocalKey`].
     ///
     /// ```no_run
-    /// # async fn run<K: shared_store_actors::Key>(store: shared_store_actors::SharedStore<K>)
-    /// # -> Result<(), shared_store_actors::StoreError> {
+    /// # async fn run<K: shared_store::Key>(store: shared_store::SharedStore<K>)
+    /// # -> Result<(), shared_store::StoreError> {
     /// store.delete_local_key("node1").await?;
     /// store.delete_local_keys(["node2", "node3"]).await?;
     /// # Ok(()) }
@@ -163,7 +163,7 @@ impl<K: Key> SharedStore<K> {
     /// It is a [`Stream`](futures_util::Stream), too.
     ///
     /// ```no_run
-    /// # use shared_store_actors::{Key, SharedStore};
+    /// # use shared_store::{Key, SharedStore};
     /// # async fn run<Node: Key>(store: SharedStore<Node>) -> Result<(), Box<dyn std::error::Error>> {
     /// let mut changes = store.changes().await?;
     /// while let Some(change) = changes.next().await {
@@ -181,7 +181,7 @@ impl<K: Key> SharedStore<K> {
     /// As [`changes`](Self::changes), with a filter, a mode or a name.
     ///
     /// ```no_run
-    /// # use shared_store_actors::{Filter, Key, SharedStore};
+    /// # use shared_store::{Filter, Key, SharedStore};
     /// # async fn run<Node: Key>(store: SharedStore<Node>) -> Result<(), Box<dyn std::error::Error>> {
     /// let eu = store.changes_with(|observer| observer.filter(Filter::new().prefix("eu/")).named("eu")).await?;
     /// # Ok(()) }

@@ -5,7 +5,7 @@ use std::pin::Pin;
 
 use actix::WeakRecipient;
 use actix::prelude::*;
-use shared_store::{Config, Index, Key};
+use shared_store_core::{Config, Index, Key};
 use tokio::sync::oneshot;
 
 use crate::error::JoinError;
@@ -88,7 +88,7 @@ impl<K: Key> Join<K> {
     /// [`Config::state_dir`] the snapshot is read first.
     ///
     /// ```no_run
-    /// # use shared_store_actors::{Config, Key, State, join};
+    /// # use shared_store::{Config, Key, State, join};
     /// # async fn run<Node: Key>(config: Config) -> Result<(), Box<dyn std::error::Error>> {
     /// let store = join::<Node>(config).start().await?;
     /// // What a readiness probe asks:

@@ -1,4 +1,4 @@
-//! How a shared store runs: actix actors over the machines of [`shared_store`], whose public types are re-exported.
+//! How a shared store runs: actix actors over the machines of [`shared_store_core`], whose public types are re-exported.
 //!
 //! Embedders add this one crate, and start with [`join`](join()). All they need has its import path.
 
@@ -31,12 +31,10 @@ pub use messages::{
 };
 pub use observer::Observer;
 pub use publisher::{Publish, Publisher, publish};
-/// The core: machines, backends and everything not named here.
-pub use shared_store as core;
 /// What a backend of one's own, or a direct write, is made of.
-pub use shared_store::backend;
-pub use shared_store::own::{Lifetime, OwnEvent, WriteError};
-pub use shared_store::{
+pub use shared_store_core::backend;
+pub use shared_store_core::own::{Lifetime, OwnEvent, WriteError};
+pub use shared_store_core::{
     AtLeastError, AuditReport, AuditStats, Awaited, Backend, BackendError, CanaryState, Change, Closed, Codec,
     CodecError, Config, ConfigError, ConflictPolicy, Damage, DeletionGuard, Difference, DifferenceKind, Entry, Filter,
     GateStatus, IgnoredKeys, Index, Json, Key, KeyError, KeyName, KeyNameError, KeyWatch, Lag, LeaseId, MemoryBackend,
@@ -45,7 +43,7 @@ pub use shared_store::{
     UnknownIndex,
 };
 #[cfg(feature = "etcd")]
-pub use shared_store::{EtcdBackend, EtcdConfig, EtcdConfigError};
+pub use shared_store_core::{EtcdBackend, EtcdConfig, EtcdConfigError};
 pub use store::StoreActor;
 pub use stream::{ChangeStream, ParcelStream};
 pub use thread::StoreThread;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use actix::{Message, Recipient};
 use bytes::Bytes;
-use shared_store::own::Lifetime;
-use shared_store::{
+use shared_store_core::own::Lifetime;
+use shared_store_core::{
     AuditReport, Backend, CodecError, ConflictPolicy, Damage, Key, KeyName, LeaseId, ObserverId, Origin, Prefix,
     PublishEvent, Reason, Revision, Snapshot, State, Status,
 };
@@ -55,10 +55,10 @@ pub struct Delete<K: 'static> {
 /// To an observer that takes batches: changes, in order, never empty, shared by all that are told the same.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct Changes<K: 'static>(pub shared_store::Changes<K>);
+pub struct Changes<K: 'static>(pub shared_store_core::Changes<K>);
 
 /// To an observer: its first state is complete, and is the kvstore's. What was known before a restart
-/// ([`Config::state_dir`](shared_store::Config::state_dir)) is told before, and what has changed since, too.
+/// ([`Config::state_dir`](shared_store_core::Config::state_dir)) is told before, and what has changed since, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub struct Synced {
@@ -118,7 +118,7 @@ pub struct Conflict {
 
 /// To an observer: a key is undecodable no longer. It has a value of the store's type, whose [`Update`] comes after this
 /// unless the value is the last good one; or it was deleted. An observer that joined with a snapshot
-/// ([`Config::state_dir`](shared_store::Config::state_dir)) may be told this without the [`Undecodable`] before it.
+/// ([`Config::state_dir`](shared_store_core::Config::state_dir)) may be told this without the [`Undecodable`] before it.
 #[derive(Debug, Clone, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub struct Healed {
@@ -160,12 +160,12 @@ pub struct SetAside {
 pub struct StateChanged(pub State);
 
 /// To an observer of a publisher: something is wrong with own keys or the canary, or is right again. Only
-/// [`Conflict`](shared_store::own::OwnEvent::Conflict), [`Lost`](shared_store::own::OwnEvent::Lost),
-/// [`SetAside`](shared_store::own::OwnEvent::SetAside),
-/// [`NoLongerSetAside`](shared_store::own::OwnEvent::NoLongerSetAside),
-/// [`Repaired`](shared_store::own::OwnEvent::Repaired), [`LeaseLost`](shared_store::own::OwnEvent::LeaseLost),
-/// [`HistoryWentBack`](shared_store::own::OwnEvent::HistoryWentBack) and
-/// [`BackendFailed`](shared_store::own::OwnEvent::BackendFailed).
+/// [`Conflict`](shared_store_core::own::OwnEvent::Conflict), [`Lost`](shared_store_core::own::OwnEvent::Lost),
+/// [`SetAside`](shared_store_core::own::OwnEvent::SetAside),
+/// [`NoLongerSetAside`](shared_store_core::own::OwnEvent::NoLongerSetAside),
+/// [`Repaired`](shared_store_core::own::OwnEvent::Repaired), [`LeaseLost`](shared_store_core::own::OwnEvent::LeaseLost),
+/// [`HistoryWentBack`](shared_store_core::own::OwnEvent::HistoryWentBack) and
+/// [`BackendFailed`](shared_store_core::own::OwnEvent::BackendFailed).
 #[derive(Debug, Clone, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub struct Trouble(pub PublishEvent);
@@ -222,7 +222,7 @@ pub struct DeleteLocalKeys(pub Vec<KeyName>);
 #[rtype(result = "Option<Bytes>")]
 pub struct GetQuarantined(pub KeyName);
 
-/// All keys at one revision, own ones included (Cilium's `SharedKeysMap`). A [`Reader`](shared_store::Reader) answers
+/// All keys at one revision, own ones included (Cilium's `SharedKeysMap`). A [`Reader`](shared_store_core::Reader) answers
 /// the same without a message.
 #[derive(Debug)]
 pub struct SharedKeys<K>(std::marker::PhantomData<K>);

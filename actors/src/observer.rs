@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, Handler, MailboxError, Message, Recipient, WeakRecipient};
-use shared_store::{Change, Filter, Key, Mode, Notice, Parcel};
+use shared_store_core::{Change, Filter, Key, Mode, Notice, Parcel};
 
 use self::call::Call;
 use crate::messages::{
@@ -100,7 +100,7 @@ impl<K: Key> Observer<K> {
     /// What the log and the [`Status`](crate::Status) call it. Default: the log shows its [`ObserverId`](crate::ObserverId).
     ///
     /// ```no_run
-    /// # use shared_store_actors::{Key, Observer, SharedStore};
+    /// # use shared_store::{Key, Observer, SharedStore};
     /// # async fn run<K: Key>(store: SharedStore<K>) -> Result<(), Box<dyn std::error::Error>> {
     /// store.subscribe(Observer::from_fn(|_| ()).named("routes")).await?;
     /// for (_, lag) in store.status().await?.observers {

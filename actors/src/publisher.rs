@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use actix::WeakRecipient;
 use actix::prelude::*;
-use shared_store::publisher::{LEFT, Publisher as Machine};
-use shared_store::{Config, Key, Prefix, PublisherStatus, Revision, State, encoded};
+use shared_store_core::publisher::{LEFT, Publisher as Machine};
+use shared_store_core::{Config, Key, Prefix, PublisherStatus, Revision, State, encoded};
 use tokio::sync::watch;
 
 use self::actor::{AwaitSynced, Delete, PublisherActor, PublisherState, Put};
@@ -22,7 +22,7 @@ use crate::thread::{StoreThread, span};
 /// only. They are kept in the kvstore as a joined store keeps its own.
 ///
 /// ```no_run
-/// # use shared_store_actors::{Config, Key, Prefix, publish};
+/// # use shared_store::{Config, Key, Prefix, publish};
 /// # async fn run<Node: Key>(nodes: Vec<Node>) -> Result<(), Box<dyn std::error::Error>> {
 /// let config = Config::new(Prefix::new("cilium/state/nodes/v1")?);
 /// let publisher = publish::<Node>(config).canary(Prefix::canaries("cluster1")?).start()?;

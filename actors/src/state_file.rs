@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use shared_store::{Prefix, warm};
+use shared_store_core::{Prefix, warm};
 
 /// The file of one store in its state directory. Written by one store at a time, whole or not at all; read by any.
 #[derive(Debug)]

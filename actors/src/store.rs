@@ -14,11 +14,11 @@ use std::time::Duration;
 
 use actix::WeakRecipient;
 use actix::prelude::*;
-use shared_store::audit::Audit;
-use shared_store::own::{OwnEvent, RequestId, Ticket, WriteError};
-use shared_store::store::{Decoded, Decoder, Refused};
-use shared_store::watch::{Resume, Watch};
-use shared_store::{AuditReport, Config, Key, ObserverId, Revision, State, Store};
+use shared_store_core::audit::Audit;
+use shared_store_core::own::{OwnEvent, RequestId, Ticket, WriteError};
+use shared_store_core::store::{Decoded, Decoder, Refused};
+use shared_store_core::watch::{Resume, Watch};
+use shared_store_core::{AuditReport, Config, Key, ObserverId, Revision, State, Store};
 use tokio::sync::oneshot;
 
 use self::attaching::Attachment;

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use futures_util::Stream;
-use shared_store::{Change, Changes, Key, ObserverId, Parcel};
+use shared_store_core::{Change, Changes, Key, ObserverId, Parcel};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::observer::{Delivery, Undelivered};

@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use actix::WeakRecipient;
 use actix::prelude::*;
-use shared_store::backend::Backend;
-use shared_store::own::{Answer, OwnEvent, Request};
+use shared_store_core::backend::Backend;
+use shared_store_core::own::{Answer, OwnEvent, Request};
 use tokio::sync::oneshot;
 
 use crate::watcher::{Stop, guarded};
@@ -28,7 +28,7 @@ pub(crate) struct Answered<Id> {
 }
 
 /// Sends requests to the backend, many at a time, and brings their answers. It decides nothing: which request is sent
-/// when follows from [`OwnKeys`](shared_store::own::OwnKeys), which lives with the cache.
+/// when follows from [`OwnKeys`](shared_store_core::own::OwnKeys), which lives with the cache.
 #[derive(Debug)]
 pub(crate) struct SyncActor<Id: Send + 'static> {
     backend: Arc<dyn Backend>,

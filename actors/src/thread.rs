@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use actix::dev::channel;
 use actix::prelude::*;
-use shared_store::Prefix;
+use shared_store_core::Prefix;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use shared_store::{AtLeastError, Key, Revision};
+use shared_store_core::{AtLeastError, Key, Revision};
 
 use crate::error::StoreError;
 use crate::handle::SharedStore;
@@ -23,7 +23,7 @@ impl<K: Key> SharedStore<K> {
     ///
     /// ```no_run
     /// # use std::time::Duration;
-    /// # use shared_store_actors::{Key, SharedStore, StoreError, Until};
+    /// # use shared_store::{Key, SharedStore, StoreError, Until};
     /// # async fn run<Node: Key>(store: SharedStore<Node>, node: Node) -> Result<(), StoreError> {
     /// let name = node.name();
     /// store.update_local_key_until(node, Until::Shown, Duration::from_secs(5)).await?;

@@ -12,11 +12,11 @@ use actix::WeakRecipient;
 use actix::prelude::*;
 use futures_util::FutureExt;
 use futures_util::future::try_join;
-use shared_store::audit::{Audit, Found};
-use shared_store::backend::{Backend, BackendError, ListPage, ListRequest, WatchStream};
-use shared_store::store::Refused;
-use shared_store::watch::{Action, Delivery, Outcome, Watch};
-use shared_store::{Header, Revision};
+use shared_store_core::audit::{Audit, Found};
+use shared_store_core::backend::{Backend, BackendError, ListPage, ListRequest, WatchStream};
+use shared_store_core::store::Refused;
+use shared_store_core::watch::{Action, Delivery, Outcome, Watch};
+use shared_store_core::{Header, Revision};
 use tokio::sync::{Notify, oneshot};
 
 pub(crate) use self::decode::Decode;

@@ -1,9 +1,9 @@
 //! What a kvstore may say that has the right types and means nothing.
 
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
-use shared_store::backend::{BackendError, Events, ListPage, WatchResponse};
-use shared_store::watch::{Action, Delivery, Outcome, Page, PageKeys};
-use shared_store::{ClusterId, Event, Header, KeyValue, LeaseId, Revision};
+use shared_store_core::backend::{BackendError, Events, ListPage, WatchResponse};
+use shared_store_core::watch::{Action, Delivery, Outcome, Page, PageKeys};
+use shared_store_core::{ClusterId, Event, Header, KeyValue, LeaseId, Revision};
 
 /// The prefix of everything.
 pub(crate) const PREFIX: &str = "p";

@@ -5,9 +5,9 @@ use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use shared_store::store::Store;
-use shared_store::watch::Delivery;
-use shared_store::{
+use shared_store_core::store::Store;
+use shared_store_core::watch::Delivery;
+use shared_store_core::{
     Config, Filter, Index, Json, Key, KeyName, Mode, ObserverId, OnUndecodable, Parcel, Prefix, Reader,
 };
 

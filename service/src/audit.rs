@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use shared_store_actors::{AuditReport, Difference, DifferenceKind};
+use shared_store::{AuditReport, Difference, DifferenceKind};
 
 use crate::cli::{Common, Format};
 use crate::document::Document;
@@ -76,7 +76,7 @@ fn text(report: &AuditReport) -> String {
 
 #[cfg(test)]
 mod tests {
-    use shared_store_actors::{KeyName, Revision};
+    use shared_store::{KeyName, Revision};
 
     use super::*;
     use crate::value::Text;

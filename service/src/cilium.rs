@@ -1,6 +1,6 @@
 //! Paths that belong to Cilium.
 
-use shared_store_actors::{KeyName, Prefix};
+use shared_store::{KeyName, Prefix};
 
 use crate::setup;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use shared_store_actors::{Config, KeyName, MemoryBackend, Observer, Prefix, SharedStore, join};
+use shared_store::{Config, KeyName, MemoryBackend, Observer, Prefix, SharedStore, join};
 
 use crate::cli::Common;
 use crate::document::Document;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::error::Category;
 use serde_json::value::RawValue;
-use shared_store_actors::{Codec, CodecError, Key, KeyName};
+use shared_store::{Codec, CodecError, Key, KeyName};
 
 use crate::printable::quoted;
 use crate::value::{Base64, Form, encoding};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use shared_store_actors::{KeyName, Reader, Revision, SharedStore};
+use shared_store::{KeyName, Reader, Revision, SharedStore};
 use tokio::sync::mpsc;
 
 use crate::audit;
@@ -211,7 +211,7 @@ pub(crate) async fn perform<V: Form>(store: &SharedStore<Document<V>>, op: Op<V>
     }
 }
 
-fn status_answer(status: &shared_store_actors::Status) -> Answer {
+fn status_answer(status: &shared_store::Status) -> Answer {
     let cause = status.state.cause().map_or_else(|| "null".to_owned(), |cause| quoted(cause));
     let set_aside: Vec<_> = status
         .set_aside

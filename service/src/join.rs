@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use actix::Addr;
-use shared_store_actors::{CloseError, Config, Mode, Observer, Prefix, SharedStore, join};
+use shared_store::{CloseError, Config, Mode, Observer, Prefix, SharedStore, join};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::cilium;

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use actix::prelude::*;
-use shared_store_actors::{
+use shared_store::{
     CodecError, Conflict, ConflictPolicy, Damage, Delete, Healed, KeyName, Origin, Repaired, Resynced, Revision,
     SetAside, State, StateChanged, Synced, Undecodable, Update,
 };

@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use actix::prelude::*;
-use shared_store_actors::{Prefix, Publisher, PublisherStatus, State, StateChanged, publish};
+use shared_store::{Prefix, Publisher, PublisherStatus, State, StateChanged, publish};
 use tokio::sync::oneshot;
 
 use self::report::{Published, Reporter};

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use actix::Actor;
-use shared_store_actors::{IgnoredKeys, Key, KeyName, Revision, SharedStore, join};
+use shared_store::{IgnoredKeys, Key, KeyName, Revision, SharedStore, join};
 
 use crate::cli::{Common, Format, GetArgs, ListArgs};
 use crate::document::{AnyDocument, Document};

@@ -5,7 +5,7 @@ use std::io::{IsTerminal, Write as _};
 use std::os::unix::net::UnixStream;
 
 use actix::prelude::*;
-use shared_store_actors::{CloseError, Config, JoinError, MemoryBackend, Prefix, StateChanged};
+use shared_store::{CloseError, Config, JoinError, MemoryBackend, Prefix, StateChanged};
 
 use crate::cli::{Backend, Common, Conflict, Format, Observe, OriginArg, Own};
 use crate::document::Document;
@@ -150,7 +150,7 @@ fn backend(common: &Common, config: Config, alone: Alone) -> Result<Config, Fail
 
 #[cfg(feature = "etcd")]
 fn etcd(common: &Common, config: Config) -> Result<Config, Failure> {
-    use shared_store_actors::{EtcdBackend, EtcdConfig, EtcdConfigError};
+    use shared_store::{EtcdBackend, EtcdConfig, EtcdConfigError};
 
     let mut etcd = EtcdConfig::new(&common.endpoints);
     if let Some(user) = &common.user {
@@ -185,7 +185,7 @@ fn etcd(_: &Common, _: Config) -> Result<Config, Failure> {
 
 /// Adds what owners can choose.
 pub(crate) fn own(config: Config, own: &Own) -> Config {
-    use shared_store_actors::ConflictPolicy;
+    use shared_store::ConflictPolicy;
 
     let conflict = match own.conflict {
         Conflict::Overwrite => ConflictPolicy::Overwrite,
@@ -207,8 +207,8 @@ pub(crate) fn observe(config: Config, observe: &Observe) -> Config {
 }
 
 /// The filter an observer asked for.
-pub(crate) fn filter<V: Form>(observe: &Observe) -> shared_store_actors::Filter<Document<V>> {
-    use shared_store_actors::{Filter, Origin};
+pub(crate) fn filter<V: Form>(observe: &Observe) -> shared_store::Filter<Document<V>> {
+    use shared_store::{Filter, Origin};
 
     let filter = observe.filter.iter().fold(Filter::new(), |filter, glob| filter.glob(glob));
     match observe.origin {

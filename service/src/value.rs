@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde_json::value::RawValue;
-use shared_store_actors::CodecError;
+use shared_store::CodecError;
 
 use crate::printable::{printable, quoted};
 

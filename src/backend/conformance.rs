@@ -5,7 +5,7 @@
 //! ```no_run
 //! # // no_run: the tests the macro makes exist only under `cargo test`.
 //! mod memory {
-//!     shared_store::conformance!(shared_store::MemoryBackend::new());
+//!     shared_store_core::conformance!(shared_store_core::MemoryBackend::new());
 //! }
 //! ```
 //!

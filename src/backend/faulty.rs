@@ -19,8 +19,8 @@ use crate::kv::LeaseId;
 /// A clone is a handle: a test keeps one, and the store under test gets the other.
 ///
 /// ```
-/// use shared_store::backend::faulty::{Faulty, Op, When};
-/// use shared_store::{Backend, BackendError, MemoryBackend};
+/// use shared_store_core::backend::faulty::{Faulty, Op, When};
+/// use shared_store_core::{Backend, BackendError, MemoryBackend};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
 /// let faulty = Faulty::new(MemoryBackend::new());

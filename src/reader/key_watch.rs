@@ -18,7 +18,7 @@ impl<K> Reader<K> {
     /// often it changed meanwhile.
     ///
     /// ```
-    /// # async fn follow(reader: &shared_store::Reader<String>) {
+    /// # async fn follow(reader: &shared_store_core::Reader<String>) {
     /// let mut leader = reader.watch_key("leader");
     /// println!("leader is {:?}", leader.value());
     /// while let Ok(value) = leader.changed().await {

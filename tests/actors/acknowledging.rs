@@ -1,9 +1,9 @@
 //! What is acknowledged is in the kvstore.
 
-use shared_store::backend::WriteAction;
-use shared_store::backend::faulty::{Faulty, Op, When};
-use shared_store::backend::{Backend, Expect, Write, WriteOutcome};
-use shared_store::{KeyName, LeaseId};
+use shared_store_core::backend::WriteAction;
+use shared_store_core::backend::faulty::{Faulty, Op, When};
+use shared_store_core::backend::{Backend, Expect, Write, WriteOutcome};
+use shared_store_core::{KeyName, LeaseId};
 
 use super::owning::{meddle, stored};
 use super::*;

@@ -1,8 +1,8 @@
 //! A read-only store that leaves one kvstore or prefix for another.
 
-use shared_store::backend::WriteAction;
-use shared_store::{KeyName, LeaseId};
-use shared_store_actors::{Backend, State, StoreError};
+use shared_store::{Backend, State, StoreError};
+use shared_store_core::backend::WriteAction;
+use shared_store_core::{KeyName, LeaseId};
 
 use super::owning::meddle;
 use super::publishing::until;

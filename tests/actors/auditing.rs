@@ -1,9 +1,9 @@
 //! Comparing the cache with the kvstore, and deletions that are held back.
 
-use shared_store::backend::faulty::{Faulty, Op, When};
-use shared_store::backend::{Backend, ListRequest, WriteAction};
-use shared_store::{DeletionGuard, KeyName, LeaseId};
-use shared_store_actors::{AuditError, BackendError, DifferenceKind, State};
+use shared_store::{AuditError, BackendError, DifferenceKind, State};
+use shared_store_core::backend::faulty::{Faulty, Op, When};
+use shared_store_core::backend::{Backend, ListRequest, WriteAction};
+use shared_store_core::{DeletionGuard, KeyName, LeaseId};
 
 use super::owning::meddle;
 use super::*;
@@ -189,9 +189,9 @@ fn a_mass_deletion_is_told_when_the_hold_is_over_and_until_then_its_keys_are_sho
         let (memory, _, store, shadow) = watching(guard).await;
         let writes = (0..9).map(|n| {
             let path = Prefix::new("nodes").unwrap().path(&KeyName::new(n.to_string()).unwrap());
-            shared_store::backend::Write {
+            shared_store_core::backend::Write {
                 path,
-                expect: shared_store::backend::Expect::Any,
+                expect: shared_store_core::backend::Expect::Any,
                 action: WriteAction::Delete,
             }
         });
@@ -250,7 +250,8 @@ fn an_audit_of_a_quiet_prefix_in_a_busy_and_often_compacted_kvstore_ends() {
             async move {
                 let action = WriteAction::Put { value: n.to_string().into(), lease: LeaseId::NONE };
                 let path = "elsewhere".into();
-                let write = shared_store::backend::Write { path, expect: shared_store::backend::Expect::Any, action };
+                let write =
+                    shared_store_core::backend::Write { path, expect: shared_store_core::backend::Expect::Any, action };
                 memory.write(vec![write]).await.unwrap();
                 // The watch sees that this does not concern it.
                 tokio::time::sleep(MINUTE / 6000).await;

@@ -1,8 +1,8 @@
 //! Names that two owners want.
 
-use shared_store::LeaseId;
-use shared_store::backend::{Backend, WriteAction};
-use shared_store_actors::{ConflictPolicy, KeyName, StoreError, WriteError};
+use shared_store::{ConflictPolicy, KeyName, StoreError, WriteError};
+use shared_store_core::LeaseId;
+use shared_store_core::backend::{Backend, WriteAction};
 
 use super::owning::{meddle, stored};
 use super::*;

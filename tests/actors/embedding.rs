@@ -1,7 +1,7 @@
 //! What an application writes: with one import path, and with the types it has at hand.
 
-use shared_store_actors::backend::{Expect, Write, WriteAction, WriteOutcome};
-use shared_store_actors::{
+use shared_store::backend::{Expect, Write, WriteAction, WriteOutcome};
+use shared_store::{
     Backend, Bytes, Closed, Codec, CodecError, KeyError, KeyName, KeyNameError, LeaseId, NameCheck, OwnEvent,
     StoreError, WriteError, publish,
 };
@@ -107,7 +107,7 @@ fn a_value_that_has_the_name_of_another_key_is_not_taken_unless_that_is_wanted()
         assert_eq!((strict.reader().len(), strict.status().await.unwrap().undecodable), (0, 1));
         assert_eq!((lax.reader().get("a").unwrap().name.as_str(), lax.status().await.unwrap().undecodable), ("b", 0));
         // Its owner takes the name back, and it heals.
-        strict.update_local_key_until(node("a", "2"), shared_store_actors::Until::Shown, PATIENCE).await.unwrap();
+        strict.update_local_key_until(node("a", "2"), shared_store::Until::Shown, PATIENCE).await.unwrap();
         assert_eq!((strict.reader().len(), strict.status().await.unwrap().undecodable), (1, 0));
     });
 }

@@ -4,13 +4,13 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use shared_store::backend::faulty::{Faulty, Op, When};
-use shared_store::backend::{
+use shared_store::State;
+use shared_store_core::backend::faulty::{Faulty, Op, When};
+use shared_store_core::backend::{
     Backend, BackendError, LeaseGrant, ListPage, ListRequest, WatchRequest, WatchResponse, WatchStream, Write,
     WriteAction, WriteOutcome,
 };
-use shared_store::{Header, LeaseId};
-use shared_store_actors::State;
+use shared_store_core::{Header, LeaseId};
 
 use super::owning::{meddle, stored};
 use super::publishing::until;

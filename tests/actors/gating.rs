@@ -1,6 +1,6 @@
 //! Stores that start when their canaries are seen.
 
-use shared_store_actors::{Awaited, CanaryGate, GateStatus, OnTimeout, Passage, State, publish};
+use shared_store::{Awaited, CanaryGate, GateStatus, OnTimeout, Passage, State, publish};
 
 use super::publishing::until;
 use super::*;

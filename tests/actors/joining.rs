@@ -1,7 +1,7 @@
 //! What the state says when the first list is complete and its watch cannot be opened.
 
-use shared_store::backend::faulty::{Faulty, Op, When};
-use shared_store_actors::{BackendError, State};
+use shared_store::{BackendError, State};
+use shared_store_core::backend::faulty::{Faulty, Op, When};
 
 use super::*;
 
@@ -13,7 +13,7 @@ async fn joined_without_a_watch(set: impl FnOnce(&Faulty)) -> (Faulty, SharedSto
     let shadow = Shadow::default();
     let config = config(&memory).backend(faulty.clone());
     let store =
-        join::<Node>(config).observer(shadow.observer()).on(shared_store_actors::StoreThread::current()).await.unwrap();
+        join::<Node>(config).observer(shadow.observer()).on(shared_store::StoreThread::current()).await.unwrap();
     assert_eq!(shadow.log(), ["synced 0"], "the list was complete");
     (faulty, store)
 }

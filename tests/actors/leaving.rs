@@ -1,8 +1,8 @@
 //! Close and Release.
 
-use shared_store::KeyName;
-use shared_store::backend::faulty::{Faulty, Op, When};
-use shared_store_actors::{BackendError, State, StoreError};
+use shared_store::{BackendError, State, StoreError};
+use shared_store_core::KeyName;
+use shared_store_core::backend::faulty::{Faulty, Op, When};
 
 use super::owning::stored;
 use super::*;

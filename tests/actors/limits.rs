@@ -1,6 +1,6 @@
 //! At the limits of the system.
 
-use shared_store_actors::{CanaryGate, JoinError, publish};
+use shared_store::{CanaryGate, JoinError, publish};
 
 use super::*;
 
@@ -39,7 +39,7 @@ fn without_a_thread_every_start_is_a_typed_error_and_no_panic() {
         assert_eq!(joined(&backend).await.reader().len(), 1000);
         #[cfg(feature = "etcd")]
         {
-            use shared_store_actors::{EtcdBackend, EtcdConfig, EtcdConfigError};
+            use shared_store::{EtcdBackend, EtcdConfig, EtcdConfigError};
             let error = EtcdBackend::new(EtcdConfig::new(["http://127.0.0.1:1"])).unwrap_err();
             assert!(matches!(error, EtcdConfigError::Thread(_)), "{error:?}");
         }

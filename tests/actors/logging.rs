@@ -2,9 +2,9 @@
 
 use std::io::{self, Write};
 
-use shared_store::LeaseId;
-use shared_store::backend::WriteAction;
-use shared_store_actors::Prefix;
+use shared_store::Prefix;
+use shared_store_core::LeaseId;
+use shared_store_core::backend::WriteAction;
 use tracing::subscriber::DefaultGuard;
 
 use super::owning::meddle;
@@ -63,7 +63,7 @@ fn every_line_says_the_prefix_of_its_store_and_every_change_its_reason() {
         nodes.close().await.unwrap();
         pods.close().await.unwrap();
     });
-    let ours: Vec<_> = log.lines().into_iter().filter(|line| line.contains("shared_store")).collect();
+    let ours: Vec<_> = log.lines().into_iter().filter(|line| line.contains("shared_store_core")).collect();
     assert!(ours.len() > 10, "{ours:?}");
     for line in &ours {
         assert!(line.contains("store{prefix=nodes}: ") != line.contains("store{prefix=pods}: "), "{line}");

@@ -1,9 +1,9 @@
 //! Observers are told what went wrong with keys, and when it is right again.
 
-use shared_store::LeaseId;
-use shared_store::backend::WriteAction;
-use shared_store::backend::faulty::{Faulty, Op, When};
-use shared_store_actors::{BackendError, Damage, Filter, Healed, Repaired, SetAside, Undecodable};
+use shared_store::{BackendError, Damage, Filter, Healed, Repaired, SetAside, Undecodable};
+use shared_store_core::LeaseId;
+use shared_store_core::backend::WriteAction;
+use shared_store_core::backend::faulty::{Faulty, Op, When};
 
 use super::owning::{meddle, stored};
 use super::*;

@@ -1,8 +1,8 @@
 //! Observers by name: in the log and in the status; and the progress they are told.
 
-use shared_store::LeaseId;
-use shared_store::backend::WriteAction;
-use shared_store_actors::{Filter, Progress};
+use shared_store::{Filter, Progress};
+use shared_store_core::LeaseId;
+use shared_store_core::backend::WriteAction;
 
 use super::logging::Log;
 use super::observing::Stuck;
@@ -115,9 +115,9 @@ fn progress_tells_revisions_that_change_nothing_the_observer_sees() {
         // Of another prefix: the kvstore says that this watch has nothing new.
         let path = bytes::Bytes::from_static(b"elsewhere/x");
         let action = WriteAction::Put { value: "1".into(), lease: LeaseId::NONE };
-        let expect = shared_store::backend::Expect::Any;
-        let write = shared_store::backend::Write { path, expect, action };
-        shared_store::Backend::write(&backend, vec![write]).await.unwrap();
+        let expect = shared_store_core::backend::Expect::Any;
+        let write = shared_store_core::backend::Write { path, expect, action };
+        shared_store_core::Backend::write(&backend, vec![write]).await.unwrap();
         tokio::time::sleep(120 * SECOND).await;
         assert_eq!(*told.lock().unwrap(), [unseen.0, unseen.0 + 1]);
         let put = WriteAction::Put { value: "?".into(), lease: LeaseId::NONE };

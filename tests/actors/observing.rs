@@ -1,11 +1,11 @@
 //! Observers: complete, isolated, pruned.
 
 use bytes::Bytes;
-use shared_store::backend::WriteAction;
-use shared_store::backend::faulty::{Faulty, Op};
-use shared_store_actors::{
+use shared_store::{
     Codec, CodecError, Filter, GetQuarantined, GetStatus, Index, KeyError, KeyName, LeaseId, Mode, Origin, StoreError,
 };
+use shared_store_core::backend::WriteAction;
+use shared_store_core::backend::faulty::{Faulty, Op};
 
 use super::*;
 

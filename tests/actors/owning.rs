@@ -1,22 +1,24 @@
 //! Own keys, and joining.
 
-use shared_store::backend::faulty::{Faulty, Op, When};
-use shared_store::backend::{Backend, Expect, ListRequest, Write, WriteAction};
-use shared_store::{KeyName, KeyRange, LeaseId};
-use shared_store_actors::{BackendError, JoinError, KeyError, State, StateChanged, StoreError, SubscribeState};
+use shared_store::{BackendError, JoinError, KeyError, State, StateChanged, StoreError, SubscribeState};
+use shared_store_core::backend::faulty::{Faulty, Op, When};
+use shared_store_core::backend::{Backend, Expect, ListRequest, Write, WriteAction};
+use shared_store_core::{KeyName, KeyRange, LeaseId};
 
-use shared_store_actors::Lifetime;
+use shared_store::Lifetime;
 
 use super::*;
 
 pub(super) async fn meddle(backend: &MemoryBackend, name: &str, action: WriteAction) -> Revision {
     let path = Prefix::new("nodes").unwrap().path(&KeyName::new(name).unwrap());
     let outcome = backend.write(vec![Write { path, expect: Expect::Any, action }]).await.unwrap();
-    let shared_store::backend::WriteOutcome::Committed { revision } = outcome else { panic!("it expects nothing") };
+    let shared_store_core::backend::WriteOutcome::Committed { revision } = outcome else {
+        panic!("it expects nothing")
+    };
     revision
 }
 
-pub(super) async fn stored(backend: &MemoryBackend, name: &str) -> Option<shared_store::KeyValue> {
+pub(super) async fn stored(backend: &MemoryBackend, name: &str) -> Option<shared_store_core::KeyValue> {
     let path = Prefix::new("nodes").unwrap().path(&KeyName::new(name).unwrap());
     backend.list(ListRequest::new(KeyRange::one(&path))).await.unwrap().kvs.pop()
 }

@@ -4,8 +4,8 @@ use std::sync::mpsc;
 use std::thread::ThreadId;
 
 use bytes::Bytes;
-use shared_store::backend::{Backend, Expect, Write, WriteAction};
-use shared_store_actors::{Codec, CodecError, KeyName, LeaseId};
+use shared_store::{Codec, CodecError, KeyName, LeaseId};
+use shared_store_core::backend::{Backend, Expect, Write, WriteAction};
 
 use super::owning::stored;
 use super::*;

@@ -1,9 +1,9 @@
 //! Events that a kvstore loses when it compacts while a watch is away or behind, as some versions of etcd do.
 
-use shared_store::backend::faulty::{Faulty, Op, When};
-use shared_store::backend::{Backend, ListRequest, WriteAction};
-use shared_store::{KeyName, LeaseId};
-use shared_store_actors::{BackendError, State, publish};
+use shared_store::{BackendError, State, publish};
+use shared_store_core::backend::faulty::{Faulty, Op, When};
+use shared_store_core::backend::{Backend, ListRequest, WriteAction};
+use shared_store_core::{KeyName, LeaseId};
 
 use super::owning::meddle;
 use super::*;
@@ -28,7 +28,7 @@ async fn watching() -> (MemoryBackend, Faulty, SharedStore<Node>, Shadow) {
     let faulty = Faulty::new(memory.clone());
     let config = config(&memory).backend(faulty.clone()).audit_interval(Duration::ZERO);
     let store =
-        join::<Node>(config).observer(shadow.observer()).on(shared_store_actors::StoreThread::current()).await.unwrap();
+        join::<Node>(config).observer(shadow.observer()).on(shared_store::StoreThread::current()).await.unwrap();
     synced(&store).await;
     (memory, faulty, store, shadow)
 }
@@ -119,7 +119,7 @@ fn an_own_key_whose_deletion_is_lost_in_a_gap_is_put_again_in_seconds_without_a_
         let memory = MemoryBackend::new();
         let faulty = Faulty::new(memory.clone());
         let config = config(&memory).backend(faulty.clone());
-        let publisher = publish::<Node>(config).on(shared_store_actors::StoreThread::current()).start().unwrap();
+        let publisher = publish::<Node>(config).on(shared_store::StoreThread::current()).start().unwrap();
         publisher.update_keys((0..10).map(|n| node(&n.to_string(), "1")).collect()).await.unwrap();
         publisher.synced().await.unwrap();
         lost_in_a_gap(&faulty, async {
@@ -131,7 +131,7 @@ fn an_own_key_whose_deletion_is_lost_in_a_gap_is_put_again_in_seconds_without_a_
         put(&memory, "seen").await;
         tokio::time::sleep(5 * SECOND).await;
         let path = Prefix::new("nodes").unwrap().path(&KeyName::new("3").unwrap());
-        let page = memory.list(ListRequest::new(shared_store::KeyRange::one(&path))).await.unwrap();
+        let page = memory.list(ListRequest::new(shared_store_core::KeyRange::one(&path))).await.unwrap();
         assert_eq!(page.kvs.len(), 1, "it is back");
         publisher.close().await.unwrap();
     });

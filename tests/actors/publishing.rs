@@ -1,13 +1,13 @@
 //! Owning keys without a cache.
 
-use shared_store::backend::faulty::{Faulty, Op, When};
-use shared_store::backend::{Backend, ListRequest, WriteAction};
-use shared_store::own::OwnEvent;
-use shared_store::{KeyName, KeyValue, LeaseId};
-use shared_store_actors::{
+use shared_store::{
     BackendError, CanaryState, ConflictPolicy, Damage, JoinError, KeyError, PublishEvent, Publisher, State, StoreError,
     Trouble, publish,
 };
+use shared_store_core::backend::faulty::{Faulty, Op, When};
+use shared_store_core::backend::{Backend, ListRequest, WriteAction};
+use shared_store_core::own::OwnEvent;
+use shared_store_core::{KeyName, KeyValue, LeaseId};
 
 use super::owning::{meddle, stored};
 use super::*;

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use shared_store::backend::faulty::{Faulty, Op, When};
-use shared_store::backend::{Backend, Expect, Write, WriteAction};
-use shared_store_actors::{BackendError, KeyName, LeaseId, State, Status};
+use shared_store::{BackendError, KeyName, LeaseId, State, Status};
+use shared_store_core::backend::faulty::{Faulty, Op, When};
+use shared_store_core::backend::{Backend, Expect, Write, WriteAction};
 use tempfile::TempDir;
 
 use super::*;
@@ -119,7 +119,7 @@ fn an_observer_that_wants_none_of_the_snapshot_does_not_hold_up_joining() {
         let (backend, directory) = left_behind().await;
         let (faulty, shadow) = (Faulty::new(backend.clone()), Shadow::default());
         faulty.hold(Op::List, When::Before);
-        let observer = shadow.observer().filter(shared_store_actors::Filter::new().prefix("z"));
+        let observer = shadow.observer().filter(shared_store::Filter::new().prefix("z"));
         let config = warm(config(&backend), &directory).backend(faulty.clone());
         let store = join(config).observer(observer).on(StoreThread::current()).await.unwrap();
         assert_eq!(shadow.log(), Vec::<String>::new());

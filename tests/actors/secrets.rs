@@ -3,12 +3,12 @@
 use std::fmt;
 
 use bytes::Bytes;
-use shared_store::backend::faulty::{Faulty, Op, When};
-use shared_store::backend::{Backend, WriteAction};
-use shared_store_actors::{
+use shared_store::{
     BackendError, Codec, CodecError, Conflict, ConflictPolicy, Filter, Index, KeyName, LeaseId, StateChanged,
     Undecodable, publish,
 };
+use shared_store_core::backend::faulty::{Faulty, Op, When};
+use shared_store_core::backend::{Backend, WriteAction};
 
 use super::logging::Log;
 use super::owning::meddle;

@@ -1,7 +1,7 @@
 //! Starting without waiting for the kvstore, and stopping without leaving.
 
-use shared_store::backend::faulty::{Faulty, Op, When};
-use shared_store_actors::{BackendError, State, StoreError, publish};
+use shared_store::{BackendError, State, StoreError, publish};
+use shared_store_core::backend::faulty::{Faulty, Op, When};
 
 use super::logging::Log;
 use super::owning::stored;

@@ -1,7 +1,7 @@
 //! Observing without an actor: with a closure, and as a stream.
 
 use futures_util::StreamExt;
-use shared_store_actors::{Change, ChangeStream, Filter, Mode, Notice, Parcel};
+use shared_store::{Change, ChangeStream, Filter, Mode, Notice, Parcel};
 
 use super::logging::Log;
 use super::*;

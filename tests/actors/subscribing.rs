@@ -1,8 +1,8 @@
 //! Subscriptions that end: by themselves, by their observers, and with their recipients.
 
-use shared_store::LeaseId;
-use shared_store::backend::WriteAction;
-use shared_store_actors::{Filter, ObserverId, Undecodable};
+use shared_store::{Filter, ObserverId, Undecodable};
+use shared_store_core::LeaseId;
+use shared_store_core::backend::WriteAction;
 
 use super::owning::meddle;
 use super::*;

@@ -1,7 +1,7 @@
 //! Reading one's own writes: writes that wait until they are shown, or told.
 
-use shared_store::backend::faulty::Faulty;
-use shared_store_actors::{StoreError, Until};
+use shared_store::{StoreError, Until};
+use shared_store_core::backend::faulty::Faulty;
 
 use super::observing::Stuck;
 use super::*;

@@ -1,7 +1,7 @@
 //! What is acknowledged is in etcd: the cache, which is always a little late, decides nothing.
 
-use shared_store::KeyRange;
-use shared_store_actors::{Config, SharedStore, join};
+use shared_store::{Config, SharedStore, join};
+use shared_store_core::KeyRange;
 
 use super::*;
 use crate::actors::node;

@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 
-use shared_store::BackendError;
+use shared_store_core::BackendError;
 
 use super::backend::{everything, from_the_start, put};
 use super::*;

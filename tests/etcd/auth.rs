@@ -2,8 +2,8 @@
 
 use std::io::{Seek, Write as _};
 
-use shared_store::BackendError;
-use shared_store::backend::{WatchRequest, WatchResponse, WatchStream};
+use shared_store_core::BackendError;
+use shared_store_core::backend::{WatchRequest, WatchResponse, WatchStream};
 
 use super::backend::{everything, from_the_start, put};
 use super::*;

@@ -1,7 +1,7 @@
 //! What the etcd backend does when etcd does not do as it should.
 
-use shared_store::BackendError;
-use shared_store::backend::{Applied, WatchRequest};
+use shared_store_core::BackendError;
+use shared_store_core::backend::{Applied, WatchRequest};
 
 use super::*;
 
@@ -154,7 +154,7 @@ async fn large_pages_and_large_catch_ups_are_read() {
     let mut watch = backend.watch(WatchRequest { range: prefix().range(), start }).await.unwrap();
     let mut events = 0;
     while events < 80 * 128 {
-        if let shared_store::backend::WatchResponse::Events(response) = watch.next().await.unwrap() {
+        if let shared_store_core::backend::WatchResponse::Events(response) = watch.next().await.unwrap() {
             events += response.events.len();
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use shared_store_actors::{Config, SharedStore, State, join};
+use shared_store::{Config, SharedStore, State, join};
 
 use super::*;
 use crate::actors::{Shadow, node};

@@ -3,8 +3,8 @@
 use std::net::TcpListener;
 use std::time::Instant;
 
-use shared_store::backend::{Applied, Events, WatchResponse};
-use shared_store::{BackendError, EtcdConfigError};
+use shared_store_core::backend::{Applied, Events, WatchResponse};
+use shared_store_core::{BackendError, EtcdConfigError};
 
 use super::backend::{dead_endpoint, everything, from_the_start, put};
 use super::*;
@@ -24,7 +24,7 @@ fn impatient(endpoint: &str) -> EtcdBackend {
 }
 
 /// Whether a watch ends now that should, and with which words.
-async fn end(watch: &mut dyn shared_store::backend::WatchStream) -> BackendError {
+async fn end(watch: &mut dyn shared_store_core::backend::WatchStream) -> BackendError {
     let end = async {
         loop {
             if let Err(error) = watch.next().await {

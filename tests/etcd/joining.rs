@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use shared_store_actors::{Config, JoinError, join};
+use shared_store::{Config, JoinError, join};
 
 use super::*;
 use crate::support::certificates::{Authority, Quality};

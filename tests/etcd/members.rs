@@ -1,6 +1,6 @@
 //! A cluster of three, some of whose members fail.
 
-use shared_store::BackendError;
+use shared_store_core::BackendError;
 
 use super::backend::put;
 use super::three::Three;

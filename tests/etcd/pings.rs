@@ -1,7 +1,7 @@
 //! Keep-alive pings that etcd refuses, and connections that are not pinged.
 
-use shared_store::BackendError;
-use shared_store::backend::{WatchRequest, WatchResponse};
+use shared_store_core::BackendError;
+use shared_store_core::backend::{WatchRequest, WatchResponse};
 
 use super::backend::{everything, from_the_start, put};
 use super::*;

@@ -1,6 +1,6 @@
 //! Members behind etcd's own gRPC proxy, which merges their watches and answers for etcd.
 
-use shared_store_actors::{Config, DeletionGuard, SharedStore, State, join, publish};
+use shared_store::{Config, DeletionGuard, SharedStore, State, join, publish};
 
 use super::compaction::synced;
 use super::*;

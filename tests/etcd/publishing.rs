@@ -1,8 +1,8 @@
 //! A publisher on a real etcd that fails: its keys end up as they should be, then its canary, and nobody else's key is
 //! touched.
 
-use shared_store::KeyValue;
-use shared_store_actors::{BackendError, CanaryState, Config, Publisher, State, publish};
+use shared_store::{BackendError, CanaryState, Config, Publisher, State, publish};
+use shared_store_core::KeyValue;
 
 use super::*;
 use crate::actors::node;

@@ -1,7 +1,7 @@
 //! An etcd whose space is used up.
 
-use shared_store::BackendError;
-use shared_store::backend::{Applied, WatchResponse};
+use shared_store_core::BackendError;
+use shared_store_core::backend::{Applied, WatchResponse};
 
 use super::backend::{everything, from_the_start, put};
 use super::*;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use shared_store_actors::{Config, SharedStore, join};
+use shared_store::{Config, SharedStore, join};
 
 use super::auth::{Guarded, Tokens};
 use super::tls::{Clients, Files};

@@ -1,6 +1,6 @@
 //! One etcd that fails in itself: killed, stopped, wiped, set back, compacted, full, damaged.
 
-use shared_store_actors::{Config, join};
+use shared_store::{Config, join};
 
 use super::three::{PATIENCE, SHORT, Three};
 use super::*;

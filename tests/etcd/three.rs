@@ -6,9 +6,9 @@ mod convergence;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use shared_store::backend::{Backend, BackendError, Expect, ListRequest, Write, WriteAction};
-use shared_store::{EtcdBackend, EtcdConfig, KeyName, LeaseId, Revision};
-use shared_store_actors::{Config, StoreError};
+use shared_store::{Config, StoreError};
+use shared_store_core::backend::{Backend, BackendError, Expect, ListRequest, Write, WriteAction};
+use shared_store_core::{EtcdBackend, EtcdConfig, KeyName, LeaseId, Revision};
 use tokio::task::JoinHandle;
 
 use self::collaborator::Collaborator;

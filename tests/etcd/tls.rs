@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use shared_store::backend::{WatchResponse, WatchStream};
-use shared_store::{BackendError, EtcdConfigError};
+use shared_store_core::backend::{WatchResponse, WatchStream};
+use shared_store_core::{BackendError, EtcdConfigError};
 use tempfile::TempDir;
 
 use super::backend::{everything, from_the_start, put};

@@ -1,6 +1,6 @@
 //! A restart with what was known, on a real etcd that changed meanwhile.
 
-use shared_store_actors::{Config, DeletionGuard, SharedStore, join};
+use shared_store::{Config, DeletionGuard, SharedStore, join};
 use tempfile::TempDir;
 
 use super::three::PATIENCE;

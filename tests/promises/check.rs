@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::AddAssign;
 
 use bytes::Bytes;
-use shared_store::watch::{Delivery, Page, PageKeys};
-use shared_store::{Event, KeyName, KeyRange, KeyValue, Revision};
+use shared_store_core::watch::{Delivery, Page, PageKeys};
+use shared_store_core::{Event, KeyName, KeyRange, KeyValue, Revision};
 
 use super::collaborator::{Record, Told};
 use super::history::History;

@@ -4,10 +4,10 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared_store::backend::{Backend, BackendError, WatchStream};
-use shared_store::store::Store;
-use shared_store::watch::{Action, Delivery, Outcome, Watch};
-use shared_store::{Change, Config, Filter, Mode, Parcel, Reader, Revision};
+use shared_store_core::backend::{Backend, BackendError, WatchStream};
+use shared_store_core::store::Store;
+use shared_store_core::watch::{Action, Delivery, Outcome, Watch};
+use shared_store_core::{Change, Config, Filter, Mode, Parcel, Reader, Revision};
 use tokio::sync::watch;
 
 use super::prefix;

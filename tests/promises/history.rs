@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use shared_store::backend::{Backend, WatchRequest, WatchResponse, WatchStream};
-use shared_store::{Event, KeyRange, KeyValue, MemoryBackend, Revision};
+use shared_store_core::backend::{Backend, WatchRequest, WatchResponse, WatchStream};
+use shared_store_core::{Event, KeyRange, KeyValue, MemoryBackend, Revision};
 
 /// All changes of the kvstore, in order.
 #[derive(Debug, Default)]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
-use shared_store::backend::{Backend, Expect, Write, WriteAction, WriteOutcome};
-use shared_store::{LeaseId, Revision};
+use shared_store_core::backend::{Backend, Expect, Write, WriteAction, WriteOutcome};
+use shared_store_core::{LeaseId, Revision};
 
 use super::prefix;
 use crate::actors::node;

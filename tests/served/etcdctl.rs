@@ -3,8 +3,8 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
-use shared_store::Revision;
-use shared_store::backend::etcd::served::ServedEtcd;
+use shared_store_core::Revision;
+use shared_store_core::backend::etcd::served::ServedEtcd;
 
 use crate::support::Version;
 

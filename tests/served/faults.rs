@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use shared_store::backend::conformance::{Space, put};
-use shared_store::backend::etcd::served::ServedEtcd;
-use shared_store::backend::faulty::{Op, When};
-use shared_store::backend::{
+use shared_store_core::backend::conformance::{Space, put};
+use shared_store_core::backend::etcd::served::ServedEtcd;
+use shared_store_core::backend::faulty::{Op, When};
+use shared_store_core::backend::{
     Applied, Backend, Events, Expect, WatchRequest, WatchResponse, WatchStream, Write, WriteAction,
 };
-use shared_store::{BackendError, LeaseId, MemoryBackend, Revision};
+use shared_store_core::{BackendError, LeaseId, MemoryBackend, Revision};
 
 use super::impatient;
 
@@ -126,7 +126,7 @@ async fn a_cut_catch_up_names_the_newest_revision_and_goes_on_from_its_last_even
     while told.len() < written.len() {
         let response = events(&mut watch).await;
         assert!(response.events.len() <= 1000 && response.header.revision == written[2499]);
-        told.extend(response.events.iter().map(shared_store::Event::revision));
+        told.extend(response.events.iter().map(shared_store_core::Event::revision));
     }
     assert_eq!(told, written);
 }
@@ -239,7 +239,7 @@ async fn a_muted_watch_says_nothing_and_loses_nothing() {
     impatient(&served).list(space.all()).await.unwrap();
     served.faults().unmute_watches();
     let told = events(&mut open).await.events;
-    assert_eq!(told.iter().map(shared_store::Event::revision).collect::<Vec<_>>(), [at, later]);
+    assert_eq!(told.iter().map(shared_store_core::Event::revision).collect::<Vec<_>>(), [at, later]);
 }
 
 #[tokio::test]

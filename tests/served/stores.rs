@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fastrand::Rng;
-use shared_store::backend::etcd::served::ServedEtcd;
-use shared_store::backend::faulty::{Op, When};
-use shared_store::backend::{Backend, Expect, ListRequest, Write, WriteAction};
-use shared_store::{BackendError, EtcdBackend, EtcdConfig, KeyName, LeaseId, MemoryBackend, Revision};
-use shared_store_actors::{Config, SharedStore, StoreError, WriteError, join};
+use shared_store::{Config, SharedStore, StoreError, WriteError, join};
+use shared_store_core::backend::etcd::served::ServedEtcd;
+use shared_store_core::backend::faulty::{Op, When};
+use shared_store_core::backend::{Backend, Expect, ListRequest, Write, WriteAction};
+use shared_store_core::{BackendError, EtcdBackend, EtcdConfig, KeyName, LeaseId, MemoryBackend, Revision};
 
 use crate::actors::PATIENCE;
 use crate::actors::{Node, Shadow, node};

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use shared_store::{Change, Changes, Key};
+use shared_store_core::{Change, Changes, Key};
 use tokio::task::{JoinError, JoinHandle};
 use tracing::Span;
 
@@ -29,7 +29,7 @@ impl<K: Key> Observer<K> {
     /// one is given to it. A call that has begun is not interrupted.
     ///
     /// ```no_run
-    /// # use shared_store_actors::{Key, Observer, SharedStore};
+    /// # use shared_store::{Key, Observer, SharedStore};
     /// # async fn run<Node: Key>(store: SharedStore<Node>) -> Result<(), Box<dyn std::error::Error>> {
     /// let printed = store.subscribe(Observer::from_fn(|changes| {
     ///     for change in changes {

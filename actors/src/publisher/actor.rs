@@ -7,11 +7,11 @@ use std::time::SystemTime;
 use actix::WeakRecipient;
 use actix::prelude::*;
 use bytes::Bytes;
-use shared_store::own::{OwnEvent, Ticket};
-use shared_store::publisher::{PublishEvent, PublishRequestId, Publisher};
-use shared_store::store::Refused;
-use shared_store::watch::Watch;
-use shared_store::{Config, KeyName, PublisherStatus, Revision, State};
+use shared_store_core::own::{OwnEvent, Ticket};
+use shared_store_core::publisher::{PublishEvent, PublishRequestId, Publisher};
+use shared_store_core::store::Refused;
+use shared_store_core::watch::Watch;
+use shared_store_core::{Config, KeyName, PublisherStatus, Revision, State};
 use tokio::sync::{oneshot, watch};
 
 use crate::error::{CloseError, StoreError};

@@ -1,7 +1,7 @@
 //! Leaving one kvstore or prefix for another.
 
 use actix::prelude::*;
-use shared_store::Key;
+use shared_store_core::Key;
 
 use super::StoreActor;
 use crate::error::StoreError;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use actix::prelude::*;
-use shared_store::own::Ticket;
-use shared_store::{Key, KeyName};
+use shared_store_core::own::Ticket;
+use shared_store_core::{Key, KeyName};
 use tokio::sync::oneshot;
 
 use super::StoreActor;

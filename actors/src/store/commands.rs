@@ -2,8 +2,8 @@
 
 use actix::prelude::*;
 use bytes::Bytes;
-use shared_store::own::{Lifetime, Ticket};
-use shared_store::{AuditReport, Key, KeyError, Revision, Snapshot, Status};
+use shared_store_core::own::{Lifetime, Ticket};
+use shared_store_core::{AuditReport, Key, KeyError, Revision, Snapshot, Status};
 use tokio::sync::oneshot;
 
 use super::{StoreActor, all_of, at_once, later};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
-use shared_store::{Key, ObserverId, Parcel, Status};
+use shared_store_core::{Key, ObserverId, Parcel, Status};
 use tokio::sync::oneshot;
 
 use super::StoreActor;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use bytes::Bytes;
-use shared_store::watch::Resume;
-use shared_store::{Config, Index, Key, Revision, Status, Store};
+use shared_store_core::watch::Resume;
+use shared_store_core::{Config, Index, Key, Revision, Status, Store};
 
 use super::StoreActor;
 use crate::state_file::StateFile;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
-use shared_store::store::Mark;
-use shared_store::{Key, ObserverId};
+use shared_store_core::store::Mark;
+use shared_store_core::{Key, ObserverId};
 use tokio::sync::oneshot;
 
 use super::{Closing, StoreActor};

@@ -1,7 +1,7 @@
 //! Who is told the state of the store.
 
 use actix::{Recipient, WeakRecipient};
-use shared_store::State;
+use shared_store_core::State;
 
 use crate::messages::StateChanged;
 

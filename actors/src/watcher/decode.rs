@@ -4,9 +4,9 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
-use shared_store::Key;
-use shared_store::store::{Decoded, Decoder};
-use shared_store::watch::Delivery;
+use shared_store_core::Key;
+use shared_store_core::store::{Decoded, Decoder};
+use shared_store_core::watch::Delivery;
 use tracing::Span;
 
 use crate::thread::can_start;

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use shared_store::Header;
-use shared_store::backend::{Backend, BackendError};
-use shared_store::watch::{Check, Delivery, Doubt, Proof};
+use shared_store_core::Header;
+use shared_store_core::backend::{Backend, BackendError};
+use shared_store_core::watch::{Check, Delivery, Doubt, Proof};
 
 use super::{Listing, guarded, some};
 use crate::sync::now;

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use shared_store::{KeyName, Prefix};
+use shared_store_core::{KeyName, Prefix};
 
 fuzz_target!(|input: (&str, &str, &[u8])| {
     let (prefix, name, path) = input;

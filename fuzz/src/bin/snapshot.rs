@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use shared_store::value_hash;
+use shared_store_core::value_hash;
 use shared_store_fuzz::Watched;
 
 fuzz_target!(|input: (bool, &[u8])| {

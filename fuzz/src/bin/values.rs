@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use libfuzzer_sys::fuzz_target;
 use serde::{Deserialize, Serialize};
-use shared_store::{Codec, Json, KeyName};
+use shared_store_core::{Codec, Json, KeyName};
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Node {

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use shared_store::Prefix;
-use shared_store::watch::{Delivery, Watch};
+use shared_store_core::Prefix;
+use shared_store_core::watch::{Delivery, Watch};
 use shared_store_fuzz::{Answer, Watched};
 
 fuzz_target!(|input: (bool, bool, Vec<Answer>)| {

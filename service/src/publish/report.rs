@@ -1,8 +1,8 @@
 //! What `publish` says: on stderr for people, and with `--output json` on stdout, too.
 
 use actix::prelude::*;
-use shared_store_actors::core::own::OwnEvent;
-use shared_store_actors::{KeyName, PublishEvent, PublisherStatus, State, StateChanged, Trouble};
+use shared_store::OwnEvent;
+use shared_store::{KeyName, PublishEvent, PublisherStatus, State, StateChanged, Trouble};
 
 use crate::output::{Line, Printer, policy_name, repaired_members, repaired_text, set_aside_members, set_aside_text};
 use crate::printable::{printable, quoted};

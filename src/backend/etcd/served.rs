@@ -34,12 +34,12 @@ use crate::backend::memory::MemoryBackend;
 /// [`refuse`](Self::refuse), [`event_type`](Self::event_type) and [`kill`](Self::kill). Dropping it ends it.
 ///
 /// ```
-/// use shared_store::backend::etcd::served::ServedEtcd;
-/// use shared_store::backend::{Backend, ListRequest};
+/// use shared_store_core::backend::etcd::served::ServedEtcd;
+/// use shared_store_core::backend::{Backend, ListRequest};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let etcd = ServedEtcd::start()?;
-/// let range = shared_store::Prefix::new("nodes")?.range();
+/// let range = shared_store_core::Prefix::new("nodes")?.range();
 /// assert!(etcd.backend().list(ListRequest::new(range)).await?.kvs.is_empty());
 /// # Ok(())
 /// # }

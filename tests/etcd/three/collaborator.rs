@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
-use shared_store::{EtcdBackend, EtcdConfig, State};
-use shared_store_actors::{Config, SharedStore, StateChanged, join};
+use shared_store::{Config, SharedStore, StateChanged, join};
+use shared_store_core::{EtcdBackend, EtcdConfig, State};
 
 use crate::actors::{Node, Shadow};
 use crate::support::Cluster;

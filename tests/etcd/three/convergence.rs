@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use shared_store::State;
+use shared_store_core::State;
 
 use super::{Collaborator, PATIENCE, Three};
 
