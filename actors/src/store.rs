@@ -90,7 +90,7 @@ pub(crate) struct Start<K: Key> {
 }
 
 /// How long after its end a watcher is replaced: one that always panics must not keep the thread busy.
-const RESTART: Duration = Duration::from_secs(1);
+pub(crate) const RESTART: Duration = Duration::from_secs(1);
 
 impl<K: Key> StoreActor<K> {
     pub(crate) fn new(store: Store<K>, config: Config, thread: StoreThread, mut start: Start<K>) -> Self {

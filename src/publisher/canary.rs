@@ -69,9 +69,7 @@ impl Canary {
     }
 
     pub(super) fn written(&mut self, revision: Revision) {
-        if matches!(self.phase, Phase::Writing | Phase::Written(_)) {
-            self.phase = Phase::Written(revision);
-        }
+        self.phase = Phase::Written(revision);
     }
 
     /// What it says is not true any more, until the keys given before are there.

@@ -184,6 +184,26 @@ fn a_restored_kvstore_behind_a_silent_watch_is_found_by_a_write() {
 }
 
 #[test]
+fn a_write_that_finds_what_the_watch_has_found_already_costs_no_other_list() {
+    paused(async {
+        let (memory, backend, store, _shadow) = watching(|config| config.audit_interval(Duration::ZERO)).await;
+        let backup = memory.backup();
+        put(&memory, "lost").await;
+        settled(&store, put(&memory, "x").await).await;
+        let lists = backend.calls(Op::List);
+        backend.hold(Op::List, When::Before);
+        memory.restore(&backup);
+        backend.break_watches(BackendError::unavailable("cut"));
+        backend.arrived(Op::List, lists + 1).await;
+        store.update_local_key_sync(node("mine", "1")).await.unwrap();
+        backend.release(Op::List);
+        tokio::time::sleep(MINUTE).await;
+        let status = store.status().await.unwrap();
+        assert_eq!((status.relists.other_histories, status.relists.lists), (1, 2));
+    });
+}
+
+#[test]
 fn a_mass_deletion_is_told_when_the_hold_is_over_and_until_then_its_keys_are_shown() {
     paused(async {
         let (memory, _, store, shadow) = watching(guard).await;

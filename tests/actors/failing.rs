@@ -10,6 +10,7 @@ use shared_store_core::backend::{
     Backend, BackendError, LeaseGrant, ListPage, ListRequest, WatchRequest, WatchResponse, WatchStream, Write,
     WriteAction, WriteOutcome,
 };
+use shared_store::{State, publish};
 use shared_store_core::{Header, LeaseId};
 
 use super::owning::{meddle, stored};
@@ -27,6 +28,8 @@ struct Brittle {
     watched: Arc<AtomicUsize>,
     /// How many writes panic before there is a future.
     writes: Arc<AtomicUsize>,
+    /// Counts how often all open watches have ended.
+    ends: tokio::sync::watch::Sender<usize>,
 }
 
 fn one_less(left: &AtomicUsize) -> bool {
@@ -42,7 +45,7 @@ impl Backend for Brittle {
     async fn watch(&self, request: WatchRequest) -> Result<Box<dyn WatchStream>, BackendError> {
         self.watched.fetch_add(1, Ordering::Relaxed);
         let stream = self.memory.watch(request).await?;
-        Ok(Box::new(BrittleWatch { stream, panics: one_less(&self.watches) }))
+        Ok(Box::new(BrittleWatch { stream, panics: one_less(&self.watches), ends: self.ends.subscribe() }))
     }
 
     fn write<'life, 'async_trait>(
@@ -74,6 +77,7 @@ impl Backend for Brittle {
 struct BrittleWatch {
     stream: Box<dyn WatchStream>,
     panics: bool,
+    ends: tokio::sync::watch::Receiver<usize>,
 }
 
 #[async_trait]
@@ -84,7 +88,10 @@ impl WatchStream for BrittleWatch {
     }
 
     async fn next(&mut self) -> Result<WatchResponse, BackendError> {
-        self.stream.next().await
+        tokio::select! {
+            response = self.stream.next() => response,
+            _ = self.ends.changed() => Err(BackendError::unavailable("the end")),
+        }
     }
 }
 
@@ -147,6 +154,44 @@ fn a_sync_that_panics_is_replaced_and_what_was_under_way_is_written_again() {
         // Keep-alives go on, too.
         tokio::time::sleep(HOUR).await;
         assert!(stored(&backend.memory, "before").await.is_some());
+    });
+}
+
+#[test]
+fn a_publishers_sync_that_panics_is_replaced_and_what_was_under_way_is_written_again() {
+    paused(async {
+        let backend = Brittle::default();
+        let config = config(&backend.memory).backend(backend.clone());
+        let publisher = publish::<Node>(config).on(StoreThread::current()).start().unwrap();
+        publisher.update_key(node("before", "1")).await.unwrap();
+        publisher.synced().await.unwrap();
+        backend.writes.store(2, Ordering::Relaxed);
+        publisher.update_key(node("a", "1")).await.unwrap();
+        publisher.synced().await.unwrap();
+        tokio::time::sleep(HOUR).await;
+        assert!(stored(&backend.memory, "a").await.is_some() && stored(&backend.memory, "before").await.is_some());
+    });
+}
+
+#[test]
+fn a_publishers_watcher_that_always_panics_is_replaced_now_and_then_and_damage_is_mended_by_the_next_good_one() {
+    paused(async {
+        let backend = Brittle::default();
+        let config = config(&backend.memory).backend(backend.clone());
+        let publisher = publish::<Node>(config).on(StoreThread::current()).start().unwrap();
+        publisher.update_key(node("a", "1")).await.unwrap();
+        publisher.synced().await.unwrap();
+        until(async || publisher.state() == State::Synced).await;
+        backend.watches.store(usize::MAX, Ordering::Relaxed);
+        backend.ends.send_modify(|ends| *ends += 1);
+        tokio::time::sleep(HOUR).await;
+        let watched = backend.watched.load(Ordering::Relaxed);
+        assert!((100..=4000).contains(&watched), "{watched} times in an hour");
+        assert_eq!(publisher.state().cause().map(|cause| &**cause), Some("the watcher ended"));
+        meddle(&backend.memory, "a", WriteAction::Delete).await;
+        backend.watches.store(0, Ordering::Relaxed);
+        until(async || publisher.state() == State::Synced).await;
+        until(async || stored(&backend.memory, "a").await.is_some()).await;
     });
 }
 

@@ -91,6 +91,28 @@ fn an_observer_that_is_stuck_does_not_hold_up_leaving_for_ever() {
     });
 }
 
+/// What is handled late is not what close waits for.
+#[test]
+fn close_is_answered_when_the_last_thing_is_handled_and_not_when_an_earlier_one_is() {
+    paused(async {
+        let store = joined(&MemoryBackend::new()).await;
+        let ((go_on, until), (at_last, pause)) = (tokio::sync::oneshot::channel(), tokio::sync::oneshot::channel());
+        let busy = subscribing::Busy::pausing(pause).start();
+        store.subscribe(Observer::new(&busy)).await.unwrap();
+        busy.send(subscribing::StandStill(until)).await.unwrap();
+        let written = store.update_local_key_sync(node("a", "1")).await.unwrap();
+        store.reader().at_least(written, PATIENCE).await.unwrap();
+        let mut close = std::pin::pin!(store.close());
+        let second = Duration::from_secs(1);
+        assert!(tokio::time::timeout(second, &mut close).await.is_err(), "the deletion is on its way");
+        go_on.send(()).unwrap();
+        assert!(tokio::time::timeout(second, &mut close).await.is_err(), "only the update is handled");
+        at_last.send(()).unwrap();
+        close.await.unwrap();
+        assert_eq!(busy.send(subscribing::Told).await, Ok(2));
+    });
+}
+
 #[test]
 fn when_every_handle_is_dropped_the_store_stops() {
     paused(async {

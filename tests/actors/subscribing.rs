@@ -90,7 +90,17 @@ fn an_observer_can_unsubscribe_itself_while_it_is_told() {
 
 /// Counts what it is told, and stands still when it is asked to.
 #[derive(Default)]
-struct Busy(usize);
+pub(super) struct Busy {
+    told: usize,
+    /// After the next update it stands still until this comes.
+    pause: Option<tokio::sync::oneshot::Receiver<()>>,
+}
+
+impl Busy {
+    pub(super) fn pausing(until: tokio::sync::oneshot::Receiver<()>) -> Self {
+        Self { told: 0, pause: Some(until) }
+    }
+}
 
 impl Actor for Busy {
     type Context = Context<Self>;
@@ -99,21 +109,26 @@ impl Actor for Busy {
 impl Handler<Update<Node>> for Busy {
     type Result = ();
 
-    fn handle(&mut self, _: Update<Node>, _: &mut Self::Context) {
-        self.0 += 1;
+    fn handle(&mut self, _: Update<Node>, ctx: &mut Self::Context) {
+        self.told += 1;
+        if let Some(until) = self.pause.take() {
+            ctx.wait(until.into_actor(self).map(|_, _, _| ()));
+        }
     }
 }
 
 impl Handler<Delete<Node>> for Busy {
     type Result = ();
 
-    fn handle(&mut self, _: Delete<Node>, _: &mut Self::Context) {}
+    fn handle(&mut self, _: Delete<Node>, _: &mut Self::Context) {
+        self.told += 1;
+    }
 }
 
 /// Handle nothing before this comes.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct StandStill(tokio::sync::oneshot::Receiver<()>);
+pub(super) struct StandStill(pub(super) tokio::sync::oneshot::Receiver<()>);
 
 impl Handler<StandStill> for Busy {
     type Result = ();
@@ -125,13 +140,13 @@ impl Handler<StandStill> for Busy {
 
 #[derive(Message)]
 #[rtype(result = "usize")]
-struct Told;
+pub(super) struct Told;
 
 impl Handler<Told> for Busy {
     type Result = usize;
 
     fn handle(&mut self, _: Told, _: &mut Self::Context) -> usize {
-        self.0
+        self.told
     }
 }
 
@@ -165,11 +180,14 @@ fn observers_that_are_gone_are_forgotten_though_nothing_changes() {
         settled(&store, store.update_local_key_sync(node("a", "1")).await.unwrap()).await;
         let kept = Shadow::default().actor();
         store.subscribe(Shadow::at(&kept)).await.unwrap();
+        let each = Arc::new(());
         for _ in 0..100 {
-            let addr = Shadow::default().actor();
-            store.subscribe(Shadow::at(&addr).filter(Filter::new().keys(|_, _| true))).await.unwrap();
+            let (addr, kept) = (Shadow::default().actor(), Arc::clone(&each));
+            let filter = Filter::new().keys(move |_, _| Arc::strong_count(&kept) > 0);
+            store.subscribe(Shadow::at(&addr).filter(filter)).await.unwrap();
             tokio::time::sleep(MINUTE).await;
         }
+        assert!(Arc::strong_count(&each) < 20, "{} are kept", Arc::strong_count(&each));
         tokio::time::sleep(MINUTE).await;
         assert_eq!(store.status().await.unwrap().observers.len(), 1);
     });

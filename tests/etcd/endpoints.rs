@@ -8,6 +8,7 @@ use shared_store_core::{BackendError, EtcdConfigError};
 
 use super::backend::{dead_endpoint, everything, from_the_start, put};
 use super::*;
+use crate::support::{Mode, Proxy};
 
 /// Two names of one member.
 fn two_names(server: &EtcdServer) -> [String; 2] {
@@ -64,20 +65,19 @@ async fn a_watch_on_an_endpoint_that_stays_listed_goes_on(version: Version) {
 
 async fn a_call_under_way_goes_on_when_its_endpoint_is_removed(version: Version) {
     let server = EtcdServer::start(version);
-    let [first, second] = two_names(&server);
-    let backend = backend(&[first]);
-    backend.list(everything()).await.unwrap();
-    server.pause();
-    let write = backend.write(put(b"1"));
-    tokio::pin!(write);
-    tokio::select! {
-        biased;
-        done = &mut write => panic!("nobody can have answered: {done:?}"),
-        () = tokio::time::sleep(Duration::from_millis(100)) => {}
+    let way = Proxy::to(&server.endpoint());
+    let (backend, direct) = (backend(&[way.endpoint()]), backend(&[server.endpoint()]));
+    let before = backend.list(everything()).await.unwrap().header.revision;
+    way.set(Mode::StallAnswers);
+    let caller = backend.clone();
+    let write = tokio::spawn(async move { caller.write(put(b"1")).await });
+    while direct.list(everything()).await.unwrap().header.revision == before {
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    backend.set_endpoints([second]).unwrap();
-    server.go_on();
-    write.await.unwrap();
+    assert!(!write.is_finished(), "it is applied, and its answer waits");
+    backend.set_endpoints([server.endpoint()]).unwrap();
+    way.set(Mode::Forward);
+    write.await.unwrap().unwrap();
 }
 
 async fn endpoints_that_cannot_work_change_nothing(version: Version) {

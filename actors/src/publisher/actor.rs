@@ -16,7 +16,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::error::{CloseError, StoreError};
 use crate::messages::{Close, Release, Trouble};
-use crate::store::{Abandon, all_of, at_once, later, warn_of_own_keys};
+use crate::store::{Abandon, RESTART, all_of, at_once, later, warn_of_own_keys};
 use crate::sync::{Answered, Perform, SyncActor, log, now};
 use crate::thread::{StoreThread, span};
 use crate::watcher::{Deliver, Distrust, Stop, WatcherActor};
@@ -132,11 +132,13 @@ impl PublisherActor {
         ctx.spawn(ended.into_actor(self).map(|_, actor, ctx| {
             tracing::error!("the watcher has ended: starting another");
             actor.publisher.watch_ended(now());
-            let watcher = actor.start_watcher(ctx);
-            if let Some(children) = &mut actor.children {
-                children.watcher = watcher;
-            }
             actor.pump(ctx);
+            ctx.run_later(RESTART, |actor, ctx| {
+                let watcher = actor.start_watcher(ctx);
+                if let Some(children) = &mut actor.children {
+                    children.watcher = watcher;
+                }
+            });
         }));
         let span = span(&self.config.prefix);
         self.thread.start(span, move || WatcherActor::new(backend, watch, publisher, (), alive))

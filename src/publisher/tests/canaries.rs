@@ -144,21 +144,30 @@ fn keys_and_canary_choose_different_ids_for_their_leases() {
 
 #[test]
 fn whoever_waits_for_all_keys_waits_for_those_that_went_with_their_lease_too() {
-    let mut world = World::new(&config());
-    world.publisher = Publisher::new(&config(), 3, None);
-    for n in 0..10 {
-        world.put(&format!("k{n}"), "1");
+    for canaries in [None, Some(Prefix::canaries("c1").unwrap())] {
+        let mut world = World::new(&config());
+        world.publisher = Publisher::new(&config(), 3, canaries.clone());
+        for n in 0..10 {
+            world.put(&format!("k{n}"), "1");
+        }
+        world.run();
+        world.down = true;
+        world.put("a", "1");
+        world.publisher.synced(world.now, Ticket(1));
+        world.run();
+        world.kv.revoke(world.get("k0").unwrap().lease);
+        // The put of the last key tells that the lease is gone, not the watch.
+        (world.down, world.blind) = (false, true);
+        world.now += secs(10);
+        world.run();
+        let keys = world.all(&prefix());
+        assert_eq!((keys.len(), synced(&world)), (11, vec![1]));
+        assert_eq!(world.events.last(), Some(&PublishEvent::Synced { ticket: Ticket(1) }));
+        if canaries.is_some() {
+            let canary = world.canary().unwrap();
+            assert!(keys.iter().all(|kv| kv.mod_revision < canary.mod_revision), "{canary:?}");
+        }
     }
-    world.run();
-    world.down = true;
-    world.put("a", "1");
-    world.publisher.synced(world.now, Ticket(1));
-    world.run();
-    world.kv.revoke(world.get("k0").unwrap().lease);
-    world.down = false;
-    world.pass(secs(10));
-    assert_eq!((world.all(&prefix()).len(), synced(&world)), (11, vec![1]));
-    assert_eq!(world.events.last(), Some(&PublishEvent::Synced { ticket: Ticket(1) }));
 }
 
 #[test]

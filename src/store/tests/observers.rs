@@ -127,7 +127,8 @@ fn a_long_batch_of_one_key_does_not_wait_whole_behind_the_first_parcel() {
     assert!(told[256].starts_with("resynced 261 to") && told.last().unwrap().ends_with("->1005 @1005"), "{told:?}");
 }
 
-/// For how long this thread has had a processor, in nanoseconds: a busy machine changes nothing.
+/// For how long this thread has had a processor, in nanoseconds, in steps of some milliseconds: a busy machine changes
+/// nothing.
 fn worked() -> u64 {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("the tests run on Linux");
     text.split(' ').next().and_then(|field| field.parse().ok()).expect("the first number says so")
@@ -156,9 +157,9 @@ fn a_long_batch_costs_in_proportion_to_its_length() {
         bench.store.observers.push(bench.now, changes);
         worked() - start
     };
-    let best = |count| (0..3).map(|_| time(count)).min().unwrap();
+    let best = |count| (0..3).map(|_| time(count)).min().unwrap().max(1_000_000);
     let (few, many) = (best(8_000), best(256_000));
-    assert!(many < 32 * 16 * few, "32 times the events: {few:?}, then {many:?}");
+    assert!(many < 32 * 16 * few, "32 times the events: {few} ns, then {many} ns");
 }
 
 #[test]
