@@ -167,6 +167,7 @@ impl<K: Key> StoreActor<K> {
                 }
             }
             OwnEvent::SetAside { .. }
+            | OwnEvent::StillSetAside { .. }
             | OwnEvent::NoLongerSetAside { .. }
             | OwnEvent::Repaired { .. }
             | OwnEvent::LeaseLost { .. }

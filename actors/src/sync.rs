@@ -104,6 +104,7 @@ pub(crate) fn log(event: &OwnEvent) {
         | OwnEvent::Closed { .. }
         | OwnEvent::Stored { .. }
         | OwnEvent::Released { .. }
+        | OwnEvent::StillSetAside { .. }
         | OwnEvent::Lost { .. } => {}
     }
 }

@@ -94,7 +94,7 @@ pub(super) enum Refusal {
     ForGood,
     /// When somebody changes the roles of the user.
     ForNow,
-    /// It was `ForNow`, and is tried again: until that is accepted the key is still set aside.
+    /// It was `ForNow`, and is tried again: the key is set aside until that is accepted.
     Retried,
 }
 
@@ -179,7 +179,7 @@ pub(super) enum Target {
 impl OwnName {
     /// Whether the key is put again when somebody deletes it.
     pub(super) fn is_kept(&self) -> bool {
-        matches!(self.wish, Wish::Keep { .. }) && self.aside.is_none()
+        matches!(self.wish, Wish::Keep { .. }) && !self.waits()
     }
 
     /// What is to be written, if anything is.
@@ -257,8 +257,8 @@ impl OwnName {
         }
     }
 
-    /// Whether it is not written as it is.
-    fn waits(&self) -> bool {
+    /// Whether the kvstore refuses it, and it is not tried again now.
+    pub(super) fn waits(&self) -> bool {
         matches!(self.aside, Some(Refusal::ForGood | Refusal::ForNow))
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::name::{Refusal, Step, Verdict, Wish};
+use super::name::{Step, Verdict, Wish};
 use super::{OwnEvent, OwnKeys, Seen, WriteError};
 use crate::config::ConflictPolicy;
 use crate::key::KeyName;
@@ -34,7 +34,7 @@ impl OwnKeys {
                 self.settled(now, name);
             }
             Verdict::Wait => {
-                if own.aside == Some(Refusal::Retried) {
+                if !own.waits() {
                     // It is left to another owner, and not because the kvstore refuses it.
                     self.accepted(name);
                 }

@@ -188,12 +188,17 @@ pub enum OwnEvent {
         name: KeyName,
     },
     /// The kvstore refuses this key: it is left out until it has a new value. What is only forbidden now is tried again at
-    /// every sync interval, and told again only if it is refused for another cause.
+    /// every sync interval: [`StillSetAside`](Self::StillSetAside) if the cause is the same.
     SetAside {
         /// The key's name.
         name: KeyName,
         /// What the kvstore said.
         cause: Arc<str>,
+    },
+    /// A key that is set aside was tried again, and is refused for the same cause.
+    StillSetAside {
+        /// The key's name.
+        name: KeyName,
     },
     /// A key is set aside no longer: the kvstore has accepted it, or its owner has given it up. It counts as no repair.
     NoLongerSetAside {

@@ -340,9 +340,12 @@ impl OwnKeys {
                 let tickets = std::mem::take(&mut own.deletes);
                 (own.aside, own.told_aside, own.damage) = (Some(refusal), true, None);
                 self.settle_tickets(tickets, &rejected());
-                if self.aside.insert(name.clone(), Arc::clone(cause)).as_ref() != Some(cause) {
-                    self.events.push_back(OwnEvent::SetAside { name: name.clone(), cause: Arc::clone(cause) });
-                }
+                let before = self.aside.insert(name.clone(), Arc::clone(cause));
+                self.events.push_back(if before.as_ref() == Some(cause) {
+                    OwnEvent::StillSetAside { name: name.clone() }
+                } else {
+                    OwnEvent::SetAside { name: name.clone(), cause: Arc::clone(cause) }
+                });
             }
         }
         self.review(now, name);

@@ -37,6 +37,7 @@ impl Publisher {
                 | OwnEvent::Done { .. }
                 | OwnEvent::Repaired { .. }
                 | OwnEvent::Released { .. }
+                | OwnEvent::StillSetAside { .. }
                 | OwnEvent::NoLongerSetAside { .. }
                 | OwnEvent::HistoryWentBack
                 | OwnEvent::BackendFailed(_) => {}
@@ -65,6 +66,7 @@ impl Publisher {
                 | OwnEvent::Repaired { .. }
                 | OwnEvent::Released { .. }
                 | OwnEvent::SetAside { .. }
+                | OwnEvent::StillSetAside { .. }
                 | OwnEvent::NoLongerSetAside { .. }
                 | OwnEvent::Lost { .. }
                 | OwnEvent::HistoryWentBack

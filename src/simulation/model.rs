@@ -259,7 +259,11 @@ impl Model {
 
     /// What has happened to own keys.
     pub(super) fn event(&mut self, event: &OwnEvent) {
-        if let OwnEvent::Released { name, .. } | OwnEvent::Lost { name } | OwnEvent::SetAside { name, .. } = event {
+        if let OwnEvent::Released { name, .. }
+        | OwnEvent::Lost { name }
+        | OwnEvent::SetAside { name, .. }
+        | OwnEvent::StillSetAside { name } = event
+        {
             self.given_up(name);
         }
     }

@@ -135,6 +135,7 @@ impl Publishing {
                     | OwnEvent::Done { .. }
                     | OwnEvent::Repaired { .. }
                     | OwnEvent::Released { .. }
+                    | OwnEvent::StillSetAside { .. }
                     | OwnEvent::NoLongerSetAside { .. }
                     | OwnEvent::BackendFailed(_) => {}
                 }
@@ -150,6 +151,7 @@ impl Publishing {
                 | OwnEvent::Repaired { .. }
                 | OwnEvent::Released { .. }
                 | OwnEvent::SetAside { .. }
+                | OwnEvent::StillSetAside { .. }
                 | OwnEvent::NoLongerSetAside { .. }
                 | OwnEvent::BackendFailed(_) => {}
             },

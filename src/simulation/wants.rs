@@ -107,6 +107,7 @@ impl Wants {
             }
             OwnEvent::Released { .. }
             | OwnEvent::SetAside { .. }
+            | OwnEvent::StillSetAside { .. }
             | OwnEvent::NoLongerSetAside { .. }
             | OwnEvent::LeaseLost { .. }
             | OwnEvent::HistoryWentBack

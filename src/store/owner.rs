@@ -159,7 +159,9 @@ impl<K: Key> Store<K> {
     pub(super) fn own_events(&mut self, now: Instant) {
         while let Some(event) = self.own.poll_event() {
             match &event {
-                OwnEvent::Released { name, .. } | OwnEvent::Lost { name } => self.given_up(now, name),
+                OwnEvent::Released { name, .. } | OwnEvent::Lost { name } | OwnEvent::StillSetAside { name } => {
+                    self.given_up(now, name);
+                }
                 OwnEvent::SetAside { name, cause } => {
                     self.given_up(now, name);
                     let (name, cause) = (name.clone(), Some(Arc::clone(cause)));

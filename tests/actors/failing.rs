@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use shared_store::State;
+use shared_store::publish;
 use shared_store_core::backend::faulty::{Faulty, Op, When};
 use shared_store_core::backend::{
     Backend, BackendError, LeaseGrant, ListPage, ListRequest, WatchRequest, WatchResponse, WatchStream, Write,
     WriteAction, WriteOutcome,
 };
-use shared_store::{State, publish};
 use shared_store_core::{Header, LeaseId};
 
 use super::owning::{meddle, stored};

@@ -227,9 +227,11 @@ fn is_trouble(event: &PublishEvent) -> bool {
             | OwnEvent::LeaseLost { .. }
             | OwnEvent::HistoryWentBack
             | OwnEvent::BackendFailed(_) => true,
-            OwnEvent::Done { .. } | OwnEvent::Stored { .. } | OwnEvent::Released { .. } | OwnEvent::Closed { .. } => {
-                false
-            }
+            OwnEvent::StillSetAside { .. }
+            | OwnEvent::Done { .. }
+            | OwnEvent::Stored { .. }
+            | OwnEvent::Released { .. }
+            | OwnEvent::Closed { .. } => false,
         },
         PublishEvent::Synced { .. } | PublishEvent::Closed { .. } => false,
     }

@@ -82,7 +82,11 @@ impl Handler<Trouble> for Reporter {
                 format!("write failed, trying again: {cause}"),
                 format!("\"type\":\"write_failed\",\"cause\":{}", quoted(&cause.to_string())),
             ),
-            OwnEvent::Done { .. } | OwnEvent::Stored { .. } | OwnEvent::Released { .. } | OwnEvent::Closed { .. } => {
+            OwnEvent::StillSetAside { .. }
+            | OwnEvent::Done { .. }
+            | OwnEvent::Stored { .. }
+            | OwnEvent::Released { .. }
+            | OwnEvent::Closed { .. } => {
                 return;
             }
         };

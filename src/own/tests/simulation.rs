@@ -325,6 +325,7 @@ impl Sim {
                 | OwnEvent::Released { .. }
                 | OwnEvent::Conflict { .. }
                 | OwnEvent::SetAside { .. }
+                | OwnEvent::StillSetAside { .. }
                 | OwnEvent::NoLongerSetAside { .. }
                 | OwnEvent::LeaseLost { .. }
                 | OwnEvent::BackendFailed(_)
