@@ -13,8 +13,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use shared_store_core::watch::{Delivery, Page, PageKeys};
 use shared_store_core::{
-    ClusterId, Config, Event, Filter, Json, Key, KeyName, KeyValue, LeaseId, Mode, ObserverId, Parcel, Prefix, Reader,
-    Revision, Store,
+    ClusterId, Config, DeliveryMode, Event, Filter, Json, Key, KeyName, KeyValue, LeaseId, ObserverId, Parcel, Prefix,
+    Reader, Revision, Store,
 };
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -202,7 +202,7 @@ fn applying() {
         let rate = median(|| {
             let mut store = store(KEYS);
             for _ in 0..observers {
-                store.subscribe(Instant::now(), Filter::new(), Mode::LatestPerKey);
+                store.subscribe(Instant::now(), Filter::new(), DeliveryMode::LatestPerKey);
             }
             drain(&mut store, &[]);
             let mut told = 0;
@@ -309,8 +309,8 @@ fn busy(mut store: Store<Node>, by_hand: f64) {
 fn sleeping() {
     let (keys, rounds) = (10_000, 10);
     let mut store = store(keys);
-    let awake = store.subscribe(Instant::now(), Filter::new(), Mode::LatestPerKey);
-    let asleep = store.subscribe(Instant::now(), Filter::new(), Mode::LatestPerKey);
+    let awake = store.subscribe(Instant::now(), Filter::new(), DeliveryMode::LatestPerKey);
+    let asleep = store.subscribe(Instant::now(), Filter::new(), DeliveryMode::LatestPerKey);
     drain(&mut store, &[]);
     let (events, others) = (batches(keys, 100_000, 1), batches(keys, 100_000, 1_000_000));
     let pass = |store: &mut Store<Node>, events: &Vec<Vec<Event>>, asleep: &[ObserverId]| {

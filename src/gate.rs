@@ -43,7 +43,7 @@ pub struct GateId(usize);
 /// What is to wait for its canary.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Awaited {
+pub struct GatedStore {
     /// The prefix whose canary it is.
     pub prefix: Prefix,
     /// After how long the canary is missed. Default 60 s.
@@ -62,7 +62,7 @@ pub enum OnTimeout {
     Start,
 }
 
-impl Awaited {
+impl GatedStore {
     /// The defaults for the store of `prefix`.
     #[must_use]
     pub fn new(prefix: Prefix) -> Self {
@@ -86,14 +86,14 @@ impl Awaited {
 
 #[derive(Debug)]
 struct Registered {
-    awaited: Awaited,
+    awaited: GatedStore,
     since: Instant,
-    passage: Passage,
+    passage: GateProgress,
 }
 
 /// How far a store has got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Passage {
+pub enum GateProgress {
     /// Its canary has not been seen yet.
     Waiting {
         /// For so long.
@@ -116,7 +116,7 @@ pub enum Passage {
     },
 }
 
-impl fmt::Display for Passage {
+impl fmt::Display for GateProgress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Waiting { waited } => write!(f, "waiting for its canary since {} s", waited.as_secs()),
@@ -134,7 +134,7 @@ pub struct GateStatus {
     /// Whether canaries would be seen, and if not, why.
     pub state: State,
     /// Every store, in the order in which they were registered.
-    pub stores: Vec<(Prefix, Passage)>,
+    pub stores: Vec<(Prefix, GateProgress)>,
 }
 
 impl Gate {
@@ -152,9 +152,9 @@ impl Gate {
     }
 
     /// Adds a store.
-    pub fn register(&mut self, now: Instant, awaited: Awaited) -> GateId {
+    pub fn register(&mut self, now: Instant, awaited: GatedStore) -> GateId {
         let seen = self.present.contains(awaited.prefix.as_str());
-        self.stores.push(Registered { awaited, since: now, passage: Passage::Waiting { waited: Duration::ZERO } });
+        self.stores.push(Registered { awaited, since: now, passage: GateProgress::Waiting { waited: Duration::ZERO } });
         let id = GateId(self.stores.len() - 1);
         if seen {
             self.let_through(now, |of, _| of == id);
@@ -208,7 +208,7 @@ impl Gate {
     /// When [`timeout`](Self::timeout) has something to do.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        let waiting = self.stores.iter().filter(|store| matches!(store.passage, Passage::Waiting { .. }));
+        let waiting = self.stores.iter().filter(|store| matches!(store.passage, GateProgress::Waiting { .. }));
         waiting.filter_map(|store| store.since.checked_add(store.awaited.timeout)).min()
     }
 
@@ -217,15 +217,15 @@ impl Gate {
         let mut missed = Vec::new();
         for (index, store) in self.stores.iter_mut().enumerate() {
             let waited = now.saturating_duration_since(store.since);
-            if waited < store.awaited.timeout || !matches!(store.passage, Passage::Waiting { .. }) {
+            if waited < store.awaited.timeout || !matches!(store.passage, GateProgress::Waiting { .. }) {
                 continue;
             }
             missed.push(GateId(index));
             store.passage = match store.awaited.on_timeout {
-                OnTimeout::Wait => Passage::TimedOut { waited },
+                OnTimeout::Wait => GateProgress::TimedOut { waited },
                 OnTimeout::Start => {
                     self.open.push_back(GateId(index));
-                    Passage::StartedWithout { waited }
+                    GateProgress::StartedWithout { waited }
                 }
             };
         }
@@ -239,9 +239,9 @@ impl Gate {
 
     fn let_through(&mut self, now: Instant, seen: impl Fn(GateId, &Prefix) -> bool) {
         for (index, store) in self.stores.iter_mut().enumerate() {
-            let waits = matches!(store.passage, Passage::Waiting { .. } | Passage::TimedOut { .. });
+            let waits = matches!(store.passage, GateProgress::Waiting { .. } | GateProgress::TimedOut { .. });
             if waits && seen(GateId(index), &store.awaited.prefix) {
-                store.passage = Passage::Started { waited: now.saturating_duration_since(store.since) };
+                store.passage = GateProgress::Started { waited: now.saturating_duration_since(store.since) };
                 self.open.push_back(GateId(index));
             }
         }
@@ -259,9 +259,9 @@ impl Gate {
         let passage = |store: &Registered| {
             let waited = now.saturating_duration_since(store.since);
             match store.passage {
-                Passage::Waiting { .. } => Passage::Waiting { waited },
-                Passage::TimedOut { .. } => Passage::TimedOut { waited },
-                started @ (Passage::Started { .. } | Passage::StartedWithout { .. }) => started,
+                GateProgress::Waiting { .. } => GateProgress::Waiting { waited },
+                GateProgress::TimedOut { .. } => GateProgress::TimedOut { waited },
+                started @ (GateProgress::Started { .. } | GateProgress::StartedWithout { .. }) => started,
             }
         };
         let stores = self.stores.iter().map(|store| (store.awaited.prefix.clone(), passage(store)));

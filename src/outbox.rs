@@ -25,7 +25,7 @@ pub(crate) const PARCEL: usize = 256;
 
 /// How much an observer hears when it is slower than the changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Mode {
+pub enum DeliveryMode {
     /// At most one pending change a key: steps that were not told yet melt into one.
     #[default]
     LatestPerKey,
@@ -49,7 +49,7 @@ pub enum Mode {
 #[derive(Debug)]
 pub(crate) struct Outbox<K> {
     filter: Filter<K>,
-    mode: Mode,
+    mode: DeliveryMode,
     /// What this observer was told of, if its filter can change its mind about a key.
     visible: Option<HashSet<KeyName>>,
     /// Shared with other observers, and before everything else.
@@ -108,7 +108,7 @@ pub struct Lag {
 }
 
 impl<K> Outbox<K> {
-    pub(crate) fn new(filter: Filter<K>, mode: Mode) -> Self {
+    pub(crate) fn new(filter: Filter<K>, mode: DeliveryMode) -> Self {
         let visible = (!filter.by_name_only()).then(HashSet::new);
         Self {
             filter,
@@ -180,7 +180,7 @@ impl<K> Outbox<K> {
     /// Says that the kvstore's history went back to `to`, which made these changes.
     ///
     /// They melt with what waits, in either mode: of two histories an observer is told only where they lead.
-    pub(crate) fn history_went_back(&mut self, now: Instant, to: Revision, changes: &Arc<[Change<K>]>) {
+    pub(crate) fn history_changed(&mut self, now: Instant, to: Revision, changes: &Arc<[Change<K>]>) {
         self.behind_since.get_or_insert(now);
         self.merge_queue();
         (self.went_back, self.overrun) = (Some(to), None);
@@ -298,9 +298,9 @@ impl<K> Outbox<K> {
 
     fn add(&mut self, change: Change<K>) {
         match self.mode {
-            Mode::LatestPerKey => self.merge(change),
-            Mode::EveryEvent { capacity } if self.queue.len() < capacity.get() => self.queue.push_back(change),
-            Mode::EveryEvent { .. } => {
+            DeliveryMode::LatestPerKey => self.merge(change),
+            DeliveryMode::EveryEvent { capacity } if self.queue.len() < capacity.get() => self.queue.push_back(change),
+            DeliveryMode::EveryEvent { .. } => {
                 self.overrun = Some(change.revision);
                 self.merge_queue();
                 self.merge(change);

@@ -34,7 +34,8 @@ use self::name::Step;
 use self::name::{Once, OwnName, Wish};
 use self::requests::Requests;
 pub use self::types::{
-    Answer, Command, Damage, Lifetime, Observation, OwnEvent, OwnStats, Request, RequestId, Seen, Ticket, WriteError,
+    Answer, Command, Damage, KeyState, Lifetime, Observation, OwnEvent, OwnStats, Request, RequestId, Ticket,
+    WriteError,
 };
 use self::writes::Flight;
 
@@ -93,8 +94,8 @@ pub struct OwnKeys {
     flights: HashMap<RequestId, Flight>,
     /// Counts the histories: an answer to a request of an earlier one says nothing.
     epoch: u64,
-    /// `HistoryWentBack` was emitted.
-    distrusted: bool,
+    /// `HistoryChanged` was emitted.
+    history_changed: bool,
     leases: Leases,
     requests: Requests,
     next_tick: Option<Instant>,
@@ -130,7 +131,7 @@ impl OwnKeys {
             answered: Revision::ZERO,
             flights: HashMap::new(),
             epoch: 0,
-            distrusted: false,
+            history_changed: false,
             leases: Leases::new(config),
             requests: Requests::new(config),
             next_tick: None,
@@ -240,7 +241,7 @@ impl OwnKeys {
         {
             if let Some(own) = self.names.get_mut(&name).filter(|own| own.watched < at) {
                 own.forget();
-                self.history_went_back();
+                self.history_changed();
                 self.review(now, &name);
             }
         }
@@ -255,13 +256,13 @@ impl OwnKeys {
     /// The watch is live again: whatever waited because of a failure goes on at once.
     pub fn backend_up(&mut self) {
         self.requests.backend_up();
-        self.distrusted = false;
+        self.history_changed = false;
     }
 
     /// The kvstore's history went back, or it is another kvstore: all that was known of keys and leases is void.
     pub fn forget(&mut self, now: Instant) {
         self.epoch += 1;
-        (self.reached, self.answered, self.distrusted) = (Revision::ZERO, Revision::ZERO, false);
+        (self.reached, self.answered, self.history_changed) = (Revision::ZERO, Revision::ZERO, false);
         self.behind.clear();
         self.unconfirmed.clear();
         for lease in self.leases.forget() {
@@ -271,9 +272,9 @@ impl OwnKeys {
         self.review_all(now);
     }
 
-    pub(super) fn history_went_back(&mut self) {
-        if !std::mem::replace(&mut self.distrusted, true) {
-            self.events.push_back(OwnEvent::HistoryWentBack);
+    pub(super) fn history_changed(&mut self) {
+        if !std::mem::replace(&mut self.history_changed, true) {
+            self.events.push_back(OwnEvent::HistoryChanged);
         }
     }
 

@@ -1,7 +1,7 @@
 //! Owning keys without keeping a cache.
 
 mod canary;
-mod digest;
+mod events;
 mod on_the_way;
 #[cfg(test)]
 mod tests;
@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::hash::value_hash;
 use crate::key::KeyName;
 use crate::kv::{Event, Revision};
-use crate::own::{Answer, Command, NamesPart, Observation, OwnKeys, Request, Seen, Ticket};
+use crate::own::{Answer, Command, KeyState, NamesPart, Observation, OwnKeys, Request, Ticket};
 use crate::prefix::Prefix;
 use crate::status::State;
 use crate::store::Refused;
@@ -95,7 +95,7 @@ impl Publisher {
             self.left_to_others.remove(&name);
             self.on_the_way.begin(&name);
             self.keys.command(now, Command::Put { name, value });
-            self.digest(now);
+            self.take_events(now);
         }
     }
 
@@ -105,7 +105,7 @@ impl Publisher {
         self.left_to_others.remove(&name);
         self.on_the_way.end(&name);
         self.keys.command(now, Command::Delete { name, ticket: Some(ticket) });
-        self.digest(now);
+        self.take_events(now);
     }
 
     /// All keys have been given that the canary is to stand for. `ticket` comes back in [`PublishEvent::Synced`] when
@@ -116,7 +116,7 @@ impl Publisher {
         if let Some(canary) = &mut self.canary {
             canary.ask(mark);
         }
-        self.digest(now);
+        self.take_events(now);
     }
 
     /// Whether it is time for [`write_canary`](Self::write_canary).
@@ -131,7 +131,7 @@ impl Publisher {
         if let Some(canary) = &mut self.canary {
             canary.write(now, value);
         }
-        self.digest(now);
+        self.take_events(now);
     }
 
     /// Deletes the canary and the own keys, and stops.
@@ -156,7 +156,7 @@ impl Publisher {
             Some(canary) => canary.own.command(now, command),
             None => self.leave_keys(now),
         }
-        self.digest(now);
+        self.take_events(now);
     }
 
     /// The canary has left: the keys may go.
@@ -180,7 +180,7 @@ impl Publisher {
                     self.forget(now);
                 } else if again {
                     // Another watch: nobody has seen what was between them.
-                    self.keys.doubt(now);
+                    self.keys.mark_unsure(now);
                 }
                 self.keys.reached(now, revision);
             }
@@ -201,7 +201,7 @@ impl Publisher {
                     canary.own.backend_up();
                     if was_broken {
                         // Nobody watches it, and the kvstore may have been set back to before it.
-                        canary.own.doubt(now);
+                        canary.own.mark_unsure(now);
                     }
                 }
             }
@@ -209,7 +209,7 @@ impl Publisher {
             Delivery::Progress(revision) => self.keys.reached(now, revision),
             Delivery::Audited(_) => return Err(Refused::Inconsistent),
         }
-        self.digest(now);
+        self.take_events(now);
         Ok(())
     }
 
@@ -221,7 +221,7 @@ impl Publisher {
         let name = known.or_else(|| KeyName::new(name).ok().filter(|_| ours))?;
         let state = match event {
             Event::Put(kv) => {
-                Some(Seen { hash: value_hash(&kv.value), mod_revision: kv.mod_revision, lease: kv.lease })
+                Some(KeyState { hash: value_hash(&kv.value), mod_revision: kv.mod_revision, lease: kv.lease })
             }
             Event::Delete { .. } => None,
         };
@@ -243,7 +243,7 @@ impl Publisher {
             let ours = self.keys.is_ours(kv.lease);
             let name = self.prefix.strip(&kv.path).filter(|name| ours && !self.keys.contains(name.as_str()));
             // A name that is not known is deleted, whatever its value.
-            let state = Some(Seen { hash: 0, mod_revision: kv.mod_revision, lease: kv.lease });
+            let state = Some(KeyState { hash: 0, mod_revision: kv.mod_revision, lease: kv.lease });
             if let Some(name) = name {
                 self.keys.observe(now, Observation { name, revision: page.revision, state });
             }
@@ -263,7 +263,7 @@ impl Publisher {
         if let Some(canary) = &mut self.canary {
             canary.own.time_passes(now);
         }
-        self.digest(now);
+        self.take_events(now);
         let canary = self.canary.as_mut().and_then(|canary| canary.own.poll_request(now));
         let request = match canary {
             Some((id, request)) => Some((PublishRequestId::Canary(id), request)),
@@ -272,7 +272,7 @@ impl Publisher {
             }
             None => None,
         };
-        self.digest(now);
+        self.take_events(now);
         request
     }
 
@@ -282,7 +282,7 @@ impl Publisher {
         if let Some(canary) = &mut self.canary {
             canary.own.requests_lost(now);
         }
-        self.digest(now);
+        self.take_events(now);
     }
 
     /// The watch has ended, and another one begins.
@@ -301,7 +301,7 @@ impl Publisher {
             (PublishRequestId::Canary(id), Some(canary)) => canary.own.answer(now, id, answer),
             (PublishRequestId::Canary(_), None) => debug_assert!(false, "there is no canary"),
         }
-        self.digest(now);
+        self.take_events(now);
     }
 
     /// When to ask for requests again, at the latest.

@@ -4,7 +4,6 @@ mod apply;
 mod attaching;
 mod audits;
 pub(crate) mod cache;
-mod gone;
 mod guard;
 mod ignored;
 mod incoming;
@@ -13,6 +12,7 @@ mod owner;
 mod staging;
 #[cfg(test)]
 mod tests;
+mod tombstones;
 mod warm;
 
 use std::collections::{HashMap, VecDeque};
@@ -27,8 +27,8 @@ use crate::filter::Filter;
 use crate::index::Index;
 use crate::key::{CodecError, Key, KeyName};
 use crate::kv::{ClusterId, Header, KeyValue, LeaseId, Revision};
-use crate::outbox::{Mode, change};
-use crate::own::{OwnEvent, OwnKeys, Seen};
+use crate::outbox::{DeliveryMode, change};
+use crate::own::{KeyState, OwnEvent, OwnKeys};
 use crate::prefix::Prefix;
 use crate::reader::Reader;
 use crate::reason::Reason;
@@ -39,13 +39,13 @@ use self::apply::Cause;
 use self::audits::Audits;
 pub use self::audits::{AuditReport, Difference, DifferenceKind};
 use self::cache::{Cache, Entry, Shared};
-use self::gone::Gone;
 use self::guard::Guard;
 use self::ignored::Ignored;
 pub use self::incoming::{Decoded, Decoder};
 use self::observers::Observers;
 pub use self::observers::{Mark, ObserverId};
 use self::staging::Staging;
+use self::tombstones::Tombstones;
 
 /// The heart of a shared store. A pure machine: it takes the [`Delivery`]s of a [`Watch`](crate::watch::Watch) and the
 /// commands of its owner, keeps the cache and the own keys, and gives out what observers are to be told and which requests
@@ -75,7 +75,7 @@ pub struct Store<K: Key> {
     /// The cluster it is a revision of.
     cluster: ClusterId,
     /// Where it is from.
-    shows: Shows,
+    shows: Contents,
     staging: Option<Staging<K>>,
     /// The next list is of another kvstore or prefix than the cache.
     elsewhere: bool,
@@ -88,7 +88,7 @@ pub struct Store<K: Key> {
     /// How many keys have left the quarantine, by a good value or a deletion.
     healed: u64,
     own: OwnKeys,
-    gone: Gone,
+    tombstones: Tombstones,
     observers: Observers<K>,
     /// What has happened to own keys.
     events: VecDeque<OwnEvent>,
@@ -96,7 +96,7 @@ pub struct Store<K: Key> {
 
 /// What the cache shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Shows {
+enum Contents {
     /// Nothing yet.
     Nothing,
     /// What was known before a restart; the first list is not complete.
@@ -142,7 +142,7 @@ impl<K: Key> Store<K> {
             state: State::Connecting { cause: None },
             revision: Revision::ZERO,
             cluster: ClusterId::default(),
-            shows: Shows::Nothing,
+            shows: Contents::Nothing,
             staging: None,
             elsewhere: false,
             guard: Guard::new(config.deletion_guard),
@@ -152,7 +152,7 @@ impl<K: Key> Store<K> {
             ignored: Ignored::default(),
             healed: 0,
             own: OwnKeys::new(config, config.backend.max_writes()),
-            gone: Gone::new(config.delete_delay),
+            tombstones: Tombstones::new(config.delete_delay),
             observers: Observers::default(),
             events: VecDeque::new(),
         }
@@ -167,7 +167,7 @@ impl<K: Key> Store<K> {
     /// Whether the cache shows anything: the first list, or until then what was known before a restart.
     #[must_use]
     pub fn has_state(&self) -> bool {
-        self.shows != Shows::Nothing
+        self.shows != Contents::Nothing
     }
 
     // What the kvstore says.
@@ -214,7 +214,7 @@ impl<K: Key> Store<K> {
             }
             Delivery::Broken(error) => self.out_of_date(now, error.to_string().into()),
         }
-        if self.shows == Shows::List {
+        if self.shows == Contents::List {
             self.observers.reached(self.revision);
         }
         self.announce(0);
@@ -231,7 +231,7 @@ impl<K: Key> Store<K> {
     #[must_use]
     pub fn resume(&self) -> Option<Resume> {
         let (cluster, revision) = (self.cluster, self.revision);
-        (self.shows == Shows::List).then_some(Resume { cluster, revision, since: Some(revision) })
+        (self.shows == Contents::List).then_some(Resume { cluster, revision, since: Some(revision) })
     }
 
     /// What is shown may be old from now on.
@@ -285,17 +285,17 @@ impl<K: Key> Store<K> {
     }
 
     /// The name of a key we have a value of, and what that is.
-    fn known(&self, cache: &Cache<K>, kv: &KeyValue) -> Option<(KeyName, Seen)> {
+    fn known(&self, cache: &Cache<K>, kv: &KeyValue) -> Option<(KeyName, KeyState)> {
         let name = self.prefix.strip_str(&kv.path)?;
-        if self.gone.contains(name) {
+        if self.tombstones.contains(name) {
             return None;
         }
         if let Some((name, quarantined)) = self.quarantine.get_key_value(name) {
             let Quarantined { hash, mod_revision, lease, .. } = *quarantined;
-            return Some((name.clone(), Seen { hash, mod_revision, lease }));
+            return Some((name.clone(), KeyState { hash, mod_revision, lease }));
         }
         let (name, entry) = cache.get_key_value(name)?;
-        Some((name.clone(), Seen { hash: entry.hash(), mod_revision: entry.mod_revision, lease: entry.lease }))
+        Some((name.clone(), KeyState { hash: entry.hash(), mod_revision: entry.mod_revision, lease: entry.lease }))
     }
 
     // Time.
@@ -303,12 +303,12 @@ impl<K: Key> Store<K> {
     /// When [`timeout`](Self::timeout) or [`poll_request`](Self::poll_request) has something to do.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        self.gone.deadline().into_iter().chain(self.own.deadline()).min()
+        self.tombstones.deadline().into_iter().chain(self.own.deadline()).min()
     }
 
     /// Announces the deletions whose delay has passed.
     pub fn timeout(&mut self, now: Instant) {
-        let due = self.gone.due(now);
+        let due = self.tombstones.due(now);
         self.give_up(now, &due, Reason::HeldBack);
     }
 
@@ -316,12 +316,12 @@ impl<K: Key> Store<K> {
 
     /// Adds an observer: it is told the cache as it is, then [`Notice::Synced`], then every change. While the cache shows
     /// what was known before a restart, `Synced` comes after the first list, and before it what that list changed.
-    pub fn subscribe(&mut self, now: Instant, filter: Filter<K>, mode: Mode) -> ObserverId {
+    pub fn subscribe(&mut self, now: Instant, filter: Filter<K>, mode: DeliveryMode) -> ObserverId {
         let id = self.observers.add(filter, mode);
         match self.shows {
-            Shows::Nothing => {}
-            Shows::Snapshot => self.observers.begin_unverified(now, &self.snapshot(), self.revision),
-            Shows::List => self.observers.begin_waiting(now, &self.snapshot(), self.revision, &self.notices()),
+            Contents::Nothing => {}
+            Contents::Snapshot => self.observers.begin_unverified(now, &self.snapshot(), self.revision),
+            Contents::List => self.observers.begin_waiting(now, &self.snapshot(), self.revision, &self.notices()),
         }
         id
     }
@@ -400,7 +400,7 @@ impl<K: Key> Store<K> {
             pending_cause: own.pending_cause,
             set_aside: own.set_aside,
             repairs: own.repairs,
-            held_back: self.gone.held(),
+            held_back: self.tombstones.held(),
             undecodable: self.quarantine.len(),
             ignored: self.ignored.status(),
             healed: self.healed,

@@ -23,7 +23,7 @@ use self::haste::Haste;
 use self::history::History;
 use self::listing::Listing;
 pub(crate) use self::page_limit::PageLimit;
-pub use self::proof::{Check, Doubt, Proof};
+pub use self::proof::{Check, Gap, Proof};
 use self::reading::Reading;
 pub use self::types::{Action, Delivery, Outcome, Page, PageKeys, Resume};
 
@@ -57,9 +57,11 @@ pub struct Watch {
     /// What we are in step with, once a list was complete.
     history: Option<History>,
     lists: Lists,
+    /// The revision of a list that has begun and is not complete: the kvstore has been there.
+    begun: Option<Revision>,
     haste: Haste,
-    /// Why something may be lost since the last list, until the shell takes it.
-    doubt: Option<Doubt>,
+    /// A gap since the last list, until the shell takes it.
+    gap: Option<Gap>,
     state: State,
 }
 
@@ -100,8 +102,9 @@ impl Watch {
             rng: fastrand::Rng::with_seed(seed),
             history: None,
             lists: Lists::Values,
+            begun: None,
             haste: Haste::default(),
-            doubt: None,
+            gap: None,
         }
     }
 
@@ -141,7 +144,7 @@ impl Watch {
     /// Something else than this watch has found that the kvstore's history is another: a full list tells. Drop what is
     /// open and ask for the action.
     #[must_use]
-    pub fn distrust(&mut self, error: BackendError) -> Option<Delivery> {
+    pub fn history_changed(&mut self, error: BackendError) -> Option<Delivery> {
         self.other_history(error)
     }
 
@@ -161,17 +164,17 @@ impl Watch {
 
     /// Why something may be lost although nothing is missing as far as the kvstore says: for a [`Proof`]. Said once.
     #[must_use]
-    pub fn take_doubt(&mut self) -> Option<Doubt> {
-        self.in_step().and_then(|_| self.doubt.take())
+    pub fn take_gap(&mut self) -> Option<Gap> {
+        self.in_step().and_then(|_| self.gap.take())
     }
 
     /// The shell found that since it had delivered this revision it has read more slowly than the kvstore writes.
     pub fn fell_behind(&mut self, since: Revision) {
-        self.suspect(Doubt::After(since));
+        self.add_gap(Gap::After(since));
     }
 
-    fn suspect(&mut self, doubt: Doubt) {
-        self.doubt = Some(self.doubt.map_or(doubt, |old| old.and(doubt)));
+    fn add_gap(&mut self, gap: Gap) {
+        self.gap = Some(self.gap.map_or(gap, |old| old.and(gap)));
     }
 
     /// The cluster and the revision up to which everything is delivered, while the watch is open and nothing is missing.
@@ -250,8 +253,10 @@ impl Watch {
         };
         let cluster = listing.cluster().or(self.history.map(|history| history.cluster).unwrap_or_default());
         page.cluster = cluster;
-        page.same_history =
-            self.history.is_none_or(|history| !history.cluster.differs(cluster) && history.revision <= page.revision);
+        page.same_history = self.begun.is_none_or(|begun| begun <= page.revision)
+            && self
+                .history
+                .is_none_or(|history| !history.cluster.differs(cluster) && history.revision <= page.revision);
         if !page.same_history && listing.is_partial() {
             self.state = State::Listing(match self.lists {
                 Lists::Values => Listing::full(&self.range),
@@ -262,11 +267,12 @@ impl Watch {
         if listing.is_now() {
             return self.began(cluster, &page);
         }
+        self.begun = (!page.last).then_some(self.begun.map_or(page.revision, |begun| begun.max(page.revision)));
         if page.last {
             self.history = Some(History { cluster, revision: page.revision });
             self.haste.listed(&listing);
             self.state = self.after_list(&listing);
-            self.doubt = None;
+            self.gap = None;
         } else {
             self.state = State::Listing(listing);
         }

@@ -21,7 +21,7 @@ use shared_store_core::backend::faulty::{Faulty, Op, When};
 use shared_store_core::{BackendError, MemoryBackend, Prefix, Revision};
 use tokio::sync::watch;
 
-use self::check::Seen;
+use self::check::KeyState;
 use self::collaborator::Collaborator;
 use self::history::Recorder;
 use self::traffic::Traffic;
@@ -45,7 +45,7 @@ fn fault(faulty: &Faulty, random: &mut Rng) {
 }
 
 /// Whether the seed relisted after its first list, and how many events it saw live.
-async fn by_seed(seed: u64) -> Seen {
+async fn by_seed(seed: u64) -> KeyState {
     let mut random = Rng::with_seed(seed);
     let memory = MemoryBackend::new().progress_interval(Duration::from_millis(random.u64(20..500)));
     let faulty = Faulty::new(memory.clone());
@@ -83,7 +83,7 @@ fn every_promise_is_kept_on_the_way_to_an_observer() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
     let seeds = number("SEED").map_or_else(|| 0..number("SEEDS").unwrap_or(400), |seed: u64| seed..seed + 1);
     let many = seeds.end - seeds.start > 100;
-    let mut seen = Seen::default();
+    let mut seen = KeyState::default();
     for seed in seeds {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
         let run = std::panic::AssertUnwindSafe(|| runtime.block_on(by_seed(seed)));

@@ -3,7 +3,7 @@
 pub(crate) mod certificates;
 
 use shared_store_core::{EtcdBackend, EtcdConfig};
-pub(crate) use shared_store_support::{Cluster, EtcdServer, GrpcProxy, Mode, Proxy, Version};
+pub(crate) use shared_store_support::{Cluster, DeliveryMode, EtcdServer, GrpcProxy, Proxy, Version};
 
 /// How tests reach an etcd.
 pub(crate) trait Connect {

@@ -8,13 +8,13 @@ use actix::prelude::*;
 use shared_store_core::gate::{Gate, GateId};
 use shared_store_core::store::Refused;
 use shared_store_core::watch::Watch;
-use shared_store_core::{Awaited, Backend, Config, GateStatus};
+use shared_store_core::{Backend, Config, GateStatus, GatedStore};
 use tokio::sync::oneshot;
 use tracing::Span;
 
 use crate::error::{JoinError, StoreError};
 use crate::owner::Owner;
-use crate::store::Abandon;
+use crate::store::HandleDropped;
 use crate::sync::now;
 use crate::thread::{StoreThread, span};
 use crate::watcher::{Deliver, Stop, WatcherActor};
@@ -26,11 +26,11 @@ use crate::watcher::{Deliver, Stop, WatcherActor};
 ///
 /// ```no_run
 /// # use std::sync::Arc;
-/// # use shared_store::{Awaited, Backend, CanaryGate, Config, Key, Prefix, join};
+/// # use shared_store::{GatedStore, Backend, CanaryGate, Config, Key, Prefix, join};
 /// # async fn run<Node: Key>(backend: Arc<dyn Backend>) -> Result<(), Box<dyn std::error::Error>> {
 /// let gate = CanaryGate::start(&Config::new(Prefix::canaries("cluster1")?).shared_backend(Arc::clone(&backend)))?;
 /// let prefix = Prefix::new("cilium/state/nodes/v1")?;
-/// gate.register(Awaited::new(prefix.clone()), || async move {
+/// gate.register(GatedStore::new(prefix.clone()), || async move {
 ///     let store = join::<Node>(Config::new(prefix).shared_backend(backend)).await;
 ///     // ...
 /// }).await?;
@@ -80,7 +80,7 @@ impl CanaryGate {
     ///
     /// # Errors
     /// [`StoreError::Closed`].
-    pub async fn register<F, S>(&self, awaited: Awaited, store: F) -> Result<(), StoreError>
+    pub async fn register<F, S>(&self, awaited: GatedStore, store: F) -> Result<(), StoreError>
     where
         F: FnOnce() -> S + Send + 'static,
         S: Future<Output = ()> + 'static,
@@ -94,7 +94,7 @@ impl CanaryGate {
     /// # Errors
     /// [`StoreError::Closed`].
     pub async fn status(&self) -> Result<GateStatus, StoreError> {
-        self.owner.0.send(HowIsIt).await?
+        self.owner.0.send(GetGateStatus).await?
     }
 }
 
@@ -103,13 +103,13 @@ type StartStore = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()>>> + Send>;
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Register {
-    awaited: Awaited,
+    awaited: GatedStore,
     start: StartStore,
 }
 
 #[derive(Debug, Message)]
 #[rtype(result = "Result<GateStatus, StoreError>")]
-struct HowIsIt;
+struct GetGateStatus;
 
 /// Runs a [`Gate`].
 struct GateActor {
@@ -193,18 +193,18 @@ impl Handler<Register> for GateActor {
     }
 }
 
-impl Handler<HowIsIt> for GateActor {
+impl Handler<GetGateStatus> for GateActor {
     type Result = Result<GateStatus, StoreError>;
 
-    fn handle(&mut self, _: HowIsIt, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, _: GetGateStatus, _: &mut Self::Context) -> Self::Result {
         Ok(self.gate.status(now()))
     }
 }
 
-impl Handler<Abandon> for GateActor {
+impl Handler<HandleDropped> for GateActor {
     type Result = ();
 
-    fn handle(&mut self, _: Abandon, ctx: &mut Self::Context) {
+    fn handle(&mut self, _: HandleDropped, ctx: &mut Self::Context) {
         ctx.stop();
     }
 }

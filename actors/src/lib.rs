@@ -35,12 +35,12 @@ pub use publisher::{Publish, Publisher, publish};
 pub use shared_store_core::backend;
 pub use shared_store_core::own::{Lifetime, OwnEvent, WriteError};
 pub use shared_store_core::{
-    AtLeastError, AuditReport, AuditStats, Awaited, Backend, BackendError, CanaryState, Change, Closed, Codec,
-    CodecError, Config, ConfigError, ConflictPolicy, Damage, DeletionGuard, Difference, DifferenceKind, Entry, Filter,
-    GateStatus, IgnoredKeys, Index, Json, Key, KeyError, KeyName, KeyNameError, KeyWatch, Lag, LeaseId, MemoryBackend,
-    Mode, NameCheck, Notice, ObserverId, OnTimeout, OnUndecodable, Origin, Parcel, Passage, Prefix, PrefixError,
-    PublishEvent, PublisherStatus, Reader, Reason, Relists, Revision, Snapshot, SnapshotError, State, Status,
-    UnknownIndex,
+    AtLeastError, AuditReport, AuditStats, Backend, BackendError, CanaryState, Change, Closed, Codec, CodecError,
+    Config, ConfigError, ConflictPolicy, Damage, DeletionGuard, DeliveryMode, Difference, DifferenceKind, Entry,
+    Filter, GateProgress, GateStatus, GatedStore, IgnoredKeys, Index, Json, Key, KeyError, KeyName, KeyNameError,
+    KeyWatch, Lag, LeaseId, MemoryBackend, NameCheck, Notice, ObserverId, OnTimeout, OnUndecodable, Origin, Parcel,
+    Prefix, PrefixError, PublishEvent, PublisherStatus, Reader, Reason, Relists, Revision, Snapshot, SnapshotError,
+    State, Status, UnknownIndex,
 };
 #[cfg(feature = "etcd")]
 pub use shared_store_core::{EtcdBackend, EtcdConfig, EtcdConfigError};

@@ -164,7 +164,7 @@ pub struct StateChanged(pub State);
 /// [`SetAside`](shared_store_core::own::OwnEvent::SetAside),
 /// [`NoLongerSetAside`](shared_store_core::own::OwnEvent::NoLongerSetAside),
 /// [`Repaired`](shared_store_core::own::OwnEvent::Repaired), [`LeaseLost`](shared_store_core::own::OwnEvent::LeaseLost),
-/// [`HistoryWentBack`](shared_store_core::own::OwnEvent::HistoryWentBack) and
+/// [`HistoryChanged`](shared_store_core::own::OwnEvent::HistoryChanged) and
 /// [`BackendFailed`](shared_store_core::own::OwnEvent::BackendFailed).
 #[derive(Debug, Clone, PartialEq, Eq, Message)]
 #[rtype(result = "()")]

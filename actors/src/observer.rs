@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, Handler, MailboxError, Message, Recipient, WeakRecipient};
-use shared_store_core::{Change, Filter, Key, Mode, Notice, Parcel};
+use shared_store_core::{Change, DeliveryMode, Filter, Key, Notice, Parcel};
 
 use self::call::Call;
 use crate::messages::{
@@ -24,7 +24,7 @@ use crate::stream::Sender;
 #[must_use]
 pub struct Observer<K: Key> {
     pub(crate) filter: Filter<K>,
-    pub(crate) mode: Mode,
+    pub(crate) mode: DeliveryMode,
     pub(crate) name: Option<Arc<str>>,
     pub(crate) slow_after: Duration,
     pub(crate) sinks: Sinks<K>,
@@ -94,7 +94,7 @@ impl<K: Key> Observer<K> {
             repaired: None,
             set_aside: None,
         };
-        Self { filter: Filter::new(), mode: Mode::default(), name: None, slow_after: SLOW, sinks }
+        Self { filter: Filter::new(), mode: DeliveryMode::default(), name: None, slow_after: SLOW, sinks }
     }
 
     /// What the log and the [`Status`](crate::Status) call it. Default: the log shows its [`ObserverId`](crate::ObserverId).
@@ -126,7 +126,7 @@ impl<K: Key> Observer<K> {
     }
 
     /// What happens when the observer is slower than the changes.
-    pub fn mode(mut self, mode: Mode) -> Self {
+    pub fn mode(mut self, mode: DeliveryMode) -> Self {
         self.mode = mode;
         self
     }

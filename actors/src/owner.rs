@@ -2,20 +2,20 @@
 
 use actix::prelude::*;
 
-use crate::store::Abandon;
+use crate::store::HandleDropped;
 
 /// The address of an actor that would not stop by itself, because it always has something to wait for: it stops when
 /// this is dropped.
 #[derive(Debug)]
 pub(crate) struct Owner<A>(pub(crate) Addr<A>)
 where
-    A: Actor<Context = Context<A>> + Handler<Abandon>;
+    A: Actor<Context = Context<A>> + Handler<HandleDropped>;
 
 impl<A> Drop for Owner<A>
 where
-    A: Actor<Context = Context<A>> + Handler<Abandon>,
+    A: Actor<Context = Context<A>> + Handler<HandleDropped>,
 {
     fn drop(&mut self) {
-        self.0.do_send(Abandon);
+        self.0.do_send(HandleDropped);
     }
 }

@@ -35,7 +35,7 @@ use crate::messages::StateChanged;
 use crate::observer::Observer;
 use crate::sync::{Answered, Perform, SyncActor, log, now};
 use crate::thread::{StoreThread, span};
-use crate::watcher::{BeginAudit, Deliver, Distrust, Stop, WatcherActor};
+use crate::watcher::{BeginAudit, Deliver, HistoryChanged, Stop, WatcherActor};
 
 /// The actor that owns the cache and the own keys: takes what the watcher delivers and what the owner wants, tells
 /// observers, and says what is written. A shell of [`Store`]; it never waits for the backend. Made by
@@ -161,9 +161,9 @@ impl<K: Key> StoreActor<K> {
         match event {
             OwnEvent::Done { ticket, result } => self.answer(ticket, result),
             OwnEvent::Closed { left, .. } => self.flush(left, ctx),
-            OwnEvent::HistoryWentBack => {
+            OwnEvent::HistoryChanged => {
                 if let Some(children) = &self.children {
-                    children.watcher.do_send(Distrust);
+                    children.watcher.do_send(HistoryChanged);
                 }
             }
             OwnEvent::SetAside { .. }
@@ -331,7 +331,7 @@ impl<K: Key> Actor for StoreActor<K> {
 /// Nobody wants this store any more: stop, and leave the own keys until their lease expires.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub(crate) struct Abandon;
+pub(crate) struct HandleDropped;
 
 /// The last handle is gone.
 pub(crate) fn warn_of_own_keys(own: usize) {
@@ -343,10 +343,10 @@ pub(crate) fn warn_of_own_keys(own: usize) {
     }
 }
 
-impl<K: Key> Handler<Abandon> for StoreActor<K> {
+impl<K: Key> Handler<HandleDropped> for StoreActor<K> {
     type Result = ();
 
-    fn handle(&mut self, _: Abandon, ctx: &mut Self::Context) {
+    fn handle(&mut self, _: HandleDropped, ctx: &mut Self::Context) {
         if self.closing.is_none() {
             warn_of_own_keys(self.store.status().own);
         }

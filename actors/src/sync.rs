@@ -95,7 +95,7 @@ pub(crate) fn log(event: &OwnEvent) {
             tracing::info!(key = %name, %revision, "own key was {damage} by someone else and was put back");
         }
         OwnEvent::LeaseLost { lease, cause } => tracing::warn!(%lease, %cause, "lease is lost"),
-        OwnEvent::HistoryWentBack => tracing::warn!("a write was answered from another history: listing again"),
+        OwnEvent::HistoryChanged => tracing::warn!("a write was answered from another history: listing again"),
         OwnEvent::BackendFailed(cause) => tracing::warn!(%cause, "write failed, trying again"),
         OwnEvent::Conflict { name, revision, lease, policy } => {
             tracing::warn!(key = %name, %revision, %lease, ?policy, "another owner writes an own key");

@@ -44,8 +44,8 @@ pub(crate) struct WatcherActor<D: Decode = ()> {
     decoder: D,
     /// Tells the audit that somebody asked.
     asked: Arc<Notify>,
-    /// Tells the watch that its history is in doubt.
-    distrusted: Arc<Notify>,
+    /// Tells the watch that its history has changed.
+    history_changed: Arc<Notify>,
     /// Dropped when this actor ends, however it ends.
     _alive: oneshot::Sender<()>,
 }
@@ -63,7 +63,7 @@ pub(crate) struct BeginAudit;
 /// Something else found that the kvstore's history is another: list it.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub(crate) struct Distrust;
+pub(crate) struct HistoryChanged;
 
 impl<D: Decode> WatcherActor<D> {
     pub(crate) fn new(
@@ -73,8 +73,8 @@ impl<D: Decode> WatcherActor<D> {
         decoder: D,
         alive: oneshot::Sender<()>,
     ) -> Self {
-        let (asked, distrusted) = (Arc::default(), Arc::default());
-        Self { backend, watch: Some(watch), audit: None, store, decoder, asked, distrusted, _alive: alive }
+        let (asked, history_changed) = (Arc::default(), Arc::default());
+        Self { backend, watch: Some(watch), audit: None, store, decoder, asked, history_changed, _alive: alive }
     }
 
     /// Compares what was delivered with the kvstore from time to time.
@@ -92,8 +92,9 @@ impl<D: Decode> Actor for WatcherActor<D> {
             let (backend, asked, store) = (Arc::clone(&self.backend), Arc::clone(&self.asked), self.store.clone());
             let auditor = Auditor { backend: Arc::clone(&backend), audit: self.audit.take(), asked, page: None };
             let prover = Prover::new(Arc::clone(&backend), watch.proof());
-            let distrusted = Arc::clone(&self.distrusted);
-            let run = Run { backend, watch, auditor, prover, distrusted, store, decoder: self.decoder.clone() }.run();
+            let history_changed = Arc::clone(&self.history_changed);
+            let run =
+                Run { backend, watch, auditor, prover, history_changed, store, decoder: self.decoder.clone() }.run();
             ctx.spawn(run.into_actor(self).map(|_, _, ctx| ctx.stop()));
         }
     }
@@ -115,11 +116,11 @@ impl<D: Decode> Handler<BeginAudit> for WatcherActor<D> {
     }
 }
 
-impl<D: Decode> Handler<Distrust> for WatcherActor<D> {
+impl<D: Decode> Handler<HistoryChanged> for WatcherActor<D> {
     type Result = ();
 
-    fn handle(&mut self, _: Distrust, _: &mut Self::Context) {
-        self.distrusted.notify_one();
+    fn handle(&mut self, _: HistoryChanged, _: &mut Self::Context) {
+        self.history_changed.notify_one();
     }
 }
 
@@ -132,7 +133,7 @@ struct Run<D: Decode> {
     watch: Watch,
     auditor: Auditor,
     prover: Prover,
-    distrusted: Arc<Notify>,
+    history_changed: Arc<Notify>,
     store: WeakRecipient<Deliver<D::Decoded>>,
     decoder: D,
 }
@@ -148,7 +149,7 @@ impl<D: Decode> Run<D> {
         // The page that was asked for while the one before was delivered.
         let mut listed: Option<Outcome> = None;
         loop {
-            let (backend, distrusted) = (Arc::clone(&self.backend), Arc::clone(&self.distrusted));
+            let (backend, history_changed) = (Arc::clone(&self.backend), Arc::clone(&self.history_changed));
             let outcome = if listed.is_some() {
                 listed.take()
             } else {
@@ -164,7 +165,7 @@ impl<D: Decode> Run<D> {
                                     self.watch.refresh();
                                     break None;
                                 }
-                                Found::OtherHistory(error) => self.watch.distrust(error),
+                                Found::OtherHistory(error) => self.watch.history_changed(error),
                             };
                             if self.deliver(delivery).await? == Then::Anew {
                                 break None;
@@ -178,13 +179,13 @@ impl<D: Decode> Run<D> {
                                 break None;
                             }
                             Proven::OtherHistory(error) => {
-                                let delivery = self.watch.distrust(error);
+                                let delivery = self.watch.history_changed(error);
                                 self.deliver(delivery).await?;
                                 break None;
                             }
                         },
                         // A watch that lists or waits already looks for itself.
-                        () = distrusted.notified(), if self.watch.in_step().is_some() => {
+                        () = history_changed.notified(), if self.watch.in_step().is_some() => {
                             let delivery = self.watch.ended();
                             self.deliver(delivery).await?;
                             break None;
@@ -206,8 +207,8 @@ impl<D: Decode> Run<D> {
                     _ => self.deliver(delivery).await.map(|_| None)?,
                 };
             }
-            if let Some(doubt) = self.watch.take_doubt() {
-                self.prover.doubt(doubt);
+            if let Some(gap) = self.watch.take_gap() {
+                self.prover.gap(gap);
             }
         }
     }
@@ -245,7 +246,7 @@ impl<D: Decode> Run<D> {
             }
             if delivery.is_of_another_history() {
                 // So that is known.
-                let _ = self.distrusted.notified().now_or_never();
+                let _ = self.history_changed.notified().now_or_never();
             }
             self.auditor.delivered(&delivery);
             self.prover.delivered(&delivery);

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use shared_store_core::store::Store;
 use shared_store_core::watch::Delivery;
 use shared_store_core::{
-    Config, Filter, Index, Json, Key, KeyName, Mode, ObserverId, OnUndecodable, Parcel, Prefix, Reader,
+    Config, Filter, Index, Json, Key, KeyName, DeliveryMode, ObserverId, OnUndecodable, Parcel, Prefix, Reader,
 };
 
 use crate::hostile::PREFIX;
@@ -45,7 +45,7 @@ impl Watched {
         let mut store = Store::new(&config, vec![Index::new("value", |number: &Number| vec![number.0.to_string()])]);
         let now = Instant::now();
         let capacity = NonZeroUsize::new(2).expect("it is more");
-        let modes = [Mode::LatestPerKey, Mode::EveryEvent { capacity }];
+        let modes = [DeliveryMode::LatestPerKey, DeliveryMode::EveryEvent { capacity }];
         let shadows = modes.map(|mode| (store.subscribe(now, Filter::new(), mode), BTreeMap::new())).into();
         Self { reader: store.reader(), store, now, shadows }
     }

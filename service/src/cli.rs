@@ -144,8 +144,8 @@ Commands on stdin, one JSON object a line; replies carry the id:
 #[derive(Debug, Args)]
 pub(crate) struct Observe {
     /// Tell the latest of each key, or every event
-    #[arg(long, value_enum, default_value_t = Mode::Latest)]
-    pub(crate) mode: Mode,
+    #[arg(long, value_enum, default_value_t = DeliveryMode::Latest)]
+    pub(crate) mode: DeliveryMode,
     /// With --mode every: how many events may wait; beyond that only the latest of each key is told
     #[arg(long, default_value = "10000")]
     pub(crate) capacity: NonZeroUsize,
@@ -164,7 +164,7 @@ pub(crate) struct Observe {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Mode {
+pub(crate) enum DeliveryMode {
     Latest,
     Every,
 }

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use actix::Addr;
-use shared_store::{CloseError, Config, Mode, Observer, Prefix, SharedStore, join};
+use shared_store::{CloseError, Config, DeliveryMode, Observer, Prefix, SharedStore, join};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::cilium;
-use crate::cli::{Common, JoinArgs, Mode as ModeArg, Observe, OnExit, WatchArgs};
+use crate::cli::{Common, DeliveryMode as ModeArg, JoinArgs, Observe, OnExit, WatchArgs};
 use crate::document::{Document, read_lines};
 use crate::input::{self, Input, Op};
 use crate::output::{Ended, Printer, all_printed, nobody_reads, print, reply};
@@ -108,8 +108,8 @@ async fn joined<V: Form>(
 
 fn observer<V: Form>(printer: &Addr<Printer>, observe: &Observe) -> Observer<Document<V>> {
     let mode = match observe.mode {
-        ModeArg::Latest => Mode::LatestPerKey,
-        ModeArg::Every => Mode::EveryEvent { capacity: observe.capacity },
+        ModeArg::Latest => DeliveryMode::LatestPerKey,
+        ModeArg::Every => DeliveryMode::EveryEvent { capacity: observe.capacity },
     };
     Observer::new(printer)
         .filter(setup::filter(observe))

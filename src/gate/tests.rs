@@ -46,7 +46,7 @@ fn started(gate: &mut Gate) -> Vec<String> {
 fn a_store_starts_once_when_its_canary_is_seen_in_whatever_order() {
     let (mut gate, now) = (gate(), Instant::now());
     for of in ["nodes/v1", "services/v1", "ip/v1"] {
-        gate.register(now, Awaited::new(prefix(of)));
+        gate.register(now, GatedStore::new(prefix(of)));
     }
     // The canary of another prefix, and of one that only begins alike.
     gate.deliver(now, list(vec![canary("other", 1), canary("nodes/v10", 2), canary("services/v1", 3)])).unwrap();
@@ -67,12 +67,12 @@ fn a_store_registered_later_starts_by_what_is_there_then() {
     gate.deliver(now, list(vec![canary("a", 1), canary("b", 2)])).unwrap();
     let gone = Event::Delete { path: canary("b", 2).path, revision: Revision(10) };
     gate.deliver(now, Delivery::Events(vec![gone])).unwrap();
-    gate.register(now, Awaited::new(prefix("a")));
-    gate.register(now, Awaited::new(prefix("b")));
+    gate.register(now, GatedStore::new(prefix("a")));
+    gate.register(now, GatedStore::new(prefix("b")));
     assert_eq!(started(&mut gate), ["a"]);
     // What a list does not name is not there.
     gate.deliver(now, list(vec![])).unwrap();
-    gate.register(now, Awaited::new(prefix("a")));
+    gate.register(now, GatedStore::new(prefix("a")));
     assert_eq!(started(&mut gate), Vec::<String>::new());
 }
 
@@ -80,9 +80,9 @@ fn a_store_registered_later_starts_by_what_is_there_then() {
 fn a_canary_that_does_not_come_is_missed_and_the_policy_decides() {
     let (mut gate, now) = (gate(), Instant::now());
     let timeout = Duration::from_secs(10);
-    gate.register(now, Awaited::new(prefix("waits")).timeout(timeout));
-    gate.register(now, Awaited::new(prefix("starts")).timeout(timeout).on_timeout(OnTimeout::Start));
-    gate.register(now, Awaited::new(prefix("patient")).timeout(Duration::MAX));
+    gate.register(now, GatedStore::new(prefix("waits")).timeout(timeout));
+    gate.register(now, GatedStore::new(prefix("starts")).timeout(timeout).on_timeout(OnTimeout::Start));
+    gate.register(now, GatedStore::new(prefix("patient")).timeout(Duration::MAX));
     assert_eq!(gate.deadline(), Some(now + timeout));
     assert!(gate.timeout(now + timeout / 2).is_empty());
     assert_eq!(gate.timeout(now + timeout), [GateId(0), GateId(1)]);
@@ -95,13 +95,13 @@ fn a_canary_that_does_not_come_is_missed_and_the_policy_decides() {
     // Late is not never.
     gate.deliver(later, list(vec![canary("waits", 1), canary("starts", 2)])).unwrap();
     assert_eq!(started(&mut gate), ["waits"]);
-    assert_eq!(gate.status(later).stores[0].1, Passage::Started { waited: Duration::from_secs(25) });
+    assert_eq!(gate.status(later).stores[0].1, GateProgress::Started { waited: Duration::from_secs(25) });
 }
 
 #[test]
 fn a_list_in_parts_counts_as_a_whole_and_its_state_is_told() {
     let (mut gate, now) = (gate(), Instant::now());
-    gate.register(now, Awaited::new(prefix("a")));
+    gate.register(now, GatedStore::new(prefix("a")));
     let part = |kvs, first, last| {
         let Delivery::Page(page) = list(kvs) else { unreachable!("it is a list") };
         Delivery::Page(Page { first, last, ..page })

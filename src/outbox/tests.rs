@@ -21,7 +21,7 @@ struct Bench {
 }
 
 impl Bench {
-    fn with(filter: Filter<u32>, mode: Mode) -> Self {
+    fn with(filter: Filter<u32>, mode: DeliveryMode) -> Self {
         let now = Instant::now();
         let mut outbox = Outbox::new(filter, mode);
         outbox.begin(now, &Arc::from([]), Revision(1));
@@ -31,11 +31,11 @@ impl Bench {
     }
 
     fn latest() -> Self {
-        Self::with(Filter::new(), Mode::LatestPerKey)
+        Self::with(Filter::new(), DeliveryMode::LatestPerKey)
     }
 
     fn every(capacity: usize) -> Self {
-        Self::with(Filter::new(), Mode::EveryEvent { capacity: NonZeroUsize::new(capacity).unwrap() })
+        Self::with(Filter::new(), DeliveryMode::EveryEvent { capacity: NonZeroUsize::new(capacity).unwrap() })
     }
 
     fn push<const N: usize>(&mut self, steps: [Change<u32>; N]) {
@@ -190,7 +190,7 @@ fn history_that_went_back_is_told_with_one_difference_in_either_mode() {
         bench.next();
         bench.push([step("a", 1, 2, 9), step("b", 0, 1, 10), step("c", 0, 1, 11)]);
         let back = Arc::from([step("a", 2, 7, 3), step("c", 1, 0, 4)]);
-        bench.outbox.history_went_back(bench.now, Revision(4), &back);
+        bench.outbox.history_changed(bench.now, Revision(4), &back);
         bench.push([step("b", 1, 2, 5)]);
         let told = bench.told();
         assert_eq!(told[..2], ["resynced 8 to 4", "a:1->7 @3"]);
@@ -203,7 +203,7 @@ fn an_overrun_does_not_hide_that_history_went_back() {
     let mut bench = Bench::every(1);
     bench.push([step("a", 0, 1, 8)]);
     bench.next();
-    bench.outbox.history_went_back(bench.now, Revision(4), &Arc::from([]));
+    bench.outbox.history_changed(bench.now, Revision(4), &Arc::from([]));
     bench.push([step("a", 1, 2, 9), step("a", 2, 3, 10)]);
     assert_eq!(bench.told(), ["resynced 8 to 4", "resynced 4 to 10", "a:1->3 @10"]);
 }
@@ -211,7 +211,7 @@ fn an_overrun_does_not_hide_that_history_went_back() {
 #[test]
 fn going_back_is_told_to_one_who_waits_for_nothing() {
     let mut bench = Bench::latest();
-    bench.outbox.history_went_back(bench.now, Revision(4), &Arc::from([step("a", 0, 1, 4)]));
+    bench.outbox.history_changed(bench.now, Revision(4), &Arc::from([step("a", 0, 1, 4)]));
     assert_eq!(bench.told(), ["resynced 1 to 4", "a:0->1 @4"]);
 }
 
@@ -229,7 +229,7 @@ fn a_batch_for_one_who_waits_for_nothing_is_shared_and_not_copied() {
 fn the_first_state_is_shared_comes_in_parcels_and_ends_with_synced() {
     let names: Vec<_> = (0..600).map(|n| format!("n{n}")).collect();
     let snapshot: Arc<[_]> = names.iter().map(|name| step(name, 0, 1, 2)).collect();
-    let mut outbox = Outbox::new(Filter::new(), Mode::LatestPerKey);
+    let mut outbox = Outbox::new(Filter::new(), DeliveryMode::LatestPerKey);
     outbox.begin(Instant::now(), &snapshot, Revision(5));
     let mut sizes = Vec::new();
     while let Some(Parcel::Changes(changes)) = outbox.poll() {
@@ -247,7 +247,7 @@ fn the_first_state_is_shared_comes_in_parcels_and_ends_with_synced() {
 
 #[test]
 fn what_changes_before_the_first_state_is_told_comes_after_it() {
-    let mut outbox = Outbox::new(Filter::new(), Mode::LatestPerKey);
+    let mut outbox = Outbox::new(Filter::new(), DeliveryMode::LatestPerKey);
     let now = Instant::now();
     outbox.begin(now, &Arc::from([step("a", 0, 1, 2)]), Revision(2));
     let mut bench = Bench { outbox, now };
@@ -257,7 +257,7 @@ fn what_changes_before_the_first_state_is_told_comes_after_it() {
 
 #[test]
 fn a_key_that_leaves_the_filter_is_a_deletion_and_one_that_enters_it_a_create() {
-    let mut bench = Bench::with(Filter::new().keys(|_, value| value % 2 == 0), Mode::LatestPerKey);
+    let mut bench = Bench::with(Filter::new().keys(|_, value| value % 2 == 0), DeliveryMode::LatestPerKey);
     bench.push([step("a", 0, 2, 2), step("b", 0, 3, 3)]);
     assert_eq!(bench.told(), ["a:0->2 @2"]);
     bench.push([step("a", 2, 5, 4)]);
@@ -270,7 +270,7 @@ fn a_key_that_leaves_the_filter_is_a_deletion_and_one_that_enters_it_a_create() 
 
 #[test]
 fn leaving_and_entering_melt_like_any_steps() {
-    let mut bench = Bench::with(Filter::new().keys(|_, value| value % 2 == 0), Mode::LatestPerKey);
+    let mut bench = Bench::with(Filter::new().keys(|_, value| value % 2 == 0), DeliveryMode::LatestPerKey);
     bench.push([step("a", 0, 2, 2), step("b", 0, 4, 2)]);
     bench.next();
     bench.push([step("a", 2, 5, 3), step("b", 4, 1, 3)]);
@@ -284,7 +284,7 @@ fn a_predicate_that_panics_says_no_and_is_counted() {
         7 => std::panic::resume_unwind(Box::new("seven")),
         _ => true,
     };
-    let mut bench = Bench::with(Filter::new().keys(panics), Mode::LatestPerKey);
+    let mut bench = Bench::with(Filter::new().keys(panics), DeliveryMode::LatestPerKey);
     bench.push([step("a", 0, 1, 2)]);
     assert_eq!(bench.told(), ["a:0->1 @2"]);
     bench.push([step("a", 1, 7, 3), step("b", 0, 7, 4)]);
@@ -330,10 +330,10 @@ fn a_change_of_origin_alone_is_told_only_to_those_who_filter_by_it() {
     let mut all = Bench::latest();
     all.push([step("a", 0, 1, 2), hands.clone(), step("b", 0, 1, 3)]);
     assert_eq!(all.told(), ["a:0->1 @2", "b:0->1 @3"]);
-    let mut local = Bench::with(Filter::new().origin(Origin::Local), Mode::LatestPerKey);
+    let mut local = Bench::with(Filter::new().origin(Origin::Local), DeliveryMode::LatestPerKey);
     local.push([step("a", 0, 1, 2), hands.clone()]);
     assert_eq!(local.told(), ["a:0->1 @3"]);
-    let mut remote = Bench::with(Filter::new().origin(Origin::Remote), Mode::LatestPerKey);
+    let mut remote = Bench::with(Filter::new().origin(Origin::Remote), DeliveryMode::LatestPerKey);
     remote.push([step("a", 0, 1, 2), hands]);
     assert_eq!(remote.told(), ["a:0->1 @2", "a:1->0 @3"]);
 }

@@ -60,8 +60,8 @@ impl OwnKeys {
 
     /// Something may have happened to the own keys that nothing shows. The state of each is asked for by a write that is
     /// sure to be refused if the key is there.
-    pub(crate) fn doubt(&mut self, now: Instant) {
-        self.names.values_mut().for_each(OwnName::doubt);
+    pub(crate) fn mark_unsure(&mut self, now: Instant) {
+        self.names.values_mut().for_each(OwnName::mark_unsure);
         self.review_all(now);
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::leases::Leases;
-use super::{Damage, Lifetime, Seen, Ticket};
+use super::{Damage, KeyState, Lifetime, Ticket};
 use crate::backend::Expect;
 use crate::config::ConflictPolicy;
 use crate::kv::{LeaseId, Revision};
@@ -117,7 +117,7 @@ pub(super) enum Step {
 pub(super) struct Known {
     /// The revision at which it was so; 0 if nothing is known.
     pub(super) as_of: Revision,
-    pub(super) state: Option<Seen>,
+    pub(super) state: Option<KeyState>,
 }
 
 impl Known {
@@ -166,7 +166,7 @@ pub(super) enum Verdict {
     /// That something changes: a new value, or the other owner leaves.
     Wait,
     /// That a conflict is reported.
-    Conflict(Seen),
+    Conflict(KeyState),
 }
 
 /// The write that a name needs now.
@@ -211,7 +211,7 @@ impl OwnName {
             (None, Wish::Keep { hash, .. }) => *hash,
             (None, Wish::Nothing) => return Verdict::Settled,
             (None, Wish::Gone { owned }) => {
-                let ours = |seen: Seen| leases.is_ours(seen.lease) || (*owned && seen.lease == LeaseId::NONE);
+                let ours = |seen: KeyState| leases.is_ours(seen.lease) || (*owned && seen.lease == LeaseId::NONE);
                 return match known.state {
                     _ if self.waits() => Verdict::Wait,
                     _ if self.unsure => self.write(now),
@@ -313,7 +313,7 @@ impl OwnName {
     }
 
     /// Takes what the watch saw; whether it was newer.
-    pub(super) fn observe(&mut self, as_of: Revision, state: Option<Seen>) -> bool {
+    pub(super) fn observe(&mut self, as_of: Revision, state: Option<KeyState>) -> bool {
         let newer = self.learn(as_of, state);
         self.watched = self.watched.max(as_of);
         // It is what we wrote without knowing.
@@ -343,7 +343,7 @@ impl OwnName {
     }
 
     /// What is known of the key may be out of date: it is asked for, if the key is wanted.
-    pub(super) fn doubt(&mut self) {
+    pub(super) fn mark_unsure(&mut self) {
         if matches!(self.wish, Wish::Keep { .. }) {
             self.known.state = None;
             self.unsure = true;
@@ -351,7 +351,7 @@ impl OwnName {
     }
 
     /// Takes a newer state; whether it was newer.
-    pub(super) fn learn(&mut self, as_of: Revision, state: Option<Seen>) -> bool {
+    pub(super) fn learn(&mut self, as_of: Revision, state: Option<KeyState>) -> bool {
         let newer = as_of > self.known.as_of;
         if newer {
             self.known = Known { as_of, state };

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::name::{Step, Verdict, Wish};
-use super::{OwnEvent, OwnKeys, Seen, WriteError};
+use super::{KeyState, OwnEvent, OwnKeys, WriteError};
 use crate::config::ConflictPolicy;
 use crate::key::KeyName;
 use crate::kv::Revision;
@@ -134,7 +134,7 @@ impl OwnKeys {
         self.review(now, name);
     }
 
-    fn conflict(&mut self, now: Instant, name: &KeyName, theirs: Seen) {
+    fn conflict(&mut self, now: Instant, name: &KeyName, theirs: KeyState) {
         let policy = self.policy;
         self.step(name, Step::Idle);
         let Some(own) = self.names.get_mut(name) else { return };

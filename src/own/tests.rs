@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::{Answer, Command, Observation, OwnEvent, OwnKeys, Request, RequestId, Seen, Ticket, WriteError};
+use super::{Answer, Command, KeyState, Observation, OwnEvent, OwnKeys, Request, RequestId, Ticket, WriteError};
 use crate::backend::memory::Mvcc;
 use crate::backend::{BackendError, Expect, Write, WriteAction, WriteOutcome};
 use crate::config::{Config, ConflictPolicy};
@@ -136,7 +136,7 @@ impl World {
         }
     }
 
-    /// Shows what has happened since; whether anything has.
+    /// Contents what has happened since; whether anything has.
     fn watch(&mut self) -> bool {
         let (events, next) = self.kv.events_since(&prefix().range(), self.seen.next(), usize::MAX).unwrap();
         self.seen = Revision(next.0 - 1);
@@ -210,8 +210,8 @@ fn observation(event: &Event) -> Observation {
     Observation { name, revision: event.revision(), state }
 }
 
-fn seen(kv: &KeyValue) -> Seen {
-    Seen { hash: value_hash(&kv.value), mod_revision: kv.mod_revision, lease: kv.lease }
+fn seen(kv: &KeyValue) -> KeyState {
+    KeyState { hash: value_hash(&kv.value), mod_revision: kv.mod_revision, lease: kv.lease }
 }
 
 fn is_write(request: &Request) -> bool {

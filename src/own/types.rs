@@ -89,12 +89,12 @@ pub struct Observation {
     /// The revision at which it was so.
     pub revision: Revision,
     /// The key then; `None` if it did not exist.
-    pub state: Option<Seen>,
+    pub state: Option<KeyState>,
 }
 
 /// A key as it was seen, without its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Seen {
+pub struct KeyState {
     /// [`value_hash`](crate::value_hash) of its value.
     pub hash: u128,
     /// The revision that wrote it.
@@ -216,7 +216,7 @@ pub enum OwnEvent {
     BackendFailed(BackendError),
     /// An answer contradicts what was known before it was asked for: the kvstore's history went back, or another kvstore
     /// answers ([`Watch::ended`](crate::watch::Watch::ended)); said once until the watch is live again.
-    HistoryWentBack,
+    HistoryChanged,
     /// It has stopped.
     Closed {
         /// The command's ticket.

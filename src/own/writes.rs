@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::name::{Known, Refusal, Step, Target, Verdict, Wish};
-use super::{Answer, LATEST_PUT, Lifetime, OwnEvent, OwnKeys, Request, RequestId, Seen, WriteError};
+use super::{Answer, KeyState, LATEST_PUT, Lifetime, OwnEvent, OwnKeys, Request, RequestId, WriteError};
 use crate::backend::{Applied, BackendError, Expect, LeaseGrant, Write, WriteAction, WriteOutcome};
 use crate::hash::value_hash;
 use crate::key::KeyName;
@@ -266,7 +266,7 @@ impl OwnKeys {
         self.requests.answered();
         self.answered = self.answered.max(revision);
         if revision < floor {
-            self.history_went_back();
+            self.history_changed();
         }
     }
 
@@ -279,7 +279,7 @@ impl OwnKeys {
         own.found_nothing = !changed && !own.unsure && own.known.state.is_none();
         (own.unsure, own.lingers) = (false, None);
         own.verified |= own.version == written.version;
-        own.learn(revision, written.put.map(|(hash, lease)| Seen { hash, mod_revision: revision, lease }));
+        own.learn(revision, written.put.map(|(hash, lease)| KeyState { hash, mod_revision: revision, lease }));
         // It is answered even if somebody has changed the key since.
         if own.once.is_some() && own.version == written.version {
             self.written_once(now, &written.name, revision);
@@ -289,10 +289,11 @@ impl OwnKeys {
     /// A write was refused in this state of its path.
     fn refused(&mut self, written: &Written, revision: Revision, floor: Revision, state: Option<KeyValue>) {
         let Some(own) = self.names.get_mut(&written.name) else { return };
-        let seen = state.map(|kv| Seen { hash: value_hash(&kv.value), mod_revision: kv.mod_revision, lease: kv.lease });
+        let seen =
+            state.map(|kv| KeyState { hash: value_hash(&kv.value), mod_revision: kv.mod_revision, lease: kv.lease });
         let mismatch = seen.map_or(Revision::ZERO, |seen| seen.mod_revision) != written.expected();
         // Not knowing better is no resistance, and neither is that a dead lease took the key.
-        let dead = |seen: Seen| self.leases.is_ours(seen.lease) && !self.leases.is_alive(seen.lease);
+        let dead = |seen: KeyState| self.leases.is_ours(seen.lease) && !self.leases.is_alive(seen.lease);
         let unaware = !written.aware || own.known.state.is_some_and(dead);
         own.resisted |= mismatch && (!unaware || revision < floor);
         // An answer of another history verifies nothing.

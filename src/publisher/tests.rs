@@ -82,8 +82,8 @@ impl World {
         for _ in 0..10_000 {
             let requests = self.requests();
             let watched = !self.blind && self.step_watch();
-            let distrusted = self.listen();
-            if !requests && !watched && !distrusted {
+            let history_changed = self.listen();
+            if !requests && !watched && !history_changed {
                 return;
             }
         }
@@ -94,15 +94,15 @@ impl World {
     fn listen(&mut self) -> bool {
         let known = self.events.len();
         self.events.extend(std::iter::from_fn(|| self.publisher.poll_event()));
-        let back = |event: &PublishEvent| matches!(event, PublishEvent::Keys(event) | PublishEvent::Canary(event) if *event == OwnEvent::HistoryWentBack);
-        let distrusted = self.events[known..].iter().any(back) && self.watch.in_step().is_some();
-        if distrusted {
+        let back = |event: &PublishEvent| matches!(event, PublishEvent::Keys(event) | PublishEvent::Canary(event) if *event == OwnEvent::HistoryChanged);
+        let history_changed = self.events[known..].iter().any(back) && self.watch.in_step().is_some();
+        if history_changed {
             self.stream = None;
             if let Some(delivery) = self.watch.ended() {
                 self.publisher.deliver(self.now, delivery).unwrap();
             }
         }
-        distrusted
+        history_changed
     }
 
     /// Performs what is asked for; whether anything was.

@@ -70,7 +70,7 @@ impl Member {
             }
             Found::OtherHistory(error) => {
                 self.shell.drop_arriving();
-                let broken = self.shell.link.watch.distrust(error);
+                let broken = self.shell.link.watch.history_changed(error);
                 self.deliver(world, broken, now);
             }
         }

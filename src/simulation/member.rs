@@ -72,7 +72,7 @@ impl Member {
             self.model.event(&event);
             self.wants.event(world, self.store.own(), &event);
             assert!(!matches!(event, OwnEvent::Closed { .. }), "nobody closes a store");
-            self.shell.distrusts |= event == OwnEvent::HistoryWentBack;
+            self.shell.distrusts |= event == OwnEvent::HistoryChanged;
         }
         if let Some((id, request)) = self.store.poll_request(now) {
             self.requests.send(id, request);

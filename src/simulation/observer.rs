@@ -9,7 +9,7 @@ use crate::change::{Change, Notice, Origin, Parcel};
 use crate::filter::Filter;
 use crate::key::KeyName;
 use crate::kv::Revision;
-use crate::outbox::{Lag, Mode};
+use crate::outbox::{DeliveryMode, Lag};
 
 /// What an observer wants to hear of.
 #[derive(Debug, Clone, Copy, Default)]
@@ -68,7 +68,7 @@ impl Wish {
 /// One observer and its shadow of the cache.
 pub(super) struct Observer {
     pub(super) wish: Wish,
-    pub(super) mode: Mode,
+    pub(super) mode: DeliveryMode,
     /// With how many steps of the cache there were.
     pub(super) in_flight: Option<(Parcel<Item>, usize)>,
     /// It handles nothing before it is woken.
@@ -98,7 +98,7 @@ pub(super) struct Observer {
 impl Observer {
     pub(super) fn any(dice: &mut Dice) -> Self {
         let capacity = NonZeroUsize::new(dice.of(&[1, 2, 5, usize::MAX])).expect("it is not zero");
-        let mode = if dice.one_in(2) { Mode::LatestPerKey } else { Mode::EveryEvent { capacity } };
+        let mode = if dice.one_in(2) { DeliveryMode::LatestPerKey } else { DeliveryMode::EveryEvent { capacity } };
         Self {
             wish: if dice.one_in(4) { Wish::default() } else { Wish::any(dice) },
             mode,
@@ -180,7 +180,7 @@ impl Observer {
         if change.initial {
             let is_first = first.get(name).copied() == new || model.restored && self.was_so(name, new, model);
             assert!(is_first, "not of the first state: {change:?}");
-        } else if let Mode::EveryEvent { .. } = self.mode {
+        } else if let DeliveryMode::EveryEvent { .. } = self.mode {
             if self.difference_to.is_some_and(|to| change.revision > to) {
                 self.difference_to = None;
             }
@@ -222,7 +222,7 @@ impl Observer {
             }
             Step::WentBack { .. } => false,
         };
-        if self.resynced || self.mode == Mode::LatestPerKey {
+        if self.resynced || self.mode == DeliveryMode::LatestPerKey {
             assert!(model.log[self.position..].iter().any(is_it), "it never was so: {change:?}");
             return;
         }
@@ -258,8 +258,8 @@ impl Observer {
                 let to_there = |step: &Step| matches!(step, Step::WentBack { to: there } if there == to);
                 assert!(!went_back || self.resynced || ahead.iter().any(to_there), "history went back, not to {to}");
                 let overrun = match self.mode {
-                    Mode::LatestPerKey => false,
-                    Mode::EveryEvent { capacity } => ahead.len() > capacity.get(),
+                    DeliveryMode::LatestPerKey => false,
+                    DeliveryMode::EveryEvent { capacity } => ahead.len() > capacity.get(),
                 };
                 assert!(went_back || overrun, "{notice:?} without a reason");
                 if went_back {
@@ -312,8 +312,8 @@ impl Observer {
     /// Whether no more waits than may, if `names` is how many keys there can be.
     pub(super) fn is_bounded(&self, lag: &Lag, names: usize) {
         let queue = match self.mode {
-            Mode::LatestPerKey => 0,
-            Mode::EveryEvent { capacity } => capacity.get(),
+            DeliveryMode::LatestPerKey => 0,
+            DeliveryMode::EveryEvent { capacity } => capacity.get(),
         };
         // Of each name one change and four notices, besides the parcel under way.
         let most = queue.saturating_add(256 + 5 * names);

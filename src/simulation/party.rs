@@ -146,7 +146,7 @@ pub(super) trait Party {
         assert!(self.shell().link.watch.in_step().is_none() || self.is_synced(), "in step, and it does not say so");
     }
 
-    /// The watch hears that its history is in doubt.
+    /// The watch hears that its history has changed.
     fn hear(&mut self, world: &World, now: Instant) -> bool {
         let shell = self.shell_mut();
         // A watch that lists or waits looks for itself, and hears it afterwards.

@@ -129,7 +129,7 @@ impl Publishing {
                         self.refused.insert(name.clone());
                     }
                     OwnEvent::LeaseLost { .. } => self.takes_back(),
-                    OwnEvent::HistoryWentBack => self.shell.distrusts = true,
+                    OwnEvent::HistoryChanged => self.shell.distrusts = true,
                     OwnEvent::Closed { .. } => panic!("{event:?}"),
                     OwnEvent::Conflict { .. }
                     | OwnEvent::Done { .. }
@@ -143,7 +143,7 @@ impl Publishing {
             }
             PublishEvent::Canary(event) => match event {
                 OwnEvent::LeaseLost { .. } => self.takes_back(),
-                OwnEvent::HistoryWentBack => self.shell.distrusts = true,
+                OwnEvent::HistoryChanged => self.shell.distrusts = true,
                 OwnEvent::Conflict { .. } | OwnEvent::Lost { .. } | OwnEvent::Closed { .. } | OwnEvent::Done { .. } => {
                     panic!("{event:?} of the canary")
                 }

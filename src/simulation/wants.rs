@@ -110,7 +110,7 @@ impl Wants {
             | OwnEvent::StillSetAside { .. }
             | OwnEvent::NoLongerSetAside { .. }
             | OwnEvent::LeaseLost { .. }
-            | OwnEvent::HistoryWentBack
+            | OwnEvent::HistoryChanged
             | OwnEvent::Closed { .. }
             | OwnEvent::BackendFailed(_) => {}
         }

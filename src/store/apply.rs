@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::cache::{Cache, Entry, Written};
 use super::incoming::{Arrived, Decoded, Incoming};
 use super::staging::{Listed, Staging};
-use super::{Quarantined, Shows, Store};
+use super::{Contents, Quarantined, Store};
 use crate::change::{Change, Notice, Origin};
 use crate::config::OnUndecodable;
 use crate::key::{Key, KeyName};
@@ -44,7 +44,7 @@ impl<K: Key> Store<K> {
             let unseen = self.quarantine.keys().filter(|name| cache.get(name.as_str()).is_none() && absent(name));
             // A key that is gone already stays gone as of the revision known for it.
             let deleted = difference(cache.names(), &present).chain(unseen);
-            (deleted.filter(|name| !self.gone.contains(name.as_str())).cloned().collect(), cache.len())
+            (deleted.filter(|name| !self.tombstones.contains(name.as_str())).cloned().collect(), cache.len())
         };
         let elsewhere = std::mem::take(&mut self.elsewhere);
         let reason = match (elsewhere, same_history) {
@@ -76,21 +76,21 @@ impl<K: Key> Store<K> {
         }
         self.own.reached(now, revision);
         if !same_history {
-            self.shared.write().history_went_back(revision);
+            self.shared.write().history_changed(revision);
         }
         self.cluster = header.cluster;
         self.relists.lists += 1;
         self.relists.other_histories += u64::from(!same_history);
-        match (std::mem::replace(&mut self.shows, Shows::List), same_history) {
-            (Shows::List, true) => self.observers.push_difference(now, changes),
-            (Shows::List, false) => self.observers.history_went_back(now, revision, changes),
-            (Shows::Snapshot, _) => {
+        match (std::mem::replace(&mut self.shows, Contents::List), same_history) {
+            (Contents::List, true) => self.observers.push_difference(now, changes),
+            (Contents::List, false) => self.observers.history_changed(now, revision, changes),
+            (Contents::Snapshot, _) => {
                 changes.iter_mut().for_each(|change| change.initial = true);
                 let names: Vec<_> = self.shared.read().names().cloned().collect();
                 let first = First { revision, same_history, names: &names };
                 self.observers.verified(now, changes, &first, &self.notices());
             }
-            (Shows::Nothing, _) => {
+            (Contents::Nothing, _) => {
                 self.observers.begin_waiting(now, &self.snapshot(), revision, &self.notices());
             }
         }
@@ -113,8 +113,8 @@ impl<K: Key> Store<K> {
     /// Another kvstore answers: owners have the whole time again for what is held back already.
     fn hold_longer(&mut self, now: Instant, absent: impl Fn(&KeyName) -> bool) {
         let Some(hold) = self.guard.other_history() else { return };
-        let held: Vec<_> = self.gone.held_names().filter(|name| absent(name)).cloned().collect();
-        held.iter().for_each(|name| self.gone.hold(now + hold, name));
+        let held: Vec<_> = self.tombstones.held_names().filter(|name| absent(name)).cloned().collect();
+        held.iter().for_each(|name| self.tombstones.hold(now + hold, name));
     }
 
     /// Takes in what the watch saw.
@@ -192,7 +192,7 @@ impl<K: Key> Store<K> {
         reason: Reason,
         unused: &mut Vec<Arc<K>>,
     ) -> Option<Change<K>> {
-        self.gone.forget(name.as_str());
+        self.tombstones.remove(name.as_str());
         self.guard.is_there(name);
         let Arrived { hash, create_revision, lease, raw, value } = arrived;
         let (key, index_values) = match value {
@@ -247,10 +247,10 @@ impl<K: Key> Store<K> {
         cache.get(name.as_str())?;
         if self.own.is_kept(name.as_str()) {
             // It will be put again: observers see no deletion.
-            self.gone.keep(name);
+            self.tombstones.keep(name);
             None
-        } else if let Some(delay) = self.gone.delay(cause.hold).filter(|_| !self.own.contains(name.as_str())) {
-            self.gone.hold(now + delay, name);
+        } else if let Some(delay) = self.tombstones.delay(cause.hold).filter(|_| !self.own.contains(name.as_str())) {
+            self.tombstones.hold(now + delay, name);
             None
         } else {
             let given_up = self.own.is_given_up(name.as_str());
@@ -268,14 +268,14 @@ impl<K: Key> Store<K> {
     }
 
     fn remove(&mut self, cache: &mut Cache<K>, name: &str, revision: Revision, reason: Reason) -> Option<Change<K>> {
-        self.gone.forget(name);
+        self.tombstones.remove(name);
         let (name, entry) = cache.remove(name)?;
         Some(change(&name, Some((&entry.key, entry.hash())), None, revision, entry.origin, reason))
     }
 
     /// Tells readers and observers of changes made without the kvstore.
     pub(super) fn tell(&mut self, now: Instant, mut changes: Vec<Change<K>>) {
-        changes.iter_mut().for_each(|change| change.initial = self.shows == Shows::Snapshot);
+        changes.iter_mut().for_each(|change| change.initial = self.shows == Contents::Snapshot);
         self.announce(changes.iter().filter(|change| !change.is_void()).count());
         self.observers.push(now, changes);
     }
@@ -294,7 +294,7 @@ impl<K: Key> Store<K> {
         });
     }
 
-    /// Shows keys no more that are gone from the kvstore. They were shown until now, so they go at the revision of now:
+    /// Contents keys no more that are gone from the kvstore. They were shown until now, so they go at the revision of now:
     /// what is told after a change is never older.
     pub(super) fn give_up(&mut self, now: Instant, names: &[KeyName], reason: Reason) {
         let (shared, revision) = (Arc::clone(&self.shared), self.revision);

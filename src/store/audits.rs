@@ -163,7 +163,7 @@ impl<K: Key> Store<K> {
         for (name, kv) in part.keys.iter().filter_map(|kv| Some((named(kv)?, kv))) {
             let kvstore = kv.mod_revision;
             let altered = |hash: u128| part.kind == Kind::Asked && hash != value_hash(&kv.value);
-            let kind = if self.gone.contains(name.as_str()) {
+            let kind = if self.tombstones.contains(name.as_str()) {
                 Some(DifferenceKind::Missing { kvstore })
             } else if let Some(quarantined) = self.quarantine.get(&name) {
                 let cache = quarantined.mod_revision;
@@ -197,7 +197,7 @@ impl<K: Key> Store<K> {
         let unseen = self.quarantine.iter().filter(|(name, _)| cache.get(name.as_str()).is_none());
         let unseen = unseen.map(|(name, quarantined)| (name, quarantined.mod_revision));
         for (name, revision) in shown.chain(unseen).filter(|(name, _)| absent(name)) {
-            let kind = match (self.gone.contains(name.as_str()), self.gone.is_kept(name.as_str())) {
+            let kind = match (self.tombstones.contains(name.as_str()), self.tombstones.is_kept(name.as_str())) {
                 (_, true) => DifferenceKind::BeingRepaired,
                 (true, false) => DifferenceKind::HeldBack,
                 (false, false) => DifferenceKind::Extra { cache: revision },

@@ -95,7 +95,7 @@ impl<K> Cache<K> {
     }
 
     /// Nothing that is still shown of another history is newer than this revision of the one that counts.
-    pub(crate) fn history_went_back(&mut self, to: Revision) {
+    pub(crate) fn history_changed(&mut self, to: Revision) {
         for entry in self.entries.values_mut() {
             entry.mod_revision = entry.mod_revision.min(to);
             entry.create_revision = entry.create_revision.min(to);

@@ -13,7 +13,7 @@ use crate::hash::value_hash;
 use crate::index::Index;
 use crate::key::{Codec, CodecError, Key, KeyName};
 use crate::kv::{Event, KeyValue, LeaseId, Revision};
-use crate::own::{Observation, Seen};
+use crate::own::{KeyState, Observation};
 use crate::prefix::Prefix;
 use crate::watch::{Delivery, Page, PageKeys};
 
@@ -39,7 +39,7 @@ pub(super) struct Arrived<K> {
 impl<K> Incoming<K> {
     pub(super) fn observation(&self) -> Observation {
         let seen =
-            |arrived: &Arrived<K>| Seen { hash: arrived.hash, mod_revision: self.revision, lease: arrived.lease };
+            |arrived: &Arrived<K>| KeyState { hash: arrived.hash, mod_revision: self.revision, lease: arrived.lease };
         Observation { name: self.name.clone(), revision: self.revision, state: self.arrived.as_ref().map(seen) }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::change::{Change, Notice, Parcel};
 use crate::filter::Filter;
 use crate::kv::Revision;
-use crate::outbox::{First, Lag, Mode, Outbox, PARCEL};
+use crate::outbox::{DeliveryMode, First, Lag, Outbox, PARCEL};
 
 /// Names one subscription of one store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,7 +43,7 @@ impl<K> Default for Observers<K> {
 }
 
 impl<K> Observers<K> {
-    pub(super) fn add(&mut self, filter: Filter<K>, mode: Mode) -> ObserverId {
+    pub(super) fn add(&mut self, filter: Filter<K>, mode: DeliveryMode) -> ObserverId {
         let id = ObserverId(self.next);
         self.next += 1;
         self.outboxes.insert(id, Outbox::new(filter, mode));
@@ -156,9 +156,9 @@ impl<K> Observers<K> {
         self.each(|outbox| outbox.notify(now, notice.clone()));
     }
 
-    pub(super) fn history_went_back(&mut self, now: Instant, to: Revision, changes: Vec<Change<K>>) {
+    pub(super) fn history_changed(&mut self, now: Instant, to: Revision, changes: Vec<Change<K>>) {
         let changes: Arc<[Change<K>]> = changes.into();
-        self.each(|outbox| outbox.history_went_back(now, to, &changes));
+        self.each(|outbox| outbox.history_changed(now, to, &changes));
     }
 
     pub(super) fn poll(&mut self) -> Option<(ObserverId, Parcel<K>)> {

@@ -10,7 +10,7 @@ use super::{Quarantined, Store};
 use crate::change::Notice;
 use crate::config::OnUndecodable;
 use crate::key::{Key, KeyError, KeyName, encoded};
-use crate::own::{Answer, Command, Lifetime, Observation, OwnEvent, OwnStats, Request, RequestId, Seen, Ticket};
+use crate::own::{Answer, Command, KeyState, Lifetime, Observation, OwnEvent, OwnStats, Request, RequestId, Ticket};
 use crate::reason::Reason;
 
 impl<K: Key> Store<K> {
@@ -93,16 +93,16 @@ impl<K: Key> Store<K> {
     }
 
     /// What the kvstore holds for a name, as far as the cache knows.
-    pub(super) fn seen(&self, name: &KeyName) -> Option<Seen> {
-        if self.gone.contains(name.as_str()) {
+    pub(super) fn seen(&self, name: &KeyName) -> Option<KeyState> {
+        if self.tombstones.contains(name.as_str()) {
             return None;
         }
         if let Some(Quarantined { hash, mod_revision, lease, .. }) = self.quarantine.get(name) {
-            return Some(Seen { hash: *hash, mod_revision: *mod_revision, lease: *lease });
+            return Some(KeyState { hash: *hash, mod_revision: *mod_revision, lease: *lease });
         }
         let cache = self.shared.read();
         let entry = cache.get(name.as_str())?;
-        Some(Seen { hash: entry.hash(), mod_revision: entry.mod_revision, lease: entry.lease })
+        Some(KeyState { hash: entry.hash(), mod_revision: entry.mod_revision, lease: entry.lease })
     }
 
     // Requests and answers.
@@ -188,7 +188,7 @@ impl<K: Key> Store<K> {
                 | OwnEvent::Stored { .. }
                 | OwnEvent::LeaseLost { .. }
                 | OwnEvent::BackendFailed(_)
-                | OwnEvent::HistoryWentBack => {}
+                | OwnEvent::HistoryChanged => {}
             }
             self.events.push_back(event);
         }
@@ -197,7 +197,7 @@ impl<K: Key> Store<K> {
     /// The name is not kept any more: its key is shown no longer if somebody deleted it.
     fn given_up(&mut self, now: Instant, name: &KeyName) {
         let removed = self.on_undecodable == OnUndecodable::Remove && self.quarantine.contains_key(name);
-        if !self.own.is_kept(name.as_str()) && (self.gone.is_kept(name.as_str()) || removed) {
+        if !self.own.is_kept(name.as_str()) && (self.tombstones.is_kept(name.as_str()) || removed) {
             let reason = if removed { Reason::Undecodable } else { Reason::GivenUp };
             self.give_up(now, std::slice::from_ref(name), reason);
         }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::apply::Cause;
 use super::cache::Entry;
 use super::incoming::Incoming;
-use super::{Quarantined, Shows, Store};
+use super::{Contents, Quarantined, Store};
 use crate::key::{Codec, Key};
 use crate::kv::{KeyValue, Revision};
 use crate::reason::Reason;
@@ -33,15 +33,16 @@ impl<K: Key> Store<K> {
     /// that are shown although the kvstore no longer has them are not in it.
     #[must_use]
     pub fn capture(&self) -> Option<Capture> {
-        if self.shows != Shows::List || !self.keeps_raw {
+        if self.shows != Contents::List || !self.keeps_raw {
             return None;
         }
         let cache = self.shared.read();
-        let shown = cache.iter().filter(|(name, _)| !self.gone.contains(name.as_str())).filter_map(|(name, entry)| {
-            let Entry { mod_revision, create_revision, lease, .. } = *entry;
-            let (name, value) = (name.clone(), entry.raw.clone()?);
-            Some(Record { name, kind: Kind::Shown, value, mod_revision, create_revision, lease })
-        });
+        let shown =
+            cache.iter().filter(|(name, _)| !self.tombstones.contains(name.as_str())).filter_map(|(name, entry)| {
+                let Entry { mod_revision, create_revision, lease, .. } = *entry;
+                let (name, value) = (name.clone(), entry.raw.clone()?);
+                Some(Record { name, kind: Kind::Shown, value, mod_revision, create_revision, lease })
+            });
         let quarantined = self.quarantine.iter().map(|(name, quarantined)| {
             let Quarantined { mod_revision, lease, ref raw, .. } = *quarantined;
             let (name, value, create_revision) = (name.clone(), raw.clone(), mod_revision);
@@ -68,12 +69,12 @@ impl<K: Key> Store<K> {
     /// [`SnapshotError`] if the file is no snapshot of this store: it begins with nothing.
     pub fn load(&mut self, now: Instant, file: &Bytes) -> Result<Resume, SnapshotError> {
         let Image { cluster, revision, records } = Image::parse(file, &self.prefix, K::Codec::TAG)?;
-        debug_assert!(self.shows == Shows::Nothing, "a store begins once");
+        debug_assert!(self.shows == Contents::Nothing, "a store begins once");
         let since = overlap(&records);
         // Of two records with one name the second, which could not be decoded, is the newer one.
         let incoming = records.into_iter().filter_map(|record| self.restored(record)).collect();
         let cause = format!("from a snapshot of revision {revision}, not verified yet").into();
-        (self.state, self.cluster, self.shows) = (State::Stale { since: now, cause }, cluster, Shows::Snapshot);
+        (self.state, self.cluster, self.shows) = (State::Stale { since: now, cause }, cluster, Contents::Snapshot);
         self.apply(now, incoming, revision, Cause::told(Reason::FirstState));
         self.observers.begin_unverified(now, &self.snapshot(), revision);
         Ok(Resume { cluster, revision, since })

@@ -7,7 +7,7 @@ use crate::backend::{BackendError, ListPage, ListRequest};
 use crate::backoff::Backoff;
 use crate::kv::{Header, KeyRange, Revision};
 
-/// How long a doubt waits, at least and at most: watches that were cut at once do not ask at once.
+/// How long a gap waits before it is looked into, at least and at most: watches that were cut at once do not ask at once.
 const WAIT: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(2)];
 
 /// After a list of all names there is no other one for so long, however often the kvstore compacts.
@@ -15,7 +15,7 @@ const REST: Duration = Duration::from_secs(30);
 
 /// Why a [`Watch`](super::Watch) may have lost events although its stream goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Doubt {
+pub enum Gap {
     /// The watch was away or behind. Everything up to this revision is delivered, and everything after it too unless the
     /// kvstore has compacted its history beyond this revision.
     After(Revision),
@@ -23,8 +23,8 @@ pub enum Doubt {
     Strong,
 }
 
-impl Doubt {
-    /// The doubt that includes both.
+impl Gap {
+    /// The gap that includes both.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         match (self, other) {
@@ -34,7 +34,7 @@ impl Doubt {
     }
 }
 
-/// Ends the [`Doubt`]s of a [`Watch`](super::Watch). A pure machine, run beside the watch.
+/// Ends the [`Gap`]s of a [`Watch`](super::Watch). A pure machine, run beside the watch.
 ///
 /// Some versions of etcd lose events without a word. Before 3.4.34 and 3.5.16 a deletion is lost if its revision is
 /// compacted and a watch begins at that revision (etcd #18089). Before 3.4.31 and 3.5.13 a compaction skips events of a
@@ -49,11 +49,11 @@ impl Doubt {
 #[derive(Debug)]
 pub struct Proof {
     range: KeyRange,
-    doubt: Option<Doubt>,
+    gap: Option<Gap>,
     /// Nothing is asked before.
     due: Option<Instant>,
     asked: Option<Asked>,
-    /// No doubt is looked into before.
+    /// No gap is looked into before this time.
     rest: Option<Instant>,
     backoff: Backoff,
     rng: fastrand::Rng,
@@ -62,10 +62,10 @@ pub struct Proof {
 #[derive(Debug)]
 struct Asked {
     at: Header,
-    doubt: Doubt,
+    gap: Gap,
 }
 
-/// What to do about a [`Doubt`].
+/// What to do about a [`Gap`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Check {
     /// Ask this, and take the answer to [`Proof::answer`].
@@ -79,33 +79,33 @@ impl Proof {
     #[must_use]
     pub fn new(range: KeyRange, seed: u64) -> Self {
         let backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5), seed);
-        Self { range, doubt: None, due: None, asked: None, rest: None, backoff, rng: fastrand::Rng::with_seed(seed) }
+        Self { range, gap: None, due: None, asked: None, rest: None, backoff, rng: fastrand::Rng::with_seed(seed) }
     }
 
-    /// Takes a doubt of the watch.
-    pub fn doubt(&mut self, now: Instant, doubt: Doubt) {
+    /// Takes a gap that the watch reports.
+    pub fn gap(&mut self, now: Instant, gap: Gap) {
         let wait = WAIT[0] + (WAIT[1] - WAIT[0]).mul_f64(self.rng.f64());
         self.due.get_or_insert(self.rest.map_or(now + wait, |rest| rest.max(now + wait)));
-        self.add(doubt);
+        self.add(gap);
     }
 
-    /// Takes what the watch delivers: a complete list ends all doubt.
+    /// Takes what the watch delivers: a complete list closes every gap.
     pub fn delivered(&mut self, delivery: &Delivery) {
         if let Delivery::Page(Page { last: true, .. }) | Delivery::Began { .. } = delivery {
-            (self.doubt, self.due, self.asked) = (None, None, None);
+            (self.gap, self.due, self.asked) = (None, None, None);
         }
     }
 
     /// What to do now, if something is to be done: `in_step` is [`Watch::in_step`](super::Watch::in_step).
     pub fn poll(&mut self, now: Instant, in_step: Option<Header>) -> Option<Check> {
         let at = in_step.filter(|_| self.asked.is_none() && self.due.is_some_and(|due| due <= now))?;
-        match self.doubt? {
-            Doubt::Strong => {
+        match self.gap? {
+            Gap::Strong => {
                 self.rest = Some(now + REST);
                 Some(Check::List)
             }
-            doubt @ Doubt::After(revision) => {
-                (self.doubt, self.due, self.asked) = (None, None, Some(Asked { at, doubt }));
+            gap @ Gap::After(revision) => {
+                (self.gap, self.due, self.asked) = (None, None, Some(Asked { at, gap }));
                 let mut request = ListRequest::new(KeyRange::one(&self.range.start));
                 request.revision = Some(revision);
                 request.limit = 1;
@@ -115,10 +115,10 @@ impl Proof {
         }
     }
 
-    /// Whether there is no doubt and no request under way.
+    /// Whether there is no gap and no request under way.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.doubt.is_none() && self.asked.is_none()
+        self.gap.is_none() && self.asked.is_none()
     }
 
     /// When to poll again.
@@ -131,7 +131,7 @@ impl Proof {
     /// [`Watch::distrust`](super::Watch::distrust).
     #[must_use]
     pub fn answer(&mut self, now: Instant, result: Result<ListPage, BackendError>) -> Option<BackendError> {
-        let Asked { at, doubt } = self.asked.take()?;
+        let Asked { at, gap } = self.asked.take()?;
         match result {
             Ok(page) if page.header.cluster.differs(at.cluster) => {
                 return Some(BackendError::unavailable("another cluster answers"));
@@ -142,17 +142,17 @@ impl Proof {
             Err(BackendError::Compacted { .. }) => {
                 self.backoff.reset();
                 self.due = Some(now);
-                self.add(Doubt::Strong);
+                self.add(Gap::Strong);
             }
             Err(_) => {
                 self.due = Some(now + self.backoff.fail());
-                self.add(doubt);
+                self.add(gap);
             }
         }
         None
     }
 
-    fn add(&mut self, doubt: Doubt) {
-        self.doubt = Some(self.doubt.map_or(doubt, |old| old.and(doubt)));
+    fn add(&mut self, gap: Gap) {
+        self.gap = Some(self.gap.map_or(gap, |old| old.and(gap)));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Delivery, Doubt, REPLAY_LIMIT, State, Watch, other_cluster};
+use super::{Delivery, Gap, REPLAY_LIMIT, State, Watch, other_cluster};
 use crate::backend::{BackendError, Events};
 use crate::kv::{ClusterId, Event, Header, Revision};
 
@@ -75,7 +75,7 @@ impl Watch {
         let target = behind.then_some(Target { revision: header.revision, patience, listed });
         let live = target.is_none();
         if !listed {
-            self.suspect(Doubt::After(delivered));
+            self.add_gap(Gap::After(delivered));
         }
         self.state = State::Reading(Reading::toward(target));
         live.then_some(Delivery::Live)
@@ -108,9 +108,9 @@ impl Watch {
         let (Some(first), Some(last)) = (response.events.first(), response.events.last()) else { return };
         let (first, last) = (first.revision(), last.revision());
         if first < reading.seen {
-            self.suspect(Doubt::Strong);
+            self.add_gap(Gap::Strong);
         } else if reading.target.is_none() && (first < last || last < response.header.revision) {
-            self.suspect(Doubt::After(self.delivered()));
+            self.add_gap(Gap::After(self.delivered()));
         }
         reading.seen = reading.seen.max(last);
     }

@@ -1,6 +1,6 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one answer it expects")]
 
-mod doubts;
+mod gaps;
 mod haste;
 mod pages;
 mod proxies;

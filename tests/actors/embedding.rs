@@ -118,5 +118,5 @@ fn what_answers_and_events_are_made_of_has_the_same_import_path() {
     let error: StoreError = WriteError::Superseded.into();
     assert_eq!(error.to_string(), WriteError::Superseded.to_string());
     assert_eq!(Closed.to_string(), "store is closed");
-    assert_ne!(OwnEvent::HistoryWentBack, OwnEvent::Lost { name: KeyName::new("a").unwrap() });
+    assert_ne!(OwnEvent::HistoryChanged, OwnEvent::Lost { name: KeyName::new("a").unwrap() });
 }

@@ -1,6 +1,6 @@
 //! Stores that start when their canaries are seen.
 
-use shared_store::{Awaited, CanaryGate, GateStatus, OnTimeout, Passage, State, publish};
+use shared_store::{CanaryGate, GateProgress, GateStatus, GatedStore, OnTimeout, State, publish};
 
 use super::publishing::until;
 use super::*;
@@ -14,13 +14,13 @@ fn gate(backend: &MemoryBackend) -> CanaryGate {
 }
 
 /// Registers a store that says when it starts.
-async fn register(gate: &CanaryGate, awaited: Awaited, started: &Arc<Mutex<Vec<String>>>) {
+async fn register(gate: &CanaryGate, awaited: GatedStore, started: &Arc<Mutex<Vec<String>>>) {
     let (prefix, started) = (awaited.prefix.to_string(), Arc::clone(started));
     gate.register(awaited, move || async move { started.lock().unwrap().push(prefix) }).await.unwrap();
 }
 
-fn awaited(prefix: &str) -> Awaited {
-    Awaited::new(Prefix::new(prefix).unwrap()).timeout(Duration::from_secs(30))
+fn awaited(prefix: &str) -> GatedStore {
+    GatedStore::new(Prefix::new(prefix).unwrap()).timeout(Duration::from_secs(30))
 }
 
 fn passages(status: &GateStatus) -> Vec<String> {
@@ -56,7 +56,7 @@ fn a_store_is_joined_when_its_publisher_has_given_everything() {
         // Its canary may go.
         publisher.close().await.unwrap();
         until(async || store.reader().is_empty()).await;
-        assert!(matches!(gate.status().await.unwrap().stores[0].1, Passage::Started { .. }));
+        assert!(matches!(gate.status().await.unwrap().stores[0].1, GateProgress::Started { .. }));
     });
 }
 

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use shared_store::{
-    Codec, CodecError, Filter, GetQuarantined, GetStatus, Index, KeyError, KeyName, LeaseId, Mode, Origin, StoreError,
+    Codec, CodecError, DeliveryMode, Filter, GetQuarantined, GetStatus, Index, KeyError, KeyName, LeaseId, Origin,
+    StoreError,
 };
 use shared_store_core::backend::WriteAction;
 use shared_store_core::backend::faulty::{Faulty, Op};
@@ -179,7 +180,7 @@ fn too_many_events_for_an_observer_melt_and_it_is_told_so() {
         let (gate, open) = tokio::sync::oneshot::channel::<()>();
         let addr = shadow.actor();
         let gated = Gated { shadow: addr.clone(), open: Some(open) }.start();
-        let observer = Observer::batched(&gated).mode(Mode::EveryEvent { capacity }).resynced(addr.recipient());
+        let observer = Observer::batched(&gated).mode(DeliveryMode::EveryEvent { capacity }).resynced(addr.recipient());
         store.subscribe(observer).await.unwrap();
         let mut last = Revision::ZERO;
         for n in 0..50 {

@@ -1,7 +1,7 @@
 //! Observing without an actor: with a closure, and as a stream.
 
 use futures_util::StreamExt;
-use shared_store::{Change, ChangeStream, Filter, Mode, Notice, Parcel};
+use shared_store::{Change, ChangeStream, DeliveryMode, Filter, Notice, Parcel};
 
 use super::logging::Log;
 use super::*;
@@ -207,7 +207,7 @@ fn parcels_tell_when_the_first_state_is_complete_and_when_steps_are_left_out() {
     paused(async {
         let store = joined(&MemoryBackend::new()).await;
         settled(&store, store.update_local_key_sync(node("a", "0")).await.unwrap()).await;
-        let mode = Mode::EveryEvent { capacity: 2.try_into().unwrap() };
+        let mode = DeliveryMode::EveryEvent { capacity: 2.try_into().unwrap() };
         let mut parcels = store.changes_with(|observer| observer.mode(mode)).await.unwrap().into_parcels();
         let mut next = async || match parcels.next().await.unwrap() {
             Parcel::Changes(changes) => changes.iter().map(in_words).collect::<Vec<_>>().join(" "),

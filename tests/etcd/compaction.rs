@@ -6,7 +6,7 @@ use shared_store::{Config, SharedStore, State, join};
 
 use super::*;
 use crate::actors::{Shadow, node};
-use crate::support::{Mode, Proxy};
+use crate::support::{DeliveryMode, Proxy};
 
 async fn put(backend: &EtcdBackend, name: &str, ip: &str) -> Revision {
     let value = serde_json::to_vec(&node(name, ip)).unwrap().into();
@@ -34,13 +34,13 @@ async fn a_deletion_whose_revision_is_compacted_while_the_watch_is_away_is_told_
     let config = Config::new(prefix()).backend(backend).audit_interval(Duration::ZERO);
     let store = join::<Node>(config).observer(shadow.observer()).await.unwrap();
     synced(&store).await;
-    way.set(Mode::Refuse);
+    way.set(DeliveryMode::Refuse);
     way.cut();
     store.reader().state_changed(&State::Synced).await;
     let deleted = meddle(&direct, "goes", WriteAction::Delete).await;
     put(&direct, "stays", "2").await;
     direct.compact(deleted).await.unwrap();
-    way.set(Mode::Forward);
+    way.set(DeliveryMode::Forward);
     synced(&store).await;
     println!("lost by {version:?}: {}", shadow.map().contains_key("goes"));
     let mended = std::time::Instant::now();

@@ -8,7 +8,7 @@ use shared_store_core::{BackendError, EtcdConfigError};
 
 use super::backend::{dead_endpoint, everything, from_the_start, put};
 use super::*;
-use crate::support::{Mode, Proxy};
+use crate::support::{DeliveryMode, Proxy};
 
 /// Two names of one member.
 fn two_names(server: &EtcdServer) -> [String; 2] {
@@ -68,7 +68,7 @@ async fn a_call_under_way_goes_on_when_its_endpoint_is_removed(version: Version)
     let way = Proxy::to(&server.endpoint());
     let (backend, direct) = (backend(&[way.endpoint()]), backend(&[server.endpoint()]));
     let before = backend.list(everything()).await.unwrap().header.revision;
-    way.set(Mode::StallAnswers);
+    way.set(DeliveryMode::StallAnswers);
     let caller = backend.clone();
     let write = tokio::spawn(async move { caller.write(put(b"1")).await });
     while direct.list(everything()).await.unwrap().header.revision == before {
@@ -76,7 +76,7 @@ async fn a_call_under_way_goes_on_when_its_endpoint_is_removed(version: Version)
     }
     assert!(!write.is_finished(), "it is applied, and its answer waits");
     backend.set_endpoints([server.endpoint()]).unwrap();
-    way.set(Mode::Forward);
+    way.set(DeliveryMode::Forward);
     write.await.unwrap().unwrap();
 }
 

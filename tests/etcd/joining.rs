@@ -6,7 +6,7 @@ use shared_store::{Config, JoinError, join};
 
 use super::*;
 use crate::support::certificates::{Authority, Quality};
-use crate::support::{Mode, Proxy};
+use crate::support::{DeliveryMode, Proxy};
 
 const LIST_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -55,7 +55,7 @@ fn where_etcd_stands_still_the_silence_is_told() {
 fn where_connections_are_taken_and_bytes_vanish_the_silence_is_told() {
     on_etcd(async {
         let server = EtcdServer::start(Version::V35);
-        for mode in [Mode::BlackHole, Mode::StallAnswers] {
+        for mode in [DeliveryMode::BlackHole, DeliveryMode::StallAnswers] {
             let proxy = Proxy::to(&server.endpoint());
             proxy.set(mode);
             assert!(cause(&proxy.endpoint()).await.contains("no answer within"));
@@ -103,7 +103,7 @@ fn after_a_join_that_failed_nobody_connects_any_more() {
     on_etcd(async {
         let server = EtcdServer::start(Version::V35);
         let proxy = Proxy::to(&server.endpoint());
-        proxy.set(Mode::StallAnswers);
+        proxy.set(DeliveryMode::StallAnswers);
         cause(&proxy.endpoint()).await;
         assert!(proxy.connections() > 0);
         let connected = async {

@@ -6,7 +6,7 @@ use super::backend::put;
 use super::three::Three;
 use super::*;
 use crate::actors::node;
-use crate::support::{Cluster, Mode};
+use crate::support::{Cluster, DeliveryMode};
 
 /// Everybody writes while this happens to the leader, until the cluster is whole again.
 async fn leader(version: Version, what: &str, fail: fn(&mut EtcdServer), mend: fn(&mut EtcdServer)) {
@@ -184,7 +184,7 @@ fn a_dead_endpoint_is_left_for_the_next_one() {
         let mut three = Three::start_on_three_members(Version::V35).await;
         three.fault("one endpoint of three dead");
         for each in &three.each {
-            each.ways[0].set(Mode::Refuse);
+            each.ways[0].set(DeliveryMode::Refuse);
             each.ways[0].cut();
         }
         three.all_write(2).await;
@@ -200,12 +200,12 @@ fn an_endpoint_that_swallows_everything_is_left_for_the_next_one() {
     on_etcd(async {
         let mut three = Three::start_on_three_members(Version::V35).await;
         three.fault("one endpoint of three a black hole");
-        three.each.iter().for_each(|each| each.ways[0].set(Mode::BlackHole));
+        three.each.iter().for_each(|each| each.ways[0].set(DeliveryMode::BlackHole));
         three.all_write(2).await;
         three.mended();
         three.converged().await;
         three.nothing_else_was_gone();
-        three.set_all_ways(Mode::Forward);
+        three.set_all_ways(DeliveryMode::Forward);
         three.end().await;
     });
 }
@@ -216,13 +216,13 @@ fn a_create_that_arrives_after_its_key_was_given_up_is_deleted_again() {
     on_etcd(async {
         let mut three = Three::start_on_three_members(Version::V34).await;
         three.fault("a create that arrives after its key was given up");
-        three.each[0].ways[0].set(Mode::StallRequests);
+        three.each[0].ways[0].set(DeliveryMode::StallRequests);
         three.own(0, vec![node("0/late", "1")]).await;
         three.seen_by(1, "0/late", "1").await;
         three.give_up(0, "0/late");
         three.converged().await;
         three.nothing_else_was_gone();
-        three.each[0].ways[0].set(Mode::Forward);
+        three.each[0].ways[0].set(DeliveryMode::Forward);
         // etcd may apply what a connection that has ended still holds, and does most of the time.
         let arrived = async {
             while three.each[1].shadow.log().iter().filter(|line| *line == "0/late=1").count() < 2 {

@@ -6,7 +6,7 @@ use shared_store_core::backend::{WatchRequest, WatchResponse};
 use super::backend::{everything, from_the_start, put};
 use super::*;
 use crate::actors::PATIENCE;
-use crate::support::{Mode, Proxy};
+use crate::support::{DeliveryMode, Proxy};
 
 async fn pings_that_etcd_refuses_become_rarer_until_it_lets_them_pass(version: Version) {
     let server = EtcdServer::start_with(version, &["--grpc-keepalive-min-time=1s"]);
@@ -63,13 +63,13 @@ async fn a_connection_that_died_while_it_was_idle_is_left_before_anything_is_sen
     let backend = EtcdBackend::new(config).unwrap();
     let lease = backend.grant(LeaseId::NONE, PATIENCE).await.unwrap().lease;
     backend.write(put(b"1")).await.unwrap();
-    ways[0].set(Mode::BlackHole);
+    ways[0].set(DeliveryMode::BlackHole);
     tokio::time::sleep(interval * 2).await;
     backend.write(put(b"2")).await.unwrap();
     backend.keep_alive(lease).await.unwrap();
     // What the black hole held arrives now: a write sent there would be applied once more.
     let revision = backend.list(everything()).await.unwrap().header.revision;
-    ways[0].set(Mode::Forward);
+    ways[0].set(DeliveryMode::Forward);
     backend.write(put(b"3")).await.unwrap();
     assert_eq!(backend.list(everything()).await.unwrap().header.revision, revision.next());
 }

@@ -6,7 +6,7 @@ use super::three::{PATIENCE, SHORT, Three};
 use super::*;
 use crate::actors::{Shadow, node};
 use crate::support::Cluster;
-use crate::support::{Mode, Proxy};
+use crate::support::{DeliveryMode, Proxy};
 
 async fn killed_it_is_missed_and_what_was_wanted_meanwhile_is_done_afterwards(version: Version) {
     let mut three = Three::start(version).await;
@@ -94,7 +94,7 @@ async fn set_back_and_ahead_again_while_all_are_away_it_is_found_out_by_the_audi
     three.stranger_puts("stranger/new", "2").await;
     three.converged().await;
     three.fault("set back, and ahead again while all are away");
-    three.set_all_ways(Mode::BlackHole);
+    three.set_all_ways(DeliveryMode::BlackHole);
     three.all_notice().await;
     three.etcd.members[0].kill();
     three.etcd.members[0].put_back(&backup);
@@ -104,7 +104,7 @@ async fn set_back_and_ahead_again_while_all_are_away_it_is_found_out_by_the_audi
     for n in 0..30 {
         three.stranger_puts("stranger/other", &n.to_string()).await;
     }
-    three.set_all_ways(Mode::Forward);
+    three.set_all_ways(DeliveryMode::Forward);
     three.all_ways().for_each(Proxy::cut);
     three.mended();
     three.converged().await;
@@ -149,7 +149,7 @@ async fn compacted_while_all_are_away_it_is_listed_anew(version: Version) {
     three.stranger_puts("stranger/stays", "1").await;
     three.converged().await;
     three.fault("compaction while away");
-    (0..3).for_each(|who| three.set_ways(who, Mode::BlackHole));
+    (0..3).for_each(|who| three.set_ways(who, DeliveryMode::BlackHole));
     three.all_notice().await;
     three.stranger_deletes("stranger/goes").await;
     let mut last = Revision::ZERO;
@@ -157,7 +157,7 @@ async fn compacted_while_all_are_away_it_is_listed_anew(version: Version) {
         last = three.stranger_puts("stranger/stays", &n.to_string()).await;
     }
     three.compact(last).await;
-    (0..3).for_each(|who| three.set_ways(who, Mode::Forward));
+    (0..3).for_each(|who| three.set_ways(who, DeliveryMode::Forward));
     three.mended();
     three.converged().await;
     three.end().await;

@@ -8,7 +8,7 @@ use super::three::{SHORT, Three};
 use super::*;
 use crate::actors::node;
 use crate::support::Cluster;
-use crate::support::{Mode, Proxy};
+use crate::support::{DeliveryMode, Proxy};
 
 /// Names each collaborator plays with.
 const NAMES: usize = 20;
@@ -37,7 +37,7 @@ impl Soak {
         // Now and then longer than the leases live.
         let most = if self.random.u8(..4) == 0 { 5000 } else { 1000 };
         tokio::time::sleep(Duration::from_millis(self.random.u64(100..most))).await;
-        self.three.set_all_ways(Mode::Forward);
+        self.three.set_all_ways(DeliveryMode::Forward);
         self.three.etcd.mend();
         self.three.mended();
         self.three.converged().await;
@@ -68,12 +68,12 @@ impl Soak {
         let who = self.random.usize(..3);
         let member = self.random.usize(..3);
         let modes = [
-            Mode::Slow(20_000),
-            Mode::StallRequests,
-            Mode::StallAnswers,
-            Mode::BlackHole,
-            Mode::Refuse,
-            Mode::HalfOpen,
+            DeliveryMode::Slow(20_000),
+            DeliveryMode::StallRequests,
+            DeliveryMode::StallAnswers,
+            DeliveryMode::BlackHole,
+            DeliveryMode::Refuse,
+            DeliveryMode::HalfOpen,
         ];
         let mode = modes[self.random.usize(..modes.len())];
         let Three { etcd, each, .. } = &mut self.three;

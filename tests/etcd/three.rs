@@ -16,8 +16,8 @@ use self::convergence::{Fault, until};
 use super::{ip, meddle, prefix};
 use crate::actors::{Node, node};
 use crate::support::Cluster;
+use crate::support::{DeliveryMode, Proxy};
 use crate::support::{EtcdServer, Version};
-use crate::support::{Mode, Proxy};
 
 /// The longest a wait may take on a busy machine; none needs it on an idle one.
 pub(super) const PATIENCE: Duration = Duration::from_secs(40);
@@ -208,12 +208,12 @@ impl Three {
         self.each.iter().flat_map(|each| &each.ways)
     }
 
-    pub(super) fn set_all_ways(&self, mode: Mode) {
+    pub(super) fn set_all_ways(&self, mode: DeliveryMode) {
         self.all_ways().for_each(|way| way.set(mode));
     }
 
     /// Sets the mode of all ways of one collaborator.
-    pub(super) fn set_ways(&self, who: usize, mode: Mode) {
+    pub(super) fn set_ways(&self, who: usize, mode: DeliveryMode) {
         self.each[who].ways.iter().for_each(|way| way.set(mode));
     }
 

@@ -14,7 +14,7 @@ use crate::actors::Node;
 
 /// How much there was to check.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct KeyState {
     pub(super) without_relist: usize,
     pub(super) relists: usize,
     pub(super) events: usize,
@@ -24,7 +24,7 @@ pub(super) struct Seen {
     pub(super) told: usize,
 }
 
-impl AddAssign for Seen {
+impl AddAssign for KeyState {
     fn add_assign(&mut self, other: Self) {
         self.without_relist += other.without_relist;
         self.relists += other.relists;
@@ -36,7 +36,7 @@ impl AddAssign for Seen {
 }
 
 /// Checks everything that was seen against everything that happened.
-pub(super) fn record(history: &History, record: &Record) -> Seen {
+pub(super) fn record(history: &History, record: &Record) -> KeyState {
     let mut delivered = Delivered::new(history);
     record.deliveries.iter().for_each(|delivery| delivered.check(delivery));
     told(history, &record.told);
@@ -45,7 +45,7 @@ pub(super) fn record(history: &History, record: &Record) -> Seen {
     delivered.expected.sort();
     assert_eq!(all, delivered.expected, "reliable: an observer is told every change, and only those");
     let relists = delivered.lists - 1;
-    Seen { without_relist: usize::from(relists == 0), relists, told: all.len(), ..delivered.seen }
+    KeyState { without_relist: usize::from(relists == 0), relists, told: all.len(), ..delivered.seen }
 }
 
 /// What a watch delivers.
@@ -59,7 +59,7 @@ struct Delivered<'a> {
     lists: usize,
     /// What an observer must have been told.
     expected: Vec<Told>,
-    seen: Seen,
+    seen: KeyState,
 }
 
 impl<'a> Delivered<'a> {
@@ -72,7 +72,7 @@ impl<'a> Delivered<'a> {
             names: None,
             lists: 0,
             expected: Vec::new(),
-            seen: Seen::default(),
+            seen: KeyState::default(),
         }
     }
 

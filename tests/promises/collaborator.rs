@@ -7,7 +7,7 @@ use std::time::Duration;
 use shared_store_core::backend::{Backend, BackendError, WatchStream};
 use shared_store_core::store::Store;
 use shared_store_core::watch::{Action, Delivery, Outcome, Watch};
-use shared_store_core::{Change, Config, Filter, Mode, Parcel, Reader, Revision};
+use shared_store_core::{Change, Config, DeliveryMode, Filter, Parcel, Reader, Revision};
 use tokio::sync::watch;
 
 use super::prefix;
@@ -53,7 +53,7 @@ impl Collaborator {
     pub(super) fn new(backend: Arc<dyn Backend>, seed: u64) -> Self {
         let mut store = Store::new(&Config::new(prefix()), Vec::new());
         let capacity = NonZeroUsize::new(100_000).expect("it is more");
-        store.subscribe(now(), Filter::new(), Mode::EveryEvent { capacity });
+        store.subscribe(now(), Filter::new(), DeliveryMode::EveryEvent { capacity });
         let watch = Watch::new(prefix().range(), Duration::from_secs(30), seed);
         Self { backend, watch, stream: None, reader: store.reader(), store, record: Record::default() }
     }

@@ -61,7 +61,7 @@ async fn killed_under_traffic(version: Version) {
     let listener = Listener::default();
     let addr = Actor::start(listener.clone());
     let capacity = 100_000.try_into().unwrap();
-    let observer = Observer::batched(&addr).mode(shared_store_core::Mode::EveryEvent { capacity });
+    let observer = Observer::batched(&addr).mode(shared_store_core::DeliveryMode::EveryEvent { capacity });
     let config = Config::new(prefix()).shared_backend(Arc::new(faulty.clone())).seed(7);
     let store = join::<Node>(config).observer(observer).await.unwrap();
     for step in 1..=600 {

@@ -10,4 +10,4 @@ mod proxy;
 pub use cluster::Cluster;
 pub use etcd::{EtcdServer, Version};
 pub use grpc_proxy::GrpcProxy;
-pub use proxy::{Mode, Proxy};
+pub use proxy::{DeliveryMode, Proxy};

@@ -16,7 +16,7 @@ use crate::etcd::free_port;
 
 /// What becomes of the bytes and of new connections. It holds from the next chunk on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
+pub enum DeliveryMode {
     /// They pass.
     Forward,
     /// They pass, so many bytes a second each way.
@@ -44,7 +44,7 @@ enum Ending {
 
 #[derive(Debug, Clone, Copy)]
 struct Orders {
-    mode: Mode,
+    mode: DeliveryMode,
     /// Counts endings: a connection ends when this changes.
     cuts: usize,
     ending: Ending,
@@ -67,7 +67,7 @@ impl Proxy {
     /// Starts one in front of the server at `target`, `host:port`.
     pub fn to(target: &str) -> Self {
         let target = target.trim_start_matches("http://").parse().expect("an address");
-        let orders = watch::Sender::new(Orders { mode: Mode::Forward, cuts: 0, ending: Ending::Close });
+        let orders = watch::Sender::new(Orders { mode: DeliveryMode::Forward, cuts: 0, ending: Ending::Close });
         let connections = Arc::default();
         // A port found free may be taken before it is bound: then another is found.
         let (address, listener) = (0..10)
@@ -86,7 +86,7 @@ impl Proxy {
     }
 
     /// What becomes of bytes and connections from now on.
-    pub fn set(&self, mode: Mode) {
+    pub fn set(&self, mode: DeliveryMode) {
         self.orders.send_modify(|orders| orders.mode = mode);
     }
 
@@ -128,14 +128,14 @@ async fn serve(
     let mut listener = Some(listener);
     loop {
         let mode = orders.borrow_and_update().mode;
-        if mode == Mode::Refuse {
+        if mode == DeliveryMode::Refuse {
             listener = None;
         } else if listener.is_none() {
             listener = Some(listen(address).expect("the port is still ours"));
         }
         let accept = async {
             match &listener {
-                Some(listener) if mode != Mode::BlackHole => listener.accept().await,
+                Some(listener) if mode != DeliveryMode::BlackHole => listener.accept().await,
                 Some(_) | None => std::future::pending().await,
             }
         };
@@ -156,8 +156,8 @@ async fn connection(mut client: TcpStream, target: SocketAddr, mut orders: watch
     let ending = {
         let (mut from_client, mut to_client) = client.split();
         let (mut from_server, mut to_server) = server.split();
-        let requests = pump(&mut from_client, &mut to_server, orders.clone(), Mode::StallRequests);
-        let answers = pump(&mut from_server, &mut to_client, orders.clone(), Mode::StallAnswers);
+        let requests = pump(&mut from_client, &mut to_server, orders.clone(), DeliveryMode::StallRequests);
+        let answers = pump(&mut from_server, &mut to_client, orders.clone(), DeliveryMode::StallAnswers);
         tokio::select! {
             cut = orders.wait_for(|orders| orders.cuts != cuts) => cut.map_or(Ending::Close, |orders| orders.ending),
             _ = async { tokio::join!(requests, answers) }, if quick.is_ok() => Ending::Close,
@@ -174,25 +174,25 @@ async fn pump(
     from: &mut ReadHalf<'_>,
     to: &mut WriteHalf<'_>,
     mut orders: watch::Receiver<Orders>,
-    stalled: Mode,
+    stalled: DeliveryMode,
 ) -> io::Result<()> {
     let mut buffer = vec![0; 16 << 10];
     loop {
         let mut most = buffer.len();
-        if let Mode::Slow(rate) = orders.borrow().mode {
+        if let DeliveryMode::Slow(rate) = orders.borrow().mode {
             most = usize::try_from(rate / 20).unwrap_or(1).clamp(1, most);
         }
         // What cannot be read any more has ended.
         let read = from.read(&mut buffer[..most]).await.unwrap_or(0);
         let passes = |orders: &Orders| {
-            let told = read > 0 || orders.mode != Mode::HalfOpen;
-            told && orders.mode != stalled && orders.mode != Mode::BlackHole
+            let told = read > 0 || orders.mode != DeliveryMode::HalfOpen;
+            told && orders.mode != stalled && orders.mode != DeliveryMode::BlackHole
         };
         let mode = orders.wait_for(passes).await.map_err(io::Error::other)?.mode;
         if read == 0 {
             return to.shutdown().await;
         }
-        if let Mode::Slow(rate) = mode {
+        if let DeliveryMode::Slow(rate) = mode {
             let bytes = u32::try_from(read).unwrap_or(u32::MAX);
             tokio::time::sleep(Duration::from_secs(1) * bytes / rate.max(1)).await;
         }

@@ -16,10 +16,10 @@ use tokio::sync::{oneshot, watch};
 
 use crate::error::{CloseError, StoreError};
 use crate::messages::{Close, Release, Trouble};
-use crate::store::{Abandon, RESTART, all_of, at_once, later, warn_of_own_keys};
+use crate::store::{HandleDropped, RESTART, all_of, at_once, later, warn_of_own_keys};
 use crate::sync::{Answered, Perform, SyncActor, log, now};
 use crate::thread::{StoreThread, span};
-use crate::watcher::{Deliver, Distrust, Stop, WatcherActor};
+use crate::watcher::{Deliver, HistoryChanged, Stop, WatcherActor};
 
 /// Own these keys.
 #[derive(Debug, Message)]
@@ -168,8 +168,8 @@ impl PublisherActor {
             }
             PublishEvent::Keys(event) | PublishEvent::Canary(event) => {
                 log(event);
-                if let (OwnEvent::HistoryWentBack, Some(Children { watcher, .. })) = (event, &self.children) {
-                    watcher.do_send(Distrust);
+                if let (OwnEvent::HistoryChanged, Some(Children { watcher, .. })) = (event, &self.children) {
+                    watcher.do_send(HistoryChanged);
                 }
             }
             PublishEvent::Synced { ticket } => {
@@ -225,7 +225,7 @@ fn is_trouble(event: &PublishEvent) -> bool {
             | OwnEvent::NoLongerSetAside { .. }
             | OwnEvent::Repaired { .. }
             | OwnEvent::LeaseLost { .. }
-            | OwnEvent::HistoryWentBack
+            | OwnEvent::HistoryChanged
             | OwnEvent::BackendFailed(_) => true,
             OwnEvent::StillSetAside { .. }
             | OwnEvent::Done { .. }
@@ -330,10 +330,10 @@ impl Handler<PublisherState> for PublisherActor {
     }
 }
 
-impl Handler<Abandon> for PublisherActor {
+impl Handler<HandleDropped> for PublisherActor {
     type Result = ();
 
-    fn handle(&mut self, _: Abandon, ctx: &mut Self::Context) {
+    fn handle(&mut self, _: HandleDropped, ctx: &mut Self::Context) {
         if self.closing.is_none() {
             warn_of_own_keys(self.publisher.status().own);
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use shared_store_core::Header;
 use shared_store_core::backend::{Backend, BackendError};
-use shared_store_core::watch::{Check, Delivery, Doubt, Proof};
+use shared_store_core::watch::{Check, Delivery, Gap, Proof};
 
 use super::{Listing, guarded, some};
 use crate::sync::now;
@@ -31,8 +31,8 @@ impl Prover {
         Self { backend, proof, page: None }
     }
 
-    pub(super) fn doubt(&mut self, doubt: Doubt) {
-        self.proof.doubt(now(), doubt);
+    pub(super) fn gap(&mut self, gap: Gap) {
+        self.proof.gap(now(), gap);
     }
 
     pub(super) fn delivered(&mut self, delivery: &Delivery) {
@@ -42,7 +42,7 @@ impl Prover {
         }
     }
 
-    /// What came of the next request; never, if there is no doubt. Cancel-safe: a request under way goes on.
+    /// What came of the next request; never, if there is no gap. Cancel-safe: a request under way goes on.
     pub(super) async fn next(&mut self, in_step: Option<Header>) -> Proven {
         loop {
             if self.page.is_none() {

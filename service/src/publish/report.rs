@@ -75,8 +75,8 @@ impl Handler<Trouble> for Reporter {
                 format!("lease {lease} is lost: {cause}"),
                 format!("\"type\":\"lease_lost\",\"lease\":\"{lease}\",\"cause\":{}", quoted(&cause)),
             ),
-            OwnEvent::HistoryWentBack => {
-                ("the kvstore is another one: publishing again".to_owned(), "\"type\":\"history_went_back\"".to_owned())
+            OwnEvent::HistoryChanged => {
+                ("the kvstore is another one: publishing again".to_owned(), "\"type\":\"history_changed\"".to_owned())
             }
             OwnEvent::BackendFailed(cause) => (
                 format!("write failed, trying again: {cause}"),

@@ -8,7 +8,11 @@ pub(super) fn names<const N: usize>(names: [&str; N]) -> Vec<KeyName> {
 
 impl Bench {
     /// With the state from before a restart, at revision 5, nothing of it taken.
-    pub(super) fn unverified<const N: usize>(filter: Filter<u32>, mode: Mode, snapshot: [Change<u32>; N]) -> Self {
+    pub(super) fn unverified<const N: usize>(
+        filter: Filter<u32>,
+        mode: DeliveryMode,
+        snapshot: [Change<u32>; N],
+    ) -> Self {
         let now = Instant::now();
         let mut outbox = Outbox::new(filter, mode);
         outbox.begin_unverified(now, &Arc::from(snapshot), Revision(5));
@@ -27,7 +31,8 @@ impl Bench {
     }
 }
 
-const EITHER: [Mode; 2] = [Mode::LatestPerKey, Mode::EveryEvent { capacity: NonZeroUsize::MIN }];
+const EITHER: [DeliveryMode; 2] =
+    [DeliveryMode::LatestPerKey, DeliveryMode::EveryEvent { capacity: NonZeroUsize::MIN }];
 
 #[test]
 fn synced_comes_after_the_first_state_is_verified_and_then_every_change() {
@@ -87,7 +92,7 @@ fn a_first_state_of_another_history_is_told_from_where_it_went_back() {
 fn a_filter_sees_the_verified_first_state_as_any_other_and_synced_counts_what_passes() {
     for filter in [Filter::new().prefix("a"), Filter::new().keys(|name, _| name.as_str().starts_with('a'))] {
         let snapshot = [step("a", 0, 1, 2), step("b", 0, 1, 3)];
-        let mut bench = Bench::unverified(filter, Mode::LatestPerKey, snapshot);
+        let mut bench = Bench::unverified(filter, DeliveryMode::LatestPerKey, snapshot);
         assert_eq!(bench.told(), ["a:0->1 @2"]);
         bench.verified([step("b", 1, 2, 6), step("a2", 0, 1, 7)], 8, true, &names(["a", "a2", "b"]));
         assert_eq!(bench.told(), ["a2:0->1 @7", "synced 2 @8"]);

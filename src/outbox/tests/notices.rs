@@ -29,7 +29,7 @@ fn aside(of: &str, cause: Option<&str>) -> Notice {
 
 #[test]
 fn notices_come_in_their_place_the_newest_of_each_key_and_only_of_names_that_pass() {
-    let mut bench = Bench::with(Filter::new().prefix("a"), Mode::LatestPerKey);
+    let mut bench = Bench::with(Filter::new().prefix("a"), DeliveryMode::LatestPerKey);
     bench.push([step("a", 0, 1, 2)]);
     bench.next();
     bench.push([step("a1", 0, 1, 3)]);
@@ -44,7 +44,7 @@ fn notices_come_in_their_place_the_newest_of_each_key_and_only_of_names_that_pas
 
 #[test]
 fn a_notice_that_waits_is_told_after_synced() {
-    let mut bench = Bench::unverified(Filter::new(), Mode::LatestPerKey, [step("a", 0, 1, 2)]);
+    let mut bench = Bench::unverified(Filter::new(), DeliveryMode::LatestPerKey, [step("a", 0, 1, 2)]);
     bench.outbox.notify(bench.now, bad("b", 4));
     bench.verified([], 8, true, &names(["a"]));
     assert_eq!(bench.told(), ["a:0->1 @2", "synced 1 @8", "bad b @4"]);

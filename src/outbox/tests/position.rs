@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn progressing(mode: Mode) -> Bench {
+fn progressing(mode: DeliveryMode) -> Bench {
     let mut bench = Bench::with(Filter::new().prefix("a"), mode);
     bench.outbox.want_progress();
     bench
@@ -10,7 +10,7 @@ fn progressing(mode: Mode) -> Bench {
 
 #[test]
 fn progress_is_told_when_nothing_is_left_and_only_what_is_news() {
-    for mode in [Mode::LatestPerKey, Mode::EveryEvent { capacity: NonZeroUsize::MIN }] {
+    for mode in [DeliveryMode::LatestPerKey, DeliveryMode::EveryEvent { capacity: NonZeroUsize::MIN }] {
         let mut bench = progressing(mode);
         assert_eq!(bench.told(), NONE);
         bench.push([step("b", 0, 1, 2)]);
@@ -39,11 +39,11 @@ fn who_does_not_want_progress_is_told_none() {
 
 #[test]
 fn progress_of_a_history_that_is_over_is_not_told() {
-    let mut bench = progressing(Mode::LatestPerKey);
+    let mut bench = progressing(DeliveryMode::LatestPerKey);
     bench.push([step("a", 0, 1, 7)]);
     bench.next();
     bench.outbox.reached(Revision(9));
-    bench.outbox.history_went_back(bench.now, Revision(4), &Arc::from([step("a", 1, 2, 3)]));
+    bench.outbox.history_changed(bench.now, Revision(4), &Arc::from([step("a", 1, 2, 3)]));
     assert_eq!(bench.told(), ["resynced 7 to 4", "a:1->2 @3"]);
     bench.outbox.reached(Revision(5));
     assert_eq!(bench.told(), ["progress @5"]);

@@ -275,7 +275,7 @@ fn an_answer_of_another_history_acknowledges_nothing() {
     world.sync.answer(world.now, id, answer);
     world.events.extend(std::iter::from_fn(|| world.sync.poll_event()));
     assert_eq!(world.done(1), None);
-    assert!(world.events.contains(&OwnEvent::HistoryWentBack));
+    assert!(world.events.contains(&OwnEvent::HistoryChanged));
 }
 
 /// The kvstore was set back to between what the watch has shown and what it has answered, and went on.
@@ -295,7 +295,7 @@ fn what_was_answered_and_is_never_shown_is_put_again() {
     world.stranger("b", "theirs", LeaseId::NONE);
     world.run();
     assert_eq!(world.value("a").as_deref(), Some("1"));
-    assert!(world.events.contains(&OwnEvent::HistoryWentBack));
+    assert!(world.events.contains(&OwnEvent::HistoryChanged));
 }
 
 #[test]

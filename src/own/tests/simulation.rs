@@ -252,7 +252,7 @@ impl Sim {
         self.listen(who);
     }
 
-    /// Shows an owner some of what happened.
+    /// Contents an owner some of what happened.
     fn observe(&mut self, who: usize, revisions: usize) {
         let owner = &mut self.owners[who];
         let (events, next) = self.kv.events_since(&prefix().range(), owner.seen.next(), revisions).unwrap();
@@ -329,7 +329,7 @@ impl Sim {
                 | OwnEvent::NoLongerSetAside { .. }
                 | OwnEvent::LeaseLost { .. }
                 | OwnEvent::BackendFailed(_)
-                | OwnEvent::HistoryWentBack
+                | OwnEvent::HistoryChanged
                 | OwnEvent::Closed { .. } => {}
             }
         }

@@ -241,7 +241,7 @@ fn a_kvstore_that_went_back_is_told_once_and_not_asked_without_a_pause() {
     world.kv.restore(&backup, world.now);
     // The watch says nothing; the lease is found lost.
     world.pass(secs(600));
-    let told = world.events.iter().filter(|event| **event == OwnEvent::HistoryWentBack).count();
+    let told = world.events.iter().filter(|event| **event == OwnEvent::HistoryChanged).count();
     assert_eq!(told, 1, "the watch is to look at it");
     assert!(world.count(is_write) < 40, "{} writes in ten minutes", world.count(is_write));
     world.sync.forget(world.now);
@@ -285,7 +285,7 @@ fn what_others_do_while_an_answer_is_on_its_way_is_no_other_history() {
     world.watch();
     world.sync.answer(world.now, id, refused);
     world.run();
-    assert!(!world.events.contains(&OwnEvent::HistoryWentBack));
+    assert!(!world.events.contains(&OwnEvent::HistoryChanged));
     world.pass(secs(10));
     assert_eq!(world.value("a").as_deref(), Some("1"));
 }

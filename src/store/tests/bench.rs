@@ -252,10 +252,10 @@ impl Bench {
     }
 
     pub(super) fn observer(&mut self) -> ObserverId {
-        self.observe(Filter::new(), Mode::LatestPerKey)
+        self.observe(Filter::new(), DeliveryMode::LatestPerKey)
     }
 
-    pub(super) fn observe(&mut self, filter: Filter<Note>, mode: Mode) -> ObserverId {
+    pub(super) fn observe(&mut self, filter: Filter<Note>, mode: DeliveryMode) -> ObserverId {
         self.store.subscribe(self.now, filter, mode)
     }
 

@@ -65,7 +65,7 @@ fn the_delay_begins_again_even_if_history_repeats_the_revision() {
 #[test]
 fn a_deletion_held_back_is_told_as_of_now_and_not_before_what_was_told() {
     let mut bench = delayed(30);
-    let id = bench.observe(Filter::new(), Mode::EveryEvent { capacity: std::num::NonZeroUsize::MAX });
+    let id = bench.observe(Filter::new(), DeliveryMode::EveryEvent { capacity: std::num::NonZeroUsize::MAX });
     bench.told(id);
     bench.events([delete("a", 6)]);
     bench.events([put("b", "3", 7)]);
@@ -80,7 +80,7 @@ fn many_deletions_of_one_key_are_held_back_as_one() {
         bench.events([delete("a", 2 * revision), put("a", "1", 2 * revision + 1)]);
     }
     bench.events([delete("a", 2000)]);
-    assert_eq!(bench.store.gone.held(), 1);
+    assert_eq!(bench.store.tombstones.held(), 1);
 }
 
 #[test]

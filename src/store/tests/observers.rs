@@ -40,7 +40,7 @@ fn only_the_first_state_is_marked_as_such() {
 #[test]
 fn a_deleted_and_recreated_key_is_a_deletion_and_a_create_or_one_step() {
     let mut bench = Bench::listed(&[kv("a", "1", 2)], 5);
-    let every = bench.observe(Filter::new(), Mode::EveryEvent { capacity: 9.try_into().unwrap() });
+    let every = bench.observe(Filter::new(), DeliveryMode::EveryEvent { capacity: 9.try_into().unwrap() });
     let latest = bench.observer();
     bench.told(every);
     bench.told(latest);
@@ -113,7 +113,7 @@ fn an_observer_that_handles_nothing_delays_nobody_and_ends_with_the_truth() {
 fn a_long_batch_of_one_key_does_not_wait_whole_behind_the_first_parcel() {
     let mut bench = Bench::listed(&[], 5);
     let latest = bench.observer();
-    let every = bench.observe(Filter::new(), Mode::EveryEvent { capacity: 10.try_into().unwrap() });
+    let every = bench.observe(Filter::new(), DeliveryMode::EveryEvent { capacity: 10.try_into().unwrap() });
     bench.told(latest);
     bench.told(every);
     let steps: Vec<_> = (6..1006).map(|revision| put("a", &revision.to_string(), revision)).collect();
@@ -177,9 +177,9 @@ fn a_batch_is_shared_by_all_observers_without_a_filter() {
 #[test]
 fn filters_by_name_and_by_origin() {
     let mut bench = Bench::listed(&[kv("a/1", "1", 2), kv("b/1", "1", 2)], 5);
-    let prefix = bench.observe(Filter::new().prefix("a/"), Mode::LatestPerKey);
-    let glob = bench.observe(Filter::new().glob("*/2"), Mode::LatestPerKey);
-    let own = bench.observe(Filter::new().origin(Origin::Local), Mode::LatestPerKey);
+    let prefix = bench.observe(Filter::new().prefix("a/"), DeliveryMode::LatestPerKey);
+    let glob = bench.observe(Filter::new().glob("*/2"), DeliveryMode::LatestPerKey);
+    let own = bench.observe(Filter::new().origin(Origin::Local), DeliveryMode::LatestPerKey);
     bench.own("a/2", 1, 6);
     bench.events([put("b/2", "1", 7), delete("b/1", 8)]);
     assert_eq!(bench.told(prefix), ["+a/1=1 @2", "synced 1 @5", "+a/2=1 @6 own"]);
@@ -190,7 +190,7 @@ fn filters_by_name_and_by_origin() {
 #[test]
 fn an_overrun_through_the_store_ends_with_the_truth() {
     let mut bench = Bench::listed(&[kv("a", "1", 2), kv("b", "1", 3)], 5);
-    let id = bench.observe(Filter::new(), Mode::EveryEvent { capacity: 2.try_into().unwrap() });
+    let id = bench.observe(Filter::new(), DeliveryMode::EveryEvent { capacity: 2.try_into().unwrap() });
     bench.told(id);
     bench.events([put("x", "1", 6)]);
     bench.hold(id);
@@ -203,7 +203,7 @@ fn an_overrun_through_the_store_ends_with_the_truth() {
 fn a_conflict_is_told_to_those_who_hear_of_the_name() {
     let mut bench = Bench::listed(&[], 5);
     bench.own("a", 1, 6);
-    let (all, others) = (bench.observer(), bench.observe(Filter::new().prefix("b"), Mode::LatestPerKey));
+    let (all, others) = (bench.observer(), bench.observe(Filter::new().prefix("b"), DeliveryMode::LatestPerKey));
     bench.told(all);
     bench.told(others);
     bench.events([put("a", "2", 7)]);
@@ -214,7 +214,7 @@ fn a_conflict_is_told_to_those_who_hear_of_the_name() {
 fn a_panic_in_a_filter_is_in_the_status_and_goes_no_further() {
     let mut bench = Bench::listed(&[], 5);
     let filter = Filter::new().keys(|_, note: &bench::Note| note.value != 3 || bench::quiet_panic());
-    let panics = bench.observe(filter, Mode::LatestPerKey);
+    let panics = bench.observe(filter, DeliveryMode::LatestPerKey);
     let calm = bench.observer();
     bench.told(panics);
     bench.told(calm);

@@ -6,7 +6,8 @@ use crate::config::ConflictPolicy;
 use crate::own::{Lifetime, WriteError};
 
 fn origins(bench: &mut Bench) -> [ObserverId; 2] {
-    [Origin::Local, Origin::Remote].map(|origin| bench.observe(Filter::new().origin(origin), Mode::LatestPerKey))
+    [Origin::Local, Origin::Remote]
+        .map(|origin| bench.observe(Filter::new().origin(origin), DeliveryMode::LatestPerKey))
 }
 
 /// A store that owns `a` and leaves conflicts to this policy, and an observer of everything.
@@ -50,7 +51,7 @@ fn an_own_key_that_a_list_lacks_is_put_again_and_proves_no_other_history() {
     bench.want("a", 1);
     bench.commit(6);
     bench.list(&[], 7);
-    assert!(!bench.happened().contains(&OwnEvent::HistoryWentBack));
+    assert!(!bench.happened().contains(&OwnEvent::HistoryChanged));
     assert_eq!(bench.commit(8), ["put a=1 over absent"]);
 }
 
@@ -174,7 +175,7 @@ fn a_key_that_becomes_ours_moves_from_those_who_hear_of_others_to_those_who_hear
     bench.own("a", 1, 6);
     assert_eq!((bench.told(ours), bench.told(theirs)), (vec!["+a=1 @6 own".to_owned()], vec!["-a @6 own".to_owned()]));
     assert_eq!(bench.told(all), NONE);
-    let late = bench.observe(Filter::new().origin(Origin::Local), Mode::LatestPerKey);
+    let late = bench.observe(Filter::new().origin(Origin::Local), DeliveryMode::LatestPerKey);
     assert_eq!(bench.told(late), ["+a=1 @6 own", "synced 1 @6"]);
 }
 

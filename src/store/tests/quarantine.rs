@@ -102,7 +102,7 @@ fn the_same_nonsense_again_is_told_once_and_another_again() {
 fn late_observers_hear_of_undecodable_values_too() {
     let (mut bench, _) = keeping(OnUndecodable::KeepLast);
     bench.events([put("a", "x", 6), put("b", "x", 7)]);
-    let late = bench.observe(Filter::new().prefix("a"), Mode::LatestPerKey);
+    let late = bench.observe(Filter::new().prefix("a"), DeliveryMode::LatestPerKey);
     assert_eq!(bench.told(late), ["+a=1 @2", "synced 1 @7", "undecodable a @6: no digits"]);
 }
 
@@ -163,7 +163,7 @@ fn named(check: NameCheck) -> Store<Named> {
 #[test]
 fn a_value_with_the_name_of_another_key_cannot_be_decoded_and_its_name_is_not_shown() {
     let mut store = named(NameCheck::Refuse);
-    let id = store.subscribe(Instant::now(), Filter::new(), Mode::LatestPerKey);
+    let id = store.subscribe(Instant::now(), Filter::new(), DeliveryMode::LatestPerKey);
     let mut told = Vec::new();
     while let Some((_, parcel)) = store.poll_parcel() {
         if let Parcel::Notice(notice @ Notice::Undecodable { .. }) = parcel {

@@ -3,8 +3,8 @@
 use super::*;
 use crate::config::DeletionGuard;
 use crate::reason::Reason::{
-    self, Attached, Closed, Drained, EnteredFilter, Event as Seen, FirstState, GivenUp, HeldBack, LeftFilter, Listed,
-    OtherHistory, Undecodable,
+    self, Attached, Closed, Drained, EnteredFilter, Event as KeyState, FirstState, GivenUp, HeldBack, LeftFilter,
+    Listed, OtherHistory, Undecodable,
 };
 
 impl Bench {
@@ -41,7 +41,7 @@ fn events_of_the_watch_are_the_reason_of_creates_updates_and_deletions() {
     let (mut bench, id) = observed(|config| config);
     for event in [put("b", "1", 6), put("b", "2", 7), delete("b", 8)] {
         bench.events([event]);
-        assert_eq!(bench.reasons(id), [is("b", Seen)]);
+        assert_eq!(bench.reasons(id), [is("b", KeyState)]);
     }
 }
 
@@ -64,14 +64,14 @@ fn a_list_that_differs_is_the_reason_and_says_whether_it_is_of_another_history_o
 #[test]
 fn a_key_that_enters_or_leaves_a_filter_says_so_and_one_that_is_new_or_gone_does_not() {
     let (mut bench, _) = observed(|config| config);
-    let id = bench.observe(Filter::new().keys(|_, note: &bench::Note| note.value > 5), Mode::LatestPerKey);
+    let id = bench.observe(Filter::new().keys(|_, note: &bench::Note| note.value > 5), DeliveryMode::LatestPerKey);
     assert_eq!(bench.reasons(id), []);
     for (event, reason) in [
         (put("a", "6", 6), EnteredFilter),
-        (put("a", "7", 7), Seen),
+        (put("a", "7", 7), KeyState),
         (put("a", "1", 8), LeftFilter),
-        (put("b", "9", 9), Seen),
-        (delete("b", 10), Seen),
+        (put("b", "9", 9), KeyState),
+        (delete("b", 10), KeyState),
     ] {
         bench.events([event.clone()]);
         let name = event.path()[2..].to_vec();
@@ -85,7 +85,7 @@ fn a_key_whose_value_cannot_be_decoded_is_removed_for_that_reason() {
     bench.events([put("a", "x", 6)]);
     assert_eq!(bench.reasons(id), [is("a", Undecodable)]);
     bench.events([put("a", "2", 7)]);
-    assert_eq!(bench.reasons(id), [is("a", Seen)]);
+    assert_eq!(bench.reasons(id), [is("a", KeyState)]);
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn own_keys_go_because_they_are_given_up_or_because_the_store_closes() {
     bench.own("b", 1, 6);
     bench.own("c", 1, 7);
     bench.own("d", 1, 8);
-    assert_eq!(bench.reasons(id), [is("b", Seen), is("c", Seen), is("d", Seen)]);
+    assert_eq!(bench.reasons(id), [is("b", KeyState), is("c", KeyState), is("d", KeyState)]);
     bench.give_up("b");
     bench.commit(9);
     bench.events([delete("b", 9)]);

@@ -82,7 +82,7 @@ fn nothing_is_decoded_again_when_nothing_has_changed() {
 #[test]
 fn everything_told_before_synced_is_of_the_first_state() {
     let (mut bench, _) = warm(&file(&[kv("a", "1", 2)], 5));
-    bench.observe(Filter::new().origin(Origin::Local), Mode::LatestPerKey);
+    bench.observe(Filter::new().origin(Origin::Local), DeliveryMode::LatestPerKey);
     bench.want("a", 1);
     bench.commit(6);
     let Event::Put(own) = bench.put_by_us("a", "1", 6) else { unreachable!() };

@@ -117,3 +117,23 @@ fn the_names_begin_with_a_page_limit_of_their_own() {
     let _ = watch.handle(page(vec![put("c", 3)]));
     assert_eq!(listing(&watch).limit, 10_000, "a tenth of all keys, however many are left");
 }
+
+#[test]
+fn a_kvstore_set_back_while_it_is_listed_has_another_history() {
+    let mut watch = reading(4);
+    watch.refresh();
+    let part = watch.handle(page(12, vec![put("a", 10)], true));
+    assert!(matches!(part, Some(Delivery::Page(Page { same_history: true, last: false, .. }))), "{part:?}");
+    // The revision of the list is not there any more. What the watch had seen before it still is.
+    assert!(matches!(watch.handle(Outcome::Failed(BackendError::FutureRevision)), Some(Delivery::Broken(_))));
+    assert_eq!(watch.handle(Outcome::Waited), None);
+    for (more, name) in [(true, "a"), (false, "b")] {
+        let listed = watch.handle(page(4, vec![put(name, 3)], more));
+        assert!(matches!(listed, Some(Delivery::Page(Page { same_history: false, .. }))), "{listed:?}");
+    }
+    // That is told once.
+    assert_eq!(watch.handle(Outcome::Opened(header(4))), Some(Delivery::Live));
+    watch.refresh();
+    let listed = watch.handle(page(5, vec![put("a", 3)], true));
+    assert!(matches!(listed, Some(Delivery::Page(Page { same_history: true, .. }))), "{listed:?}");
+}

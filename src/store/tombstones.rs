@@ -9,14 +9,14 @@ use crate::key::KeyName;
 /// Keys the kvstore no longer has, and the cache still shows: own keys that somebody deleted, which will be back, and
 /// foreign ones whose deletion is held back.
 #[derive(Debug)]
-pub(super) struct Gone {
+pub(super) struct Tombstones {
     delay: Duration,
     /// When the deletion is told; `None` for an own key: when it is given up.
     names: HashMap<KeyName, Option<Instant>>,
     deadlines: BTreeSet<(Instant, KeyName)>,
 }
 
-impl Gone {
+impl Tombstones {
     pub(super) fn new(delay: Duration) -> Self {
         Self { delay: bounded(delay), names: HashMap::new(), deadlines: BTreeSet::new() }
     }
@@ -28,19 +28,19 @@ impl Gone {
 
     /// An own key is gone, until it is put again.
     pub(super) fn keep(&mut self, name: &KeyName) {
-        self.forget(name.as_str());
+        self.remove(name.as_str());
         self.names.insert(name.clone(), None);
     }
 
     /// A foreign key is gone; it comes out of [`due`](Self::due) then.
     pub(super) fn hold(&mut self, until: Instant, name: &KeyName) {
-        self.forget(name.as_str());
+        self.remove(name.as_str());
         self.deadlines.insert((until, name.clone()));
         self.names.insert(name.clone(), Some(until));
     }
 
     /// The key is back, or it is not shown any more.
-    pub(super) fn forget(&mut self, name: &str) {
+    pub(super) fn remove(&mut self, name: &str) {
         if let Some((name, Some(deadline))) = self.names.remove_entry(name) {
             self.deadlines.remove(&(deadline, name));
         }

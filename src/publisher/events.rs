@@ -10,7 +10,7 @@ use crate::status::State;
 
 impl Publisher {
     /// Takes in what has happened to keys and canary, and hands it on.
-    pub(super) fn digest(&mut self, now: Instant) {
+    pub(super) fn take_events(&mut self, now: Instant) {
         let (mut keys_lost, mut canary_lost) = (false, false);
         while let Some(event) = self.keys.poll_event() {
             match &event {
@@ -39,7 +39,7 @@ impl Publisher {
                 | OwnEvent::Released { .. }
                 | OwnEvent::StillSetAside { .. }
                 | OwnEvent::NoLongerSetAside { .. }
-                | OwnEvent::HistoryWentBack
+                | OwnEvent::HistoryChanged
                 | OwnEvent::BackendFailed(_) => {}
             }
             self.events.push_back(PublishEvent::Keys(event));
@@ -69,7 +69,7 @@ impl Publisher {
                 | OwnEvent::StillSetAside { .. }
                 | OwnEvent::NoLongerSetAside { .. }
                 | OwnEvent::Lost { .. }
-                | OwnEvent::HistoryWentBack
+                | OwnEvent::HistoryChanged
                 | OwnEvent::BackendFailed(_) => {}
             }
             self.events.push_back(PublishEvent::Canary(event));
