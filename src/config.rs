@@ -91,7 +91,8 @@ pub struct Config {
 ///    Owners need the time to put their keys into it, so nothing with a live owner flaps. If the kvstore changes again, the
 ///    time begins again.
 /// 2. Mass deletions in one history: when more than [`percent`](Self::percent) of at least [`min_keys`](Self::min_keys) keys
-///    have gone within `hold`, by a list or by events, what goes beyond that. Leases of one site expire one after the other.
+///    have gone within `hold` and not come back, by a list or by events, what goes beyond that. Leases of one site expire
+///    one after the other.
 ///
 /// Deletions of own keys are never held back. Trade-off: a real mass deletion, or one during a change of the kvstore, is
 /// told that much later.

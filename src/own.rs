@@ -331,6 +331,15 @@ impl OwnKeys {
         self.names.get(name).is_some_and(wanted)
     }
 
+    /// The synchronous writes after which a key is owned, each as it is known when the watch shows it: by hash and lease.
+    #[cfg(test)]
+    pub(crate) fn adoptions(&self) -> impl Iterator<Item = (&KeyName, u128, LeaseId)> {
+        self.names.iter().filter(|(_, own)| own.verified && own.step != Step::Sent).filter_map(|(name, own)| {
+            let once = own.once.as_ref().filter(|once| once.adopt)?;
+            Some((name, once.hash, own.lease?))
+        })
+    }
+
     /// The newest revision it knows of.
     #[cfg(test)]
     pub(crate) fn newest(&self) -> Revision {

@@ -36,6 +36,8 @@ pub use self::types::{CanaryState, PublishEvent, PublishRequestId, PublisherStat
 /// 3. The canary is written when all keys given before it was asked for are in the kvstore, and once. A key that the
 ///    kvstore refuses for good, or that is left to another owner, holds it up no more than any other key.
 /// 4. When a lease is lost the canary is taken back, and written again when the keys of that lease are back.
+/// 5. What a gap may have hidden is asked for: the canary whenever the watch is live again, the keys when another watch
+///    takes its place.
 #[derive(Debug)]
 pub struct Publisher {
     prefix: Prefix,

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::item::decode;
 use crate::change::Origin;
 use crate::config::{Config, DeletionGuard, OnUndecodable};
+use crate::hash::value_hash;
 use crate::key::KeyName;
 use crate::kv::{Event, KeyValue, LeaseId, Revision};
 use crate::own::{OwnEvent, OwnKeys};
@@ -217,6 +218,9 @@ impl Model {
         if self.own.alive.contains(&kv.lease) {
             self.own.contains.insert(name.clone());
         }
+        if self.own.adoptions.get(name) == Some(&(value_hash(&kv.value), kv.lease)) {
+            self.own.kept.insert(name.clone());
+        }
         self.raw.insert(name.clone(), (kv.value.clone(), revision, kv.lease));
         self.ghosts.remove(name);
         self.delayed.remove(name);
@@ -307,6 +311,8 @@ pub(super) struct Own {
     /// What is still there when all that was known is void.
     wanted: BTreeSet<KeyName>,
     alive: BTreeSet<LeaseId>,
+    /// What is kept once it is shown.
+    adoptions: BTreeMap<KeyName, (u128, LeaseId)>,
     /// A lease of this owner, if there ever was one.
     owner: Option<LeaseId>,
 }
@@ -319,6 +325,7 @@ impl Own {
             wanted: names.iter().filter(|name| own.is_wanted(name)).cloned().collect(),
             contains: names,
             alive: own.leases().into_iter().collect(),
+            adoptions: own.adoptions().map(|(name, hash, lease)| (name.clone(), (hash, lease))).collect(),
             owner: Some(own.lease_of_owner()),
         }
     }

@@ -174,6 +174,8 @@ fn a_restored_kvstore_behind_a_silent_watch_is_found_by_a_write() {
         let backup = memory.backup();
         put(&memory, "lost").await;
         settled(&store, put(&memory, "x").await).await;
+        // What was in doubt is looked into by then.
+        tokio::time::sleep(MINUTE).await;
         backend.mute_watches();
         memory.restore(&backup);
         store.update_local_key_sync(node("mine", "1")).await.unwrap();
