@@ -18,7 +18,9 @@ impl Publisher {
                     self.left_to_others.remove(name);
                     self.on_the_way.end(name);
                 }
-                OwnEvent::SetAside { name, .. } | OwnEvent::Lost { name } => self.on_the_way.end(name),
+                OwnEvent::SetAside { name, .. } | OwnEvent::StillSetAside { name } | OwnEvent::Lost { name } => {
+                    self.on_the_way.end(name);
+                }
                 OwnEvent::Conflict { name, lease, policy, .. } if *policy != ConflictPolicy::Overwrite => {
                     let cause = format!("name is owned by another, under lease {lease}");
                     self.left_to_others.insert(name.clone(), cause.into());
@@ -37,7 +39,6 @@ impl Publisher {
                 | OwnEvent::Done { .. }
                 | OwnEvent::Repaired { .. }
                 | OwnEvent::Released { .. }
-                | OwnEvent::StillSetAside { .. }
                 | OwnEvent::NoLongerSetAside { .. }
                 | OwnEvent::HistoryChanged
                 | OwnEvent::BackendFailed(_) => {}

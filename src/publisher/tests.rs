@@ -137,6 +137,9 @@ impl World {
                 self.kv.revoke(lease);
                 Answer::Revoked(Ok(()))
             }
+            Request::Write(writes) if writes.iter().any(|write| write.path.ends_with(b"forbidden")) => {
+                Answer::Written(Err(BackendError::forbidden("permission denied")))
+            }
             Request::Write(writes) if writes.iter().any(|write| is_bad(&write.action)) => {
                 Answer::Written(Err(BackendError::rejected("too large")))
             }

@@ -122,7 +122,7 @@ impl Publishing {
                         );
                         assert!(had, "{name} is said to be stored at {revision} and was never");
                     }
-                    OwnEvent::SetAside { name, .. } | OwnEvent::Lost { name } => {
+                    OwnEvent::SetAside { name, .. } | OwnEvent::StillSetAside { name } | OwnEvent::Lost { name } => {
                         self.refused.insert(name.clone());
                     }
                     OwnEvent::Conflict { name, policy, .. } if *policy != ConflictPolicy::Overwrite => {
@@ -135,7 +135,6 @@ impl Publishing {
                     | OwnEvent::Done { .. }
                     | OwnEvent::Repaired { .. }
                     | OwnEvent::Released { .. }
-                    | OwnEvent::StillSetAside { .. }
                     | OwnEvent::NoLongerSetAside { .. }
                     | OwnEvent::BackendFailed(_) => {}
                 }

@@ -46,6 +46,34 @@ fn without_keys_the_canary_is_written_at_once() {
     assert!(world.canary().is_some());
 }
 
+/// With the lease the key that is tried again is waited for once more.
+#[test]
+fn a_forbidden_key_that_is_tried_again_while_a_lease_is_lost_does_not_hold_the_canary_up() {
+    let mut world = World::new(&config());
+    world.put("a", "1");
+    world.put("forbidden", "1");
+    world.publisher.synced(world.now, Ticket(1));
+    world.run();
+    let (written, lease) = (world.canary().unwrap(), world.get("a").unwrap().lease);
+    world.now += secs(301);
+    let retry = loop {
+        let (id, request) = world.publisher.poll_request(world.now).expect("it is tried again");
+        let is_write = matches!(request, Request::Write(_));
+        let answer = world.perform(request);
+        if is_write {
+            break (id, answer);
+        }
+        world.publisher.answer(world.now, id, answer);
+    };
+    world.kv.revoke(lease);
+    world.run();
+    world.pass(secs(300));
+    assert_eq!(world.publisher.status().canary, Some(CanaryState::Waiting { keys: 1 }));
+    world.publisher.answer(world.now, retry.0, retry.1);
+    world.run();
+    assert!(world.canary().unwrap().mod_revision > written.mod_revision);
+}
+
 #[test]
 fn a_key_that_is_refused_for_good_does_not_hold_the_canary_up() {
     let mut world = World::new(&config().conflict(ConflictPolicy::Yield));

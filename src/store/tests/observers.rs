@@ -127,41 +127,6 @@ fn a_long_batch_of_one_key_does_not_wait_whole_behind_the_first_parcel() {
     assert!(told[256].starts_with("resynced 261 to") && told.last().unwrap().ends_with("->1005 @1005"), "{told:?}");
 }
 
-/// For how long this thread has had a processor, in nanoseconds, in steps of some milliseconds: a busy machine changes
-/// nothing.
-fn worked() -> u64 {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("the tests run on Linux");
-    text.split(' ').next().and_then(|field| field.parse().ok()).expect("the first number says so")
-}
-
-/// One response of a catch-up has up to 1000 revisions of up to 128 keys each. Here 32 times the changes take about 60
-/// times as long, and 3000 times if every parcel that is cut off moves the rest. The best of three runs counts.
-#[test]
-fn a_long_batch_costs_in_proportion_to_its_length() {
-    let time = |count: u32| {
-        let mut bench = Bench::with(|config| config.deletion_guard(crate::config::DeletionGuard::OFF));
-        bench.list(&[], 5);
-        let value = Arc::new(note("", 1));
-        let change = |n: u32| {
-            crate::outbox::change(
-                &name(&n.to_string()),
-                None,
-                Some((&value, 1)),
-                Revision(6),
-                Origin::Remote,
-                Reason::Event,
-            )
-        };
-        let changes: Vec<_> = (0..count).map(change).collect();
-        let start = worked();
-        bench.store.observers.push(bench.now, changes);
-        worked() - start
-    };
-    let best = |count| (0..3).map(|_| time(count)).min().unwrap().max(1_000_000);
-    let (few, many) = (best(8_000), best(256_000));
-    assert!(many < 32 * 16 * few, "32 times the events: {few} ns, then {many} ns");
-}
-
 #[test]
 fn a_batch_is_shared_by_all_observers_without_a_filter() {
     let mut bench = Bench::listed(&[], 5);
