@@ -91,7 +91,7 @@ pub enum Found {
     /// The kvstore has compacted the revision the cache shows, as happens to a range in which nothing changes for long:
     /// [`Watch::refresh`](crate::watch::Watch::refresh) brings a newer one, and the part is asked for again.
     Compacted,
-    /// The kvstore's history is another one: to [`Watch::distrust`](crate::watch::Watch::distrust).
+    /// The kvstore's history is another one: to [`Watch::history_changed`](crate::watch::Watch::history_changed).
     OtherHistory(BackendError),
 }
 

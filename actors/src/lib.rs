@@ -1,6 +1,16 @@
-//! How a shared store runs: actix actors over the machines of [`shared_store_core`], whose public types are re-exported.
+//! A typed store that many processes share over etcd, as actix actors.
 //!
-//! Embedders add this one crate, and start with [`join`](join()). All they need has its import path.
+//! | to | use |
+//! | --- | --- |
+//! | start | [`join`](join()), [`Join::start`], [`Config`], [`Prefix`], [`Key`] |
+//! | own keys | [`SharedStore`], [`publish`](publish()), [`ConflictPolicy`] |
+//! | observe | [`Observer`], [`Update`], [`Delete`], [`Reason`], [`DeliveryMode`], [`Filter`] |
+//! | read | [`Reader`], [`Snapshot`], [`Entry`], [`Index`] |
+//! | operate | [`State`], [`Status`], [`AuditReport`], [`DeletionGuard`], [`CanaryGate`] |
+//! | test | [`MemoryBackend`], [`StoreThread::current`] |
+//!
+//! The repository has a guide in `docs/` and programs in `examples/`. The machines behind the actors are in the crate
+//! [`shared_store_core`].
 
 mod error;
 mod gate;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use shared_store_core::store::Store;
 use shared_store_core::watch::Delivery;
 use shared_store_core::{
-    Config, Filter, Index, Json, Key, KeyName, DeliveryMode, ObserverId, OnUndecodable, Parcel, Prefix, Reader,
+    Config, DeliveryMode, Filter, Index, Json, Key, KeyName, ObserverId, OnUndecodable, Parcel, Prefix, Reader,
 };
 
 use crate::hostile::PREFIX;

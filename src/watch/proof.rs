@@ -128,7 +128,7 @@ impl Proof {
     }
 
     /// Takes what came of a request; the error if the history of the kvstore is another one, which is for
-    /// [`Watch::distrust`](super::Watch::distrust).
+    /// [`Watch::history_changed`](super::Watch::history_changed).
     #[must_use]
     pub fn answer(&mut self, now: Instant, result: Result<ListPage, BackendError>) -> Option<BackendError> {
         let Asked { at, gap } = self.asked.take()?;
