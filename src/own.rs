@@ -265,7 +265,7 @@ impl OwnKeys {
         (self.reached, self.answered, self.history_changed) = (Revision::ZERO, Revision::ZERO, false);
         self.behind.clear();
         self.unconfirmed.clear();
-        for lease in self.leases.forget() {
+        for lease in self.leases.forget(now) {
             self.events.push_back(OwnEvent::LeaseLost { lease, cause: Arc::from("the kvstore's history went back") });
         }
         self.names.values_mut().for_each(OwnName::forget);

@@ -201,11 +201,13 @@ impl Leases {
         self.lost.remove(&lease);
     }
 
-    /// Forgets all of them, which mean nothing in another history, and answers with those that were alive.
-    pub(super) fn forget(&mut self) -> Vec<LeaseId> {
+    /// None of them counts in another history: answers with those that were alive. They may exist all the same: the
+    /// kvstore that answers now may have granted them before anybody knew that it is another one.
+    pub(super) fn forget(&mut self, now: Instant) -> Vec<LeaseId> {
         self.granting = None;
-        self.lost.clear();
-        std::mem::take(&mut self.alive).into_keys().collect()
+        let alive = std::mem::take(&mut self.alive);
+        self.lost.extend(alive.iter().map(|(id, lease)| (*id, now + lease.ttl)));
+        alive.into_keys().collect()
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {

@@ -147,7 +147,7 @@ impl Model {
         let names: Vec<_> = deleted.filter_map(|event| self.prefix.strip(event.path())).collect();
         let shown = |name: &KeyName| self.visible.contains_key(name) && !self.own.contains.contains(name);
         let removed = names.into_iter().filter(shown).collect();
-        self.guard.deletions(now, removed, self.visible.keys().cloned())
+        self.guard.deletions(now, removed, &self.visible)
     }
 
     fn page(&mut self, now: Instant, page: &Page) {
@@ -183,7 +183,7 @@ impl Model {
         }
         let gone: Vec<_> = self.raw.keys().filter(|name| !list.contains_key(*name)).cloned().collect();
         let hold = if same_history {
-            self.guard.deletions(now, self.removed(gone.iter()), self.visible.keys().cloned())
+            self.guard.deletions(now, self.removed(gone.iter()), &self.visible)
         } else {
             let hold = self.guard.other_history();
             if hold > Duration::ZERO {
@@ -356,14 +356,14 @@ impl Guard {
         &mut self,
         now: Instant,
         removed: BTreeSet<KeyName>,
-        shown: impl Iterator<Item = KeyName>,
+        shown: &BTreeMap<KeyName, (u32, Origin)>,
     ) -> Duration {
         let hold = self.rule.hold;
         if self.is_off() || hold.is_zero() || removed.is_empty() {
             return Duration::ZERO;
         }
         self.recent.retain(|_, at| now < *at + hold);
-        let before = shown.chain(self.recent.keys().cloned()).collect::<BTreeSet<_>>().len();
+        let before = shown.keys().chain(self.recent.keys()).collect::<BTreeSet<_>>().len();
         let gone = self.recent.len() + removed.len();
         if before >= self.rule.min_keys && gone * 100 > before * usize::from(self.rule.percent) {
             return hold;
