@@ -1,35 +1,60 @@
 //! What is logged, and that it says of which store it is.
 
+use std::cell::RefCell;
 use std::io::{self, Write};
+use std::sync::Once;
 
 use shared_store::Prefix;
 use shared_store_core::LeaseId;
 use shared_store_core::backend::WriteAction;
-use tracing::subscriber::DefaultGuard;
 
 use super::owning::meddle;
 use super::*;
 
-/// What this thread logs from a level on.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Log(Arc<Mutex<Vec<u8>>>);
+/// What this thread logs from a level on. One subscriber serves all threads: with one for each, what a thread has already
+/// asked for is sometimes kept from another.
+#[derive(Debug, Clone)]
+pub(super) struct Log {
+    level: tracing::Level,
+    bytes: Arc<Mutex<Vec<u8>>>,
+}
+
+thread_local! {
+    static HERE: RefCell<Option<Log>> = const { RefCell::new(None) };
+}
+
+/// Ends the log of this thread.
+pub(super) struct Guard;
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        HERE.set(None);
+    }
+}
 
 impl Log {
     /// Logs until the guard is dropped.
-    pub(super) fn from(level: tracing::Level) -> (Self, DefaultGuard) {
-        let log = Self::default();
-        let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(level)
-            .with_ansi(false)
-            .without_time()
-            .with_writer(move || writer.clone())
-            .finish();
-        (log, tracing::subscriber::set_default(subscriber))
+    pub(super) fn from(level: tracing::Level) -> (Self, Guard) {
+        static SUBSCRIBER: Once = Once::new();
+        SUBSCRIBER.call_once(|| {
+            let nobody = || Self { level: tracing::Level::ERROR, bytes: Arc::default() };
+            let here = move || HERE.with_borrow(Clone::clone).unwrap_or_else(nobody);
+            let all = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG);
+            all.with_ansi(false).without_time().with_writer(here).init();
+        });
+        assert!(level <= tracing::Level::DEBUG);
+        let log = Self { level, bytes: Arc::default() };
+        HERE.set(Some(log.clone()));
+        (log, Guard)
     }
 
     pub(super) fn lines(&self) -> Vec<String> {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap().lines().map(ToOwned::to_owned).collect()
+        let text = String::from_utf8(self.bytes.lock().unwrap().clone()).unwrap();
+        let is_wanted = |line: &&str| {
+            let level = line.split_whitespace().next().and_then(|word| word.parse::<tracing::Level>().ok());
+            level.is_none_or(|level| level <= self.level)
+        };
+        text.lines().filter(is_wanted).map(ToOwned::to_owned).collect()
     }
 
     /// The lines that contain a text.
@@ -40,7 +65,7 @@ impl Log {
 
 impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
+        self.bytes.lock().unwrap().write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -63,7 +88,7 @@ fn every_line_says_the_prefix_of_its_store_and_every_change_its_reason() {
         nodes.close().await.unwrap();
         pods.close().await.unwrap();
     });
-    let ours: Vec<_> = log.lines().into_iter().filter(|line| line.contains("shared_store_core")).collect();
+    let ours: Vec<_> = log.lines().into_iter().filter(|line| line.contains("shared_store")).collect();
     assert!(ours.len() > 10, "{ours:?}");
     for line in &ours {
         assert!(line.contains("store{prefix=nodes}: ") != line.contains("store{prefix=pods}: "), "{line}");
