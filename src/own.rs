@@ -85,7 +85,7 @@ pub struct OwnKeys {
     behind: BTreeSet<(Revision, KeyName)>,
     /// Names that are dropped once a put whose answer was lost can no longer be applied.
     lingering: BTreeSet<(Instant, KeyName)>,
-    /// Our own changes that the watch has still to show, by revision.
+    /// What answers have told and the watch has still to show, by revision.
     unconfirmed: BTreeSet<(Revision, KeyName)>,
     /// The revision that the cache shows.
     reached: Revision,

@@ -301,7 +301,7 @@ fn log(text: &str) -> Result<String, String> {
     let word = text.chars().all(char::is_alphanumeric) && !levels.contains(&text.to_lowercase().as_str());
     match tracing_subscriber::EnvFilter::try_new(text) {
         Ok(_) if !word => Ok(text.to_owned()),
-        Ok(_) | Err(_) => Err(format!("use {}, or part=level as in shared_store_core=debug", levels.join(", "))),
+        Ok(_) | Err(_) => Err(format!("use {}, or part=level as in shared_store=debug", levels.join(", "))),
     }
 }
 
@@ -337,10 +337,10 @@ mod tests {
 
     #[test]
     fn a_log_level_that_is_none_says_which_there_are() {
-        for good in ["error", "DEBUG", "off", "shared_store_core=debug", "warn,h2=info"] {
+        for good in ["error", "DEBUG", "off", "shared_store=debug", "warn,h2=info"] {
             assert_eq!(log(good), Ok(good.to_owned()));
         }
-        for bad in ["loud", "", "3", "shared_store_core=loud"] {
+        for bad in ["loud", "", "3", "shared_store=loud"] {
             assert!(log(bad).is_err_and(|error| error.contains("warn")), "{bad}");
         }
     }

@@ -298,6 +298,10 @@ impl OwnKeys {
         own.resisted |= mismatch && (!unaware || revision < floor);
         // An answer of another history verifies nothing.
         own.verified |= own.version == written.version && revision >= floor;
+        // The watch has to show it, too, or it was in another history.
+        if let Some(seen) = seen.filter(|seen| seen.mod_revision > self.reached.max(own.watched)) {
+            self.unconfirmed.insert((seen.mod_revision, written.name.clone()));
+        }
         // The answer is at least as new as what it was compared with.
         if revision >= own.known.as_of {
             own.known = Known { as_of: revision, state: seen };

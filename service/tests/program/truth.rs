@@ -159,7 +159,7 @@ fn a_watch_whose_reader_goes_ends_although_nothing_changes() {
 #[test]
 fn the_log_can_be_json_and_stdout_has_none_of_it() {
     let output =
-        run(&[&["--log", "shared_store_core=debug", "--log-format", "json"], &JOIN[..], &["--key", "a=1"]].concat());
+        run(&[&["--log", "shared_store=debug", "--log-format", "json"], &JOIN[..], &["--key", "a=1"]].concat());
     let error = stderr(&output);
     let log: Vec<_> = error.lines().filter(|line| line.starts_with('{')).collect();
     assert!(!log.is_empty(), "{error}");

@@ -348,3 +348,25 @@ fn a_late_put_of_a_name_that_is_still_known_is_deleted() {
     assert!(matches!(world.done(1), Some(Ok(_))));
     assert_eq!((world.value("a"), world.sync.stats().names), (None, 1));
 }
+
+/// A refusal has told of another owner's key, and the kvstore was set back to before that key.
+#[test]
+fn what_a_refusal_told_and_the_watch_does_not_show_is_of_another_history() {
+    for policy in [ConflictPolicy::Yield, ConflictPolicy::Fail] {
+        let mut world = World::new(&config().conflict(policy));
+        world.put("other", "1");
+        let (backup, lease) = (world.kv.clone(), world.foreign_lease());
+        world.stranger("a", "theirs", lease);
+        world.sync.command(world.now, put("a", "1"));
+        let (id, request) = world.sync.poll_request(world.now).unwrap();
+        let refused = world.perform(request);
+        world.sync.answer(world.now, id, refused);
+        world.kv.restore(&backup, world.now);
+        for _ in 0..10 {
+            world.stranger("b", "theirs", LeaseId::NONE);
+        }
+        world.run();
+        assert!(world.events.contains(&OwnEvent::HistoryChanged), "{:?}", world.events);
+        assert_eq!(world.value("a").as_deref(), Some("1"));
+    }
+}
