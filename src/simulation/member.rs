@@ -64,16 +64,26 @@ impl Member {
         self.shell.say(words);
     }
 
+    fn poll_events(&mut self) -> Vec<OwnEvent> {
+        std::iter::from_fn(|| self.store.poll_event()).collect()
+    }
+
     /// What has happened to own keys: every answer is checked against what the kvstore was.
-    fn events(&mut self, world: &World, now: Instant) {
+    fn take_events(&mut self, world: &World, events: Vec<OwnEvent>) {
         self.model.own = Own::of(self.store.own());
-        while let Some(event) = self.store.poll_event() {
+        for event in events {
             self.say(|| format!("    {event:?}"));
             self.model.event(&event);
             self.wants.event(world, self.store.own(), &event);
             assert!(!matches!(event, OwnEvent::Closed { .. }), "nobody closes a store");
             self.shell.distrusts |= event == OwnEvent::HistoryChanged;
         }
+    }
+
+    /// Takes what has happened, and sends what follows, until nothing does.
+    fn events(&mut self, world: &World, now: Instant) {
+        let events = self.poll_events();
+        self.take_events(world, events);
         if let Some((id, request)) = self.store.poll_request(now) {
             self.requests.send(id, request);
             return self.events(world, now);
@@ -107,11 +117,14 @@ impl Party for Member {
     fn take_delivery(&mut self, world: &World, delivery: Delivery, now: Instant) {
         self.auditor.audit.delivered(&delivery);
         self.model.own = Own::of(self.store.own());
+        self.store.deliver(now, delivery.clone()).expect("the list fits the cache");
+        let events = self.poll_events();
+        self.model.own.lost(&events);
         self.model.deliver(now, &delivery);
-        self.store.deliver(now, delivery).expect("the list fits the cache");
         if self.model.listed {
             self.observers.values_mut().for_each(|observer| observer.begin(&self.model));
         }
+        self.take_events(world, events);
         self.events(world, now);
     }
 

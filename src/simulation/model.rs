@@ -229,6 +229,9 @@ impl Model {
             self.show(name, Some((value, origin)), revision);
         } else {
             self.undecodable.insert((name.clone(), revision));
+            if self.own.losses.contains(&(name.clone(), revision)) {
+                self.own.kept.remove(name);
+            }
             if self.remove_undecodable && !self.own.kept.contains(name) {
                 self.show(name, None, revision);
             }
@@ -313,6 +316,8 @@ pub(super) struct Own {
     alive: BTreeSet<LeaseId>,
     /// What is kept once it is shown.
     adoptions: BTreeMap<KeyName, (u128, LeaseId)>,
+    /// What is kept no longer once another owner's key of this revision is shown.
+    losses: BTreeSet<(KeyName, Revision)>,
     /// A lease of this owner, if there ever was one.
     owner: Option<LeaseId>,
 }
@@ -326,7 +331,19 @@ impl Own {
             contains: names,
             alive: own.leases().into_iter().collect(),
             adoptions: own.adoptions().map(|(name, hash, lease)| (name.clone(), (hash, lease))).collect(),
+            losses: BTreeSet::new(),
             owner: Some(own.lease_of_owner()),
+        }
+    }
+
+    /// Takes which names the delivery that comes next costs the owner.
+    pub(super) fn lost(&mut self, events: &[OwnEvent]) {
+        for pair in events.windows(2) {
+            if let [OwnEvent::Conflict { name, revision, .. }, OwnEvent::Lost { name: lost }] = pair
+                && name == lost
+            {
+                self.losses.insert((name.clone(), *revision));
+            }
         }
     }
 
