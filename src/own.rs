@@ -218,7 +218,9 @@ impl OwnKeys {
     pub fn observe(&mut self, now: Instant, observation: Observation) {
         let Observation { name, revision, state } = observation;
         if let Some(own) = self.names.get_mut(&name) {
-            if own.observe(revision, state) {
+            if own.contradicts(revision, state) {
+                self.disproved(now, &name);
+            } else if own.observe(revision, state) {
                 self.review(now, &name);
             }
         } else if state.is_some_and(|seen| self.leases.is_alive(seen.lease)) && self.closing.is_none() {
@@ -239,10 +241,8 @@ impl OwnKeys {
             && *at <= revision
             && let Some((at, name)) = self.unconfirmed.pop_first()
         {
-            if let Some(own) = self.names.get_mut(&name).filter(|own| own.watched < at) {
-                own.forget();
-                self.history_changed();
-                self.review(now, &name);
+            if self.names.get(&name).is_some_and(|own| own.watched < at) {
+                self.disproved(now, &name);
             }
         }
         while let Some((at, _)) = self.behind.first()
@@ -270,6 +270,15 @@ impl OwnKeys {
         }
         self.names.values_mut().for_each(OwnName::forget);
         self.review_all(now);
+    }
+
+    /// What was known of the name is of another history.
+    fn disproved(&mut self, now: Instant, name: &KeyName) {
+        if let Some(own) = self.names.get_mut(name) {
+            own.forget();
+        }
+        self.history_changed();
+        self.review(now, name);
     }
 
     pub(super) fn history_changed(&mut self) {

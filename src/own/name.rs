@@ -312,6 +312,11 @@ impl OwnName {
         }
     }
 
+    /// Whether the watch shows another state of the revision for which a state is known.
+    pub(super) fn contradicts(&self, as_of: Revision, state: Option<KeyState>) -> bool {
+        as_of == self.known.as_of && !self.unsure && self.known.state != state
+    }
+
     /// Takes what the watch saw; whether it was newer.
     pub(super) fn observe(&mut self, as_of: Revision, state: Option<KeyState>) -> bool {
         let newer = self.learn(as_of, state);

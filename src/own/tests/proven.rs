@@ -370,3 +370,21 @@ fn what_a_refusal_told_and_the_watch_does_not_show_is_of_another_history() {
         assert_eq!(world.value("a").as_deref(), Some("1"));
     }
 }
+
+/// The kvstore was set back to before an own write, and a stranger's write in the new history has the same revision.
+#[test]
+fn another_state_at_the_revision_of_an_own_write_is_of_another_history() {
+    let mut world = World::new(&config());
+    world.put("other", "1");
+    let backup = world.kv.clone();
+    world.sync.command(world.now, put("a", "1"));
+    let (id, request) = world.sync.poll_request(world.now).unwrap();
+    let answer = world.perform(request);
+    world.sync.answer(world.now, id, answer);
+    assert_eq!(world.value("a").as_deref(), Some("1"));
+    world.kv.restore(&backup, world.now);
+    world.stranger("a", "theirs", LeaseId::NONE);
+    world.run();
+    assert!(world.events.contains(&OwnEvent::HistoryChanged), "{:?}", world.events);
+    assert_eq!(world.value("a").as_deref(), Some("1"));
+}
