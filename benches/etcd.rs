@@ -8,12 +8,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use actix::{Actor, Context, Handler};
 use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
-use shared_store::{Config, SharedStore, join};
-use shared_store_core::backend::{Backend, Expect, ListRequest, Write, WriteAction, WriteOutcome};
+use shared_store::{Config, Observer, SharedStore, Update, join};
+use shared_store_core::backend::{
+    Backend, Expect, ListRequest, WatchRequest, WatchResponse, Write, WriteAction, WriteOutcome,
+};
 use shared_store_core::{EtcdBackend, EtcdConfig, Json, Key, KeyName, KeyRange, LeaseId, Prefix};
 use shared_store_support::{EtcdServer, Version};
+use tokio::sync::mpsc;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Node {
@@ -104,6 +108,82 @@ async fn raw_list(backend: &EtcdBackend, prefix: &Prefix) -> Duration {
     start.elapsed()
 }
 
+/// How many puts propagation is measured with in each round.
+const PUTS: usize = 500;
+
+/// The time from the request of each of [`PUTS`] puts, one after the other, until its name is heard.
+async fn propagation(
+    backend: &EtcdBackend,
+    prefix: &Prefix,
+    mut heard: mpsc::UnboundedReceiver<String>,
+) -> Vec<Duration> {
+    let mut times = Vec::new();
+    for n in 0..PUTS {
+        let node = node(n);
+        let path = prefix.path(&KeyName::new(node.name.clone()).unwrap());
+        let action = WriteAction::Put { value: serde_json::to_vec(&node).unwrap().into(), lease: LeaseId::NONE };
+        let put = Write { path, expect: Expect::Any, action };
+        let start = Instant::now();
+        let (written, name) = tokio::join!(backend.write(vec![put]), heard.recv());
+        times.push(start.elapsed());
+        assert!(matches!(written, Ok(WriteOutcome::Committed { .. })));
+        assert_eq!(name, Some(node.name));
+    }
+    times
+}
+
+/// A watch whose values are decoded, and nothing else.
+async fn raw_propagation(backend: &EtcdBackend, writer: &EtcdBackend, prefix: &Prefix) -> Vec<Duration> {
+    let at = backend.list(ListRequest::new(prefix.range())).await.unwrap().header.revision;
+    let request = WatchRequest { range: prefix.range(), start: at.next() };
+    let mut watch = backend.watch(request).await.unwrap();
+    let (tell, heard) = mpsc::unbounded_channel();
+    let watching = actix_rt::spawn(async move {
+        while let Ok(response) = watch.next().await {
+            let WatchResponse::Events(events) = response else { continue };
+            for event in events.events {
+                let shared_store_core::Event::Put(kv) = event else { continue };
+                let node: Node = serde_json::from_slice(&kv.value).unwrap();
+                tell.send(node.name).unwrap();
+            }
+        }
+    });
+    let times = propagation(writer, prefix, heard).await;
+    watching.abort();
+    times
+}
+
+/// Tells what it is told.
+struct Teller(mpsc::UnboundedSender<String>);
+
+impl Actor for Teller {
+    type Context = Context<Self>;
+}
+
+impl Handler<Update<Node>> for Teller {
+    type Result = ();
+
+    fn handle(&mut self, update: Update<Node>, _: &mut Self::Context) {
+        self.0.send(update.key.name.clone()).unwrap();
+    }
+}
+
+impl Handler<shared_store::Delete<Node>> for Teller {
+    type Result = ();
+
+    fn handle(&mut self, _: shared_store::Delete<Node>, _: &mut Self::Context) {}
+}
+
+async fn store_propagation(backend: EtcdBackend, writer: &EtcdBackend, prefix: &Prefix) -> Vec<Duration> {
+    let (tell, heard) = mpsc::unbounded_channel();
+    let teller = Teller(tell).start();
+    let config = Config::new(prefix.clone()).backend(backend);
+    let store = join::<Node>(config).observer(Observer::new(&teller)).await.unwrap();
+    let times = propagation(writer, prefix, heard).await;
+    store.release().await.unwrap();
+    times
+}
+
 fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);
     figures[figures.len() / 2]
@@ -115,7 +195,7 @@ fn report(what: &str, rounds: &[(Duration, Duration)]) {
     let (least, most) = ratios.iter().fold((f64::MAX, 0.0_f64), |(a, b), ratio| (a.min(*ratio), b.max(*ratio)));
     let raw = median(rounds.iter().map(|(raw, _)| raw.as_secs_f64() * 1e3).collect());
     let ours = median(rounds.iter().map(|(_, ours)| ours.as_secs_f64() * 1e3).collect());
-    println!("{what}: by hand {raw:.0} ms, store {ours:.0} ms, ratio {:.2} ({least:.2} to {most:.2})", median(ratios));
+    println!("{what}: by hand {raw:.1} ms, store {ours:.1} ms, ratio {:.2} ({least:.2} to {most:.2})", median(ratios));
 }
 
 fn main() {
@@ -144,5 +224,18 @@ fn main() {
             store.release().await.unwrap();
         }
         report("join 100000 keys", &rounds);
+        let writer = backend(&server);
+        let (mut middle, mut late) = (Vec::new(), Vec::new());
+        for round in 0..5 {
+            let mut raw = raw_propagation(&backend(&server), &writer, &self::prefix(&format!("raw-{round}"))).await;
+            let ours = self::prefix(&format!("own-{round}"));
+            let mut ours = store_propagation(backend(&server), &writer, &ours).await;
+            raw.sort();
+            ours.sort();
+            middle.push((raw[PUTS / 2], ours[PUTS / 2]));
+            late.push((raw[PUTS * 99 / 100], ours[PUTS * 99 / 100]));
+        }
+        report("put to observer, p50", &middle);
+        report("put to observer, p99", &late);
     });
 }

@@ -136,7 +136,7 @@ impl World {
         }
     }
 
-    /// Contents what has happened since; whether anything has.
+    /// Shows what has happened since; whether anything has.
     fn watch(&mut self) -> bool {
         let (events, next) = self.kv.events_since(&prefix().range(), self.seen.next(), usize::MAX).unwrap();
         self.seen = Revision(next.0 - 1);

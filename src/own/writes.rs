@@ -147,6 +147,7 @@ impl OwnKeys {
                 break;
             }
             own.sent(now);
+            flight.floor = flight.floor.max(known.as_of);
             writes.push(Write { path, expect, action });
             let written = Written { name, version, expect, aware: false, put };
             let aware = known.as_of > Revision::ZERO && written.expected() == known.expected();

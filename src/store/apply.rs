@@ -294,7 +294,7 @@ impl<K: Key> Store<K> {
         });
     }
 
-    /// Contents keys no more that are gone from the kvstore. They were shown until now, so they go at the revision of now:
+    /// Shows keys no more that are gone from the kvstore. They were shown until now, so they go at the revision of now:
     /// what is told after a change is never older.
     pub(super) fn give_up(&mut self, now: Instant, names: &[KeyName], reason: Reason) {
         let (shared, revision) = (Arc::clone(&self.shared), self.revision);

@@ -388,3 +388,20 @@ fn another_state_at_the_revision_of_an_own_write_is_of_another_history() {
     assert!(world.events.contains(&OwnEvent::HistoryChanged), "{:?}", world.events);
     assert_eq!(world.value("a").as_deref(), Some("1"));
 }
+
+/// What a snapshot says of a name can be far ahead of a kvstore that was replaced, whatever that has answered since.
+#[test]
+fn an_answer_older_than_what_is_known_of_its_name_confirms_nothing() {
+    let mut world = World::new(&config());
+    let revision = Revision(465);
+    let state = Some(KeyState { hash: value_hash(b"1"), mod_revision: revision, lease: LeaseId::NONE });
+    world.stranger("a", "theirs", LeaseId::NONE);
+    let (name, lifetime, ticket) = (name("a"), Lifetime::Unlimited, Ticket(1));
+    world.sync.command(world.now, Command::PutOnce { ticket, name: name.clone(), value: "1".into(), lifetime });
+    world.sync.observe(world.now, Observation { name, revision, state });
+    let (id, request) = world.sync.poll_request(world.now).unwrap();
+    let answer = world.perform(request);
+    world.sync.answer(world.now, id, answer);
+    world.events.extend(std::iter::from_fn(|| world.sync.poll_event()));
+    assert_eq!(world.events, [OwnEvent::HistoryChanged]);
+}

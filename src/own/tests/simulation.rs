@@ -252,7 +252,7 @@ impl Sim {
         self.listen(who);
     }
 
-    /// Contents an owner some of what happened.
+    /// Shows an owner some of what happened.
     fn observe(&mut self, who: usize, revisions: usize) {
         let owner = &mut self.owners[who];
         let (events, next) = self.kv.events_since(&prefix().range(), owner.seen.next(), revisions).unwrap();
