@@ -1,4 +1,4 @@
-.PHONY: help tools build test soak simulate verify fuzz bench fix
+.PHONY: help tools build test soak simulate verify fuzz bench site release-check fix
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/'
@@ -32,6 +32,12 @@ bench: tools ## what it costs, against doing the same by hand in the same run
 	cargo bench --bench store
 	cargo bench --bench embedder
 	cargo bench --features etcd --bench etcd
+
+site: ## the guide as a site in target/site (installs mdbook if it is missing)
+	scripts/site.sh
+
+release-check: tools ## what a release needs beyond CI: packages, licences, sources, compatibility
+	scripts/release-check.sh
 
 fix: ## formats and applies what clippy can
 	cargo clippy --workspace --all-targets --all-features --fix --allow-dirty --allow-staged

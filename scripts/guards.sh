@@ -11,6 +11,10 @@ refuse "unfinished code or ignored tests" "$(git grep -nE '\b(todo|unimplemented
 refuse "etcd_client named outside its backend" "$(git grep -lE 'etcd_client' -- '*.rs' ':!src/backend/etcd*')"
 refuse "actix named in the core" "$(git grep -lE '\bactix' -- 'src/*.rs')"
 refuse "files over 450 lines" "$(git ls-files '*.rs' | xargs wc -l | awk '$2 != "total" && $1 > 450')"
+refuse "code in the guide that is not compiled" "$(git grep -nE '^```(rust,.*)?ignore' -- '*.md'
+for chapter in $(git grep -lE '^```rust' -- README.md docs/src); do
+  grep -qF "include_str!(\"../$chapter\")" src/lib.rs || echo "$chapter"
+done)"
 msrv=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 grep -q "Rust $msrv" README.md || refuse "README.md does not name the MSRV" "Rust $msrv"
 exit $failed

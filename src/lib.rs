@@ -61,6 +61,8 @@ mod guide {
     enum Publishing {}
     #[doc = include_str!("../docs/src/testing.md")]
     enum Testing {}
+    // It shows etcd's client.
+    #[cfg(feature = "etcd")]
     #[doc = include_str!("../docs/src/migrating.md")]
     enum Migrating {}
 }

@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Builds the guide into target/site.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export PATH="$PWD/.tools/bin:$PATH"
+command -v mdbook > /dev/null || cargo install --locked --root .tools mdbook
+mdbook build docs --dest-dir "$PWD/target/site"
+echo "target/site/index.html"
