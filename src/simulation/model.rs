@@ -221,6 +221,9 @@ impl Model {
         if self.own.adoptions.get(name) == Some(&(value_hash(&kv.value), kv.lease)) {
             self.own.kept.insert(name.clone());
         }
+        if self.own.losses.contains(&(name.clone(), revision)) {
+            self.own.kept.remove(name);
+        }
         self.raw.insert(name.clone(), (kv.value.clone(), revision, kv.lease));
         self.ghosts.remove(name);
         self.delayed.remove(name);
@@ -229,9 +232,6 @@ impl Model {
             self.show(name, Some((value, origin)), revision);
         } else {
             self.undecodable.insert((name.clone(), revision));
-            if self.own.losses.contains(&(name.clone(), revision)) {
-                self.own.kept.remove(name);
-            }
             if self.remove_undecodable && !self.own.kept.contains(name) {
                 self.show(name, None, revision);
             }
