@@ -44,13 +44,18 @@ impl OwnKeys {
             Some(_) | None => return,
         };
         let covers = |name: &str| part.after.is_none_or(|after| after < name) && end.is_none_or(|end| name <= end);
-        let mut news = Vec::new();
+        let (mut news, mut disproved) = (Vec::new(), Vec::new());
         for (name, own) in self.names.iter_mut().filter(|(name, _)| covers(name.as_str())) {
             let found = part.keys.binary_search_by_key(&name.as_str(), |(listed, _)| listed);
             let written = found.ok().map(|index| part.keys[index].1);
-            if own.listed(part.revision, written) {
+            if own.contradicts_names(part.revision, written) {
+                disproved.push(name.clone());
+            } else if own.listed(part.revision, written) {
                 news.push(name.clone());
             }
+        }
+        for name in &disproved {
+            self.disproved(now, name);
         }
         news.sort_unstable();
         for name in &news {

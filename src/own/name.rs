@@ -126,6 +126,11 @@ impl Known {
         self.state.map_or(self.as_of, |seen| seen.mod_revision)
     }
 
+    /// The state, if it was written at this revision.
+    fn written_at(&self, revision: Revision) -> Option<KeyState> {
+        self.state.filter(|seen| seen.mod_revision == revision)
+    }
+
     /// What a write of the key is compared with; 0 for one that does not exist.
     pub(super) fn expected(&self) -> Revision {
         self.state.map_or(Revision::ZERO, |seen| seen.mod_revision)
@@ -312,9 +317,22 @@ impl OwnName {
         }
     }
 
-    /// Whether the watch shows another state of the revision for which a state is known.
+    /// Whether this state cannot follow from the known one: it is of another history.
     pub(super) fn contradicts(&self, as_of: Revision, state: Option<KeyState>) -> bool {
-        as_of == self.known.as_of && !self.unsure && self.known.state != state
+        let same_write = |seen: KeyState| self.known.written_at(seen.mod_revision);
+        self.contradicts_names(as_of, state.map(|seen| seen.mod_revision))
+            || !self.unsure && state.is_some_and(|seen| same_write(seen).is_some_and(|known| known != seen))
+    }
+
+    /// The same of a list without values.
+    pub(super) fn contradicts_names(&self, as_of: Revision, written: Option<Revision>) -> bool {
+        let Known { as_of: known, state } = self.known;
+        !self.unsure
+            && as_of >= known
+            && match written {
+                Some(written) => written <= known && self.known.written_at(written).is_none(),
+                None => as_of == known && state.is_some(),
+            }
     }
 
     /// Takes what the watch saw; whether it was newer.

@@ -39,7 +39,8 @@ impl Traffic {
                 let mut writes = BTreeMap::new();
                 for _ in 0..self.random.usize(1..5) {
                     let path = self.path();
-                    writes.insert(path, self.action());
+                    let action = self.action(&path);
+                    writes.insert(path, action);
                 }
                 let expect = Expect::Any;
                 let writes = writes.into_iter().map(|(path, action)| Write { path: path.into(), expect, action });
@@ -58,11 +59,12 @@ impl Traffic {
         }
     }
 
-    fn action(&mut self) -> WriteAction {
+    fn action(&mut self, path: &str) -> WriteAction {
         if self.random.u8(..3) == 0 {
             return WriteAction::Delete;
         }
-        let value = serde_json::to_vec(&node("n", &self.random.u8(..3).to_string())).unwrap().into();
+        let name = path.split_once(&format!("{}/", prefix())).map_or("n", |(_, name)| name);
+        let value = serde_json::to_vec(&node(name, &self.random.u8(..3).to_string())).unwrap().into();
         let lease = self.leases[self.random.usize(..self.leases.len())];
         WriteAction::Put { value, lease }
     }

@@ -1,7 +1,7 @@
 //! Faults that reviews have proven, each with what must be true instead.
 
 use super::*;
-use crate::own::Lifetime;
+use crate::own::{Lifetime, NamesPart};
 
 fn put(key: &str, value: &str) -> Command {
     Command::Put { name: name(key), value: Bytes::copy_from_slice(value.as_bytes()) }
@@ -404,4 +404,27 @@ fn an_answer_older_than_what_is_known_of_its_name_confirms_nothing() {
     world.sync.answer(world.now, id, answer);
     world.events.extend(std::iter::from_fn(|| world.sync.poll_event()));
     assert_eq!(world.events, [OwnEvent::HistoryChanged]);
+}
+
+/// A publisher's own key was taken, the kvstore was set back to before that, and a list of names shows an older write.
+#[test]
+fn a_list_of_names_that_does_not_fit_an_answer_is_of_another_history() {
+    for (written, fits) in [(Some(Revision(5)), false), (None, false), (Some(Revision(3)), true)] {
+        let mut world = World::new(&config().conflict(ConflictPolicy::Fail));
+        world.put("other", "1");
+        let lease = world.foreign_lease();
+        world.stranger("a", "theirs", lease);
+        world.sync.command(world.now, put("a", "1"));
+        let (id, request) = world.sync.poll_request(world.now).unwrap();
+        for _ in 0..2 {
+            world.stranger("b", "theirs", LeaseId::NONE);
+        }
+        let refused = world.perform(request);
+        world.sync.answer(world.now, id, refused);
+        let revision = world.kv.header().revision;
+        let keys: Vec<_> = written.map(|written| ("a", written)).into_iter().collect();
+        world.sync.listed(world.now, NamesPart { revision, after: None, keys: &keys, last: true });
+        world.events.extend(std::iter::from_fn(|| world.sync.poll_event()));
+        assert_eq!(world.events.contains(&OwnEvent::HistoryChanged), !fits, "{written:?}: {:?}", world.events);
+    }
 }
