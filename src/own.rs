@@ -11,6 +11,7 @@ mod review;
 mod tests;
 mod time;
 mod types;
+mod wish;
 mod writes;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -26,17 +27,18 @@ use crate::key::KeyName;
 use crate::kv::{LeaseId, Revision};
 use crate::prefix::Prefix;
 
-use self::closing::Closing;
+use self::closing::{Closing, Leave};
 use self::leases::Leases;
 pub use self::listed::NamesPart;
+use self::name::OwnName;
 #[cfg(test)]
 use self::name::Step;
-use self::name::{Once, OwnName, Wish};
 use self::requests::Requests;
 pub use self::types::{
     Answer, Command, Damage, KeyState, Lifetime, Observation, OwnEvent, OwnStats, Request, RequestId, Ticket,
     WriteError,
 };
+use self::wish::{Deletable, Once, OnceKind, Wish};
 use self::writes::Flight;
 
 /// How long after its request a put whose answer was lost may still be applied: TCP gives up a connection after about
@@ -150,13 +152,10 @@ impl OwnKeys {
     /// Takes a wish of the owner.
     pub fn command(&mut self, now: Instant, command: Command) {
         let deadline = now + self.write_timeout;
-        let once = |ticket, value: Bytes, adopt, lifetime| {
-            let hash = value_hash(&value);
-            Once { ticket, value, hash, adopt, lifetime, deadline }
-        };
+        let once = |ticket, value: Bytes, kind| Once { ticket, hash: value_hash(&value), value, kind, deadline };
         match command {
-            Command::Close { ticket } => self.leave(now, ticket, true),
-            Command::Release { ticket } => self.leave(now, ticket, false),
+            Command::Close { ticket } => self.leave(now, ticket, Leave::Close),
+            Command::Release { ticket } => self.leave(now, ticket, Leave::Release),
             Command::PutSync { ticket, .. }
             | Command::PutOnce { ticket, .. }
             | Command::Delete { ticket: Some(ticket), .. }
@@ -173,14 +172,14 @@ impl OwnKeys {
                 self.wished(now, &name);
             }
             Command::PutSync { ticket, name, value } => {
-                self.put_once(now, &name, once(ticket, value, true, Lifetime::Store));
+                self.put_once(now, &name, once(ticket, value, OnceKind::Adopt));
             }
             Command::PutOnce { ticket, name, value, lifetime } => {
-                self.put_once(now, &name, once(ticket, value, false, lifetime));
+                self.put_once(now, &name, once(ticket, value, OnceKind::Unowned(lifetime)));
             }
             Command::Delete { name, ticket } => {
                 let own = self.names.entry(name.clone()).or_default();
-                let superseded = if own.wish.is_gone() { own.once_ticket() } else { own.supersede() };
+                let superseded = if own.wish.is_given_up() { own.once_ticket() } else { own.supersede() };
                 own.give_up();
                 own.deletes.extend(ticket);
                 self.settle_tickets(superseded, &WriteError::Superseded);
@@ -192,7 +191,7 @@ impl OwnKeys {
     fn put_once(&mut self, now: Instant, name: &KeyName, once: Once) {
         let own = self.names.entry(name.clone()).or_default();
         let superseded = own.supersede();
-        if own.wish.is_gone() {
+        if own.wish.is_given_up() {
             own.wish = Wish::Nothing;
         }
         let deadline = once.deadline;
@@ -226,7 +225,7 @@ impl OwnKeys {
         } else if state.is_some_and(|seen| self.leases.is_alive(seen.lease)) && self.closing.is_none() {
             // A put whose answer was lost was applied after its name was given up (invariant 9).
             let own = self.names.entry(name.clone()).or_default();
-            own.wish = Wish::Gone { owned: true };
+            own.wish = Wish::Delete(Deletable::OnOwnOrNoLease);
             own.observe(revision, state);
             self.review(now, &name);
         }
@@ -298,7 +297,7 @@ impl OwnKeys {
     /// Whether this store has given the name up, and deletes or has deleted its key.
     #[must_use]
     pub fn is_given_up(&self, name: &str) -> bool {
-        self.names.get(name).is_some_and(|own| own.wish.is_gone())
+        self.names.get(name).is_some_and(|own| own.wish.is_given_up())
     }
 
     /// Whether what happens to the name may be the doing of this store.
@@ -335,7 +334,8 @@ impl OwnKeys {
     #[cfg(test)]
     pub(crate) fn is_wanted(&self, name: &KeyName) -> bool {
         let wanted = |own: &OwnName| {
-            own.once.is_some() || !matches!(own.wish, Wish::Nothing) && !own.released || own.step == Step::Sent
+            let wish = matches!(own.wish, Wish::Keep { .. } | Wish::Delete(_));
+            own.once.is_some() || wish || own.step == Step::Sent
         };
         self.names.get(name).is_some_and(wanted)
     }
@@ -344,7 +344,7 @@ impl OwnKeys {
     #[cfg(test)]
     pub(crate) fn adoptions(&self) -> impl Iterator<Item = (&KeyName, u128, LeaseId)> {
         self.names.iter().filter(|(_, own)| own.verified && own.step != Step::Sent).filter_map(|(name, own)| {
-            let once = own.once.as_ref().filter(|once| once.adopt)?;
+            let once = own.once.as_ref().filter(|once| once.kind == OnceKind::Adopt)?;
             Some((name, once.hash, own.lease?))
         })
     }

@@ -26,7 +26,7 @@ use self::item::Dice;
 use self::member::Member;
 use self::party::Party;
 use self::publishing::Publishing;
-use self::seeds::seeds;
+use self::seeds::{Trace, seeds};
 use self::world::World;
 use crate::config::{Config, ConflictPolicy, DeletionGuard, OnUndecodable};
 use crate::key::KeyName;
@@ -47,11 +47,11 @@ struct Simulation {
     world: World,
     members: Vec<Member>,
     publishers: Vec<Publishing>,
-    loud: bool,
+    trace: Trace,
 }
 
 impl Simulation {
-    fn new(seed: u64, loud: bool) -> Self {
+    fn new(seed: u64, trace: Trace) -> Self {
         let mut dice = Dice(fastrand::Rng::with_seed(seed));
         let prefix = Prefix::new("p").expect("it is a prefix");
         let policy = dice.of(&[OnUndecodable::KeepLast, OnUndecodable::Remove]);
@@ -73,18 +73,16 @@ impl Simulation {
             let names = names.map(|(_, name)| KeyName::new(*name).expect("it is a name")).collect();
             let seed = seed + n as u64;
             if dice.one_in(3) {
-                publishers.push(Publishing::new(config, names, seed, &mut dice, loud));
+                publishers.push(Publishing::new(config, names, seed, &mut dice, trace));
             } else {
-                members.push(Member::new(config, names, seed, &mut dice, loud));
+                members.push(Member::new(config, names, seed, &mut dice, trace));
             }
         }
-        Self { members, publishers, now: Instant::now(), world: World::new(&prefix), loud, dice }
+        Self { members, publishers, now: Instant::now(), world: World::new(&prefix), trace, dice }
     }
 
     fn say(&self, words: impl FnOnce() -> String) {
-        if self.loud {
-            println!("{}", words());
-        }
+        self.trace.say(words);
     }
 
     fn run(&mut self) {
@@ -287,5 +285,5 @@ fn parties<'a>(members: &'a mut [Member], publishers: &'a mut [Publishing]) -> i
 
 #[test]
 fn cache_observers_and_own_keys_are_true_whatever_happens() {
-    seeds(600, |seed, loud| Simulation::new(seed, loud).run());
+    seeds(600, |seed, trace| Simulation::new(seed, trace).run());
 }

@@ -248,7 +248,9 @@ impl<K: Key> Store<K> {
         let mut staging = match (page.first, self.staging.take()) {
             (true, _) => {
                 let header = Header { cluster: page.cluster, revision: page.revision };
-                Staging::new(header, page.same_history && !self.elsewhere)
+                let mut staging = Staging::new(header);
+                staging.same_history = page.same_history && !self.elsewhere;
+                staging
             }
             (false, Some(staging)) => staging,
             // Without its first part a list would delete what that part named.

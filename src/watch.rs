@@ -24,7 +24,7 @@ use self::history::History;
 use self::listing::Listing;
 pub(crate) use self::page_limit::PageLimit;
 pub use self::proof::{Check, Gap, Proof};
-use self::reading::Reading;
+use self::reading::{Follows, Reading};
 pub use self::types::{Action, Delivery, Outcome, Page, PageKeys, Resume};
 
 /// Many watches that find at once that they have to list do so within this time.
@@ -72,10 +72,7 @@ enum State {
     Ahead(Listing),
     /// Opens a watch from this revision on before this list.
     OpeningAhead(Revision, Listing),
-    /// `listed`: a list has just proven that nothing was missed before it.
-    Opening {
-        listed: bool,
-    },
+    Opening(Follows),
     Reading(Reading),
     Waiting {
         delay: Duration,
@@ -199,15 +196,15 @@ impl Watch {
     /// Takes what came of the last action.
     #[must_use]
     pub fn handle(&mut self, outcome: Outcome) -> Option<Delivery> {
-        let state = std::mem::replace(&mut self.state, State::Opening { listed: false });
+        let state = std::mem::replace(&mut self.state, State::Opening(Follows::Watch));
         match (state, outcome) {
             (State::Listing(listing), Outcome::Listed(page)) => self.listed(listing, page),
             (State::Listing(listing), Outcome::Failed(error)) => self.list_failed(listing, error),
-            (State::Opening { listed }, Outcome::Opened(header)) => self.opened(header, listed),
+            (State::Opening(follows), Outcome::Opened(header)) => self.opened(header, follows),
             (State::Reading(reading), Outcome::Read(WatchResponse::Events(events))) => self.events(reading, events),
             (State::Reading(reading), Outcome::Read(WatchResponse::Progress(header))) => self.progress(reading, header),
             (State::Reading(reading), Outcome::Silent) => self.silent(reading),
-            (State::Opening { listed: true }, Outcome::Failed(error)) if is_gone(&error) => {
+            (State::Opening(Follows::List), Outcome::Failed(error)) if is_gone(&error) => {
                 self.haste.overtaken();
                 self.wait(Then::List(self.changes()), error)
             }

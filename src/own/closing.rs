@@ -4,11 +4,21 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::name::{Step, Wish};
+use super::name::{Presence, SetAside, Step};
+use super::wish::{Deletable, Wish};
 use super::{OwnEvent, OwnKeys, Request, RequestId, Ticket, WriteError};
 use crate::backend::BackendError;
 use crate::key::KeyName;
 use crate::kv::LeaseId;
+
+/// What becomes of the own keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leave {
+    /// They are deleted.
+    Close,
+    /// They stay until their leases end.
+    Release,
+}
 
 /// How far leaving has got.
 #[derive(Debug)]
@@ -29,7 +39,7 @@ impl OwnKeys {
         self.closing.as_ref().is_some_and(|closing| closing.over.is_some())
     }
 
-    pub(super) fn leave(&mut self, now: Instant, ticket: Ticket, delete: bool) {
+    pub(super) fn leave(&mut self, now: Instant, ticket: Ticket, how: Leave) {
         if let Some(closing) = &mut self.closing {
             match closing.over.clone() {
                 Some(left) => self.events.push_back(OwnEvent::Closed { ticket, left }),
@@ -39,7 +49,7 @@ impl OwnKeys {
         }
         // One revocation deletes up to 1000 keys at one revision, never another owner's, and a put still under way
         // cannot come after it.
-        let revoke = delete.then(|| self.leases.all().into());
+        let revoke = (how == Leave::Close).then(|| self.leases.all().into());
         self.closing = Some(Closing {
             waiting: vec![ticket],
             deadline: now + self.close_timeout,
@@ -48,7 +58,7 @@ impl OwnKeys {
             revoked: HashSet::new(),
             over: None,
         });
-        if delete {
+        if how == Leave::Close {
             self.give_up_all(now);
         }
         self.finish_closing(now);
@@ -61,11 +71,13 @@ impl OwnKeys {
             let tickets = own.supersede();
             let done = tickets.into_iter().map(|ticket| OwnEvent::Done { ticket, result: Err(WriteError::Closed) });
             self.events.extend(done);
-            let owned =
-                own.held && matches!(own.wish, Wish::Keep { .. }) || matches!(own.wish, Wish::Gone { owned: true });
-            own.wish = Wish::Nothing;
+            let owned = match std::mem::take(&mut own.wish) {
+                Wish::Keep { .. } => own.presence != Presence::Never,
+                Wish::Delete(which) | Wish::Released(which) => which == Deletable::OnOwnOrNoLease,
+                Wish::Nothing => false,
+            };
             if owned && own.known.state.is_some_and(|seen| seen.lease == LeaseId::NONE) {
-                own.wish = Wish::Gone { owned };
+                own.wish = Wish::Delete(Deletable::OnOwnOrNoLease);
                 own.wished();
                 lasting.push(name.clone());
             }
@@ -164,9 +176,9 @@ impl OwnKeys {
             .filter(|(_, own)| {
                 if closing.revoke.is_some() {
                     let there = own.known.state.is_some_and(|seen| held(seen.lease)) || own.lease.is_some_and(held);
-                    there || own.wish.is_gone() && !own.released
+                    there || matches!(own.wish, Wish::Delete(_))
                 } else {
-                    own.step != Step::Idle || own.aside.is_some()
+                    own.step != Step::Idle || matches!(own.set_aside, SetAside::Refused(_) | SetAside::Retried)
                 }
             })
             .map(|(name, _)| (name.clone(), self.aside.get(name).unwrap_or(&cause).clone()))

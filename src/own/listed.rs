@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use super::OwnKeys;
-use super::name::{OwnName, Step, Wish};
+use super::name::{OwnName, Presence, Step};
+use super::wish::Wish;
 use crate::key::KeyName;
 use crate::kv::Revision;
 
@@ -29,7 +30,9 @@ impl OwnKeys {
 
     /// The own keys that are on their way into the kvstore: not there yet, or lost with their lease. In name order.
     pub fn missing(&self) -> impl Iterator<Item = &KeyName> {
-        let is_missing = |own: &OwnName| matches!(own.wish, Wish::Keep { .. }) && own.step != Step::Idle && !own.stored;
+        let is_missing = |own: &OwnName| {
+            matches!(own.wish, Wish::Keep { .. }) && own.step != Step::Idle && own.presence != Presence::Stored
+        };
         let mut missing: Vec<_> = self.names.iter().filter(|(_, own)| is_missing(own)).map(|(name, _)| name).collect();
         missing.sort_unstable();
         missing.into_iter()

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::leases::Leases;
+use super::wish::{Deletable, Once, Wish};
 use super::{Damage, KeyState, Lifetime, Ticket};
 use crate::backend::Expect;
 use crate::config::ConflictPolicy;
@@ -13,7 +14,7 @@ use crate::kv::{LeaseId, Revision};
 const REPAIR_BASE: Duration = Duration::from_millis(100);
 const REPAIR_CAP: Duration = Duration::from_secs(30);
 
-/// One name.
+/// One name. Its booleans are facts of their own: they come in every combination.
 #[derive(Debug, Default)]
 pub(super) struct OwnName {
     pub(super) wish: Wish,
@@ -29,24 +30,16 @@ pub(super) struct OwnName {
     /// The newest revision at which the watch or a list showed the name.
     pub(super) watched: Revision,
     pub(super) step: Step,
-    /// The lease on which a place is reserved for the key.
+    /// The lease on which room is reserved for the key.
     pub(super) lease: Option<LeaseId>,
-    /// `Released` was emitted. Until the name is dropped, a late put of it is deleted.
-    pub(super) released: bool,
     /// There was nothing to delete, and the cache does not show anything either.
     pub(super) found_nothing: bool,
     /// A write of ours may have been applied that `known` does not show.
     pub(super) unsure: bool,
     /// Until when a put whose answer was lost may be applied.
     pub(super) lingers: Option<Instant>,
-    /// The kvstore refuses the value.
-    pub(super) aside: Option<Refusal>,
-    /// `SetAside` was emitted, and `NoLongerSetAside` was not.
-    pub(super) told_aside: bool,
-    /// The key was in the kvstore under a lease of ours since the wish was first given.
-    pub(super) held: bool,
-    /// `Stored` was emitted, and nothing was written since.
-    pub(super) stored: bool,
+    pub(super) set_aside: SetAside,
+    pub(super) presence: Presence,
     /// What somebody else has done to the stored key, until it is put back or another reason to put it comes up.
     pub(super) damage: Option<Damage>,
     /// The foreign write that was reported last.
@@ -57,34 +50,30 @@ pub(super) struct OwnName {
     deletions: Repairs,
 }
 
-/// What is wanted of a name until the next command.
-#[derive(Debug, Default)]
-pub(super) enum Wish {
-    /// Nothing: the key is left as it is.
+/// Whether the key was in the kvstore under a lease of ours since the wish was first given.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Presence {
+    /// It was not.
     #[default]
-    Nothing,
-    /// The key has this value under a lease of ours.
-    Keep { value: Bytes, hash: u128 },
-    /// The key is gone, if it is ours: under a lease of ours, or, if it was owned, under none.
-    Gone { owned: bool },
+    Never,
+    /// It was, and `Stored` is to be emitted when it is so again.
+    Before,
+    /// It was, `Stored` was emitted, and nothing was written since.
+    Stored,
 }
 
-impl Wish {
-    pub(super) fn is_gone(&self) -> bool {
-        matches!(self, Self::Gone { .. })
-    }
-}
-
-/// A synchronous write.
-#[derive(Debug)]
-pub(super) struct Once {
-    pub(super) ticket: Ticket,
-    pub(super) value: Bytes,
-    pub(super) hash: u128,
-    /// Whether the key is owned once it is written.
-    pub(super) adopt: bool,
-    pub(super) lifetime: Lifetime,
-    pub(super) deadline: Instant,
+/// Whether the kvstore refuses the key, and what was emitted about that.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SetAside {
+    /// It does not.
+    #[default]
+    No,
+    /// It does: `SetAside` was emitted.
+    Refused(Refusal),
+    /// It was `Refused(ForNow)` and is tried again.
+    Retried,
+    /// It was refused, and there is a new wish: `NoLongerSetAside` is emitted if that is accepted.
+    NewWish,
 }
 
 /// Whether a refused write can be accepted later.
@@ -94,8 +83,6 @@ pub(super) enum Refusal {
     ForGood,
     /// When somebody changes the roles of the user.
     ForNow,
-    /// It was `ForNow`, and is tried again: the key is set aside until that is accepted.
-    Retried,
 }
 
 /// How far the next write of a name has got.
@@ -185,20 +172,20 @@ impl OwnName {
     /// What is to be written, if anything is.
     pub(super) fn target(&self) -> Option<Target> {
         if let Some(once) = &self.once {
-            return Some(Target::Put { value: once.value.clone(), hash: once.hash, lifetime: once.lifetime });
+            return Some(Target::Put { value: once.value.clone(), hash: once.hash, lifetime: once.lifetime() });
         }
         match &self.wish {
             Wish::Nothing => None,
             Wish::Keep { value, hash } => {
                 Some(Target::Put { value: value.clone(), hash: *hash, lifetime: Lifetime::Store })
             }
-            Wish::Gone { .. } => Some(Target::Delete),
+            Wish::Delete(_) | Wish::Released(_) => Some(Target::Delete),
         }
     }
 
     /// The lease that the key is to be under, once that is known.
     fn place(&self) -> Option<LeaseId> {
-        match self.once.as_ref().map(|once| once.lifetime) {
+        match self.once.as_ref().map(Once::lifetime) {
             Some(Lifetime::Unlimited) => Some(LeaseId::NONE),
             Some(Lifetime::Store) | None => self.lease,
         }
@@ -210,8 +197,11 @@ impl OwnName {
             (Some(once), _) => once.hash,
             (None, Wish::Keep { hash, .. }) => *hash,
             (None, Wish::Nothing) => return Verdict::Settled,
-            (None, Wish::Gone { owned }) => {
-                let ours = |seen: KeyState| leases.is_ours(seen.lease) || (*owned && seen.lease == LeaseId::NONE);
+            (None, Wish::Delete(which) | Wish::Released(which)) => {
+                let ours = |seen: KeyState| match which {
+                    Deletable::OnOwnLease => leases.is_ours(seen.lease),
+                    Deletable::OnOwnOrNoLease => leases.is_ours(seen.lease) || seen.lease == LeaseId::NONE,
+                };
                 return match known.state {
                     _ if self.waits() => Verdict::Wait,
                     _ if self.unsure => self.write(now),
@@ -230,9 +220,9 @@ impl OwnName {
         }
         let Some(seen) = known.state else { return self.write(now) };
         let foreign = seen.lease != LeaseId::NONE && !leases.is_ours(seen.lease);
-        let placed = match &self.once {
-            Some(Once { lifetime: Lifetime::Unlimited, .. }) => seen.lease == LeaseId::NONE,
-            Some(_) | None => leases.is_alive(seen.lease),
+        let placed = match self.once.as_ref().map(Once::lifetime) {
+            Some(Lifetime::Unlimited) => seen.lease == LeaseId::NONE,
+            Some(Lifetime::Store) | None => leases.is_alive(seen.lease),
         };
         match (seen.hash == wanted, foreign) {
             (true, false) if placed && !self.unsure => match &self.once {
@@ -241,16 +231,16 @@ impl OwnName {
                 Some(_) | None => Verdict::Settled,
             },
             // Another owner wants the same and has written it after us.
-            (true, true) if self.stored && self.once.is_none() => Verdict::Settled,
+            (true, true) if self.presence == Presence::Stored && self.once.is_none() => Verdict::Settled,
             (true, _) | (false, false) => self.write(now),
             (false, true) => {
                 let told = self.conflict == Some(seen.mod_revision);
                 // What was there before us may be of our own past, whose lease ends.
-                let taken = self.held || self.once.is_some();
+                let was_ours = self.presence != Presence::Never;
                 match policy {
-                    ConflictPolicy::Overwrite if told || !self.held => self.write(now),
+                    ConflictPolicy::Overwrite if told || !was_ours => self.write(now),
                     ConflictPolicy::Yield if told && self.once.is_none() => Verdict::Wait,
-                    ConflictPolicy::Fail if told && !taken => Verdict::Wait,
+                    ConflictPolicy::Fail if told && !was_ours && self.once.is_none() => Verdict::Wait,
                     ConflictPolicy::Overwrite | ConflictPolicy::Yield | ConflictPolicy::Fail => Verdict::Conflict(seen),
                 }
             }
@@ -259,12 +249,12 @@ impl OwnName {
 
     /// Whether the kvstore refuses it, and it is not tried again now.
     pub(super) fn waits(&self) -> bool {
-        matches!(self.aside, Some(Refusal::ForGood | Refusal::ForNow))
+        matches!(self.set_aside, SetAside::Refused(_))
     }
 
     /// Whether somebody else has just damaged the stored key is to be told once it is put back.
     pub(super) fn note_damage(&mut self) {
-        if self.stored && self.once.is_none() && matches!(self.wish, Wish::Keep { .. }) {
+        if self.presence == Presence::Stored && self.once.is_none() && matches!(self.wish, Wish::Keep { .. }) {
             // Of a list without values it is known that the key exists.
             let deleted = self.known.state.is_none() && !self.unsure;
             self.damage.get_or_insert(if deleted { Damage::Deleted } else { Damage::Overwritten });
@@ -280,8 +270,9 @@ impl OwnName {
     /// A write is sent. One that repairs what others did, or that others refused, waits longer each time.
     pub(super) fn sent(&mut self, now: Instant) {
         self.step = Step::Sent;
-        let (stored, resisted) = (std::mem::take(&mut self.stored), std::mem::take(&mut self.resisted));
-        if stored || resisted {
+        let (presence, resisted) = (self.presence, std::mem::take(&mut self.resisted));
+        self.not_stored();
+        if presence == Presence::Stored || resisted {
             let repairs = if self.known.state.is_none() { &mut self.deletions } else { &mut self.overwrites };
             repairs.repaired(now);
         }
@@ -379,22 +370,25 @@ impl OwnName {
     /// A wish of the owner does not wait for a back-off.
     pub(super) fn wished(&mut self) {
         self.version += 1;
-        (self.verified, self.found_nothing, self.released) = (false, false, false);
+        (self.verified, self.found_nothing) = (false, false);
         // A conflict is reported for each wish.
         self.conflict = None;
-        (self.aside, self.stored, self.resisted, self.damage) = (None, false, false, None);
+        self.set_aside = if self.set_aside == SetAside::No { SetAside::No } else { SetAside::NewWish };
+        self.not_stored();
+        (self.resisted, self.damage) = (false, None);
         (self.overwrites, self.deletions) = (Repairs::default(), Repairs::default());
     }
 
     /// What was known of the key is void, and nobody resists in another history.
     pub(super) fn forget(&mut self) {
-        if std::mem::take(&mut self.released) {
+        if matches!(self.wish, Wish::Released(_)) {
             self.wish = Wish::Nothing;
         }
         (self.known, self.watched, self.verified) = (Known::default(), Revision::ZERO, false);
         (self.unsure, self.lease, self.conflict, self.lingers) = (false, None, None, None);
         // Nobody else did this: putting it again is no repair.
-        (self.stored, self.resisted, self.damage) = (false, false, None);
+        self.not_stored();
+        (self.resisted, self.damage) = (false, None);
         (self.overwrites, self.deletions) = (Repairs::default(), Repairs::default());
     }
 
@@ -404,11 +398,18 @@ impl OwnName {
     }
 
     pub(super) fn give_up(&mut self) {
-        self.wish = match std::mem::take(&mut self.wish) {
-            Wish::Keep { .. } => Wish::Gone { owned: self.held },
-            Wish::Nothing => Wish::Gone { owned: false },
-            gone @ Wish::Gone { .. } => gone,
-        };
-        self.held = false;
+        self.wish = Wish::Delete(match self.wish {
+            Wish::Keep { .. } if self.presence != Presence::Never => Deletable::OnOwnOrNoLease,
+            Wish::Keep { .. } | Wish::Nothing => Deletable::OnOwnLease,
+            Wish::Delete(which) | Wish::Released(which) => which,
+        });
+        self.presence = Presence::Never;
+    }
+
+    /// Something was written since the key was stored, or its state is not known any more.
+    pub(super) fn not_stored(&mut self) {
+        if self.presence == Presence::Stored {
+            self.presence = Presence::Before;
+        }
     }
 }

@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use super::name::{Step, Verdict, Wish};
+use super::name::{Presence, SetAside, Step, Verdict};
+use super::wish::{Deletable, OnceKind, Wish};
 use super::{KeyState, OwnEvent, OwnKeys, WriteError};
 use crate::config::ConflictPolicy;
 use crate::key::KeyName;
@@ -80,9 +81,8 @@ impl OwnKeys {
         match &own.wish {
             Wish::Keep { .. } => {
                 let revision = own.known.written();
-                own.held = true;
                 let damage = own.damage.take();
-                if !std::mem::replace(&mut own.stored, true) {
+                if std::mem::replace(&mut own.presence, Presence::Stored) != Presence::Stored {
                     self.events.push_back(OwnEvent::Stored { name: name.clone(), revision });
                     if let Some(damage) = damage {
                         self.repairs += 1;
@@ -90,7 +90,7 @@ impl OwnKeys {
                     }
                 }
             }
-            Wish::Gone { .. } => {
+            Wish::Delete(which) | Wish::Released(which) => {
                 let result = match own.known.state {
                     Some(theirs) => Err(WriteError::NotOwned { lease: theirs.lease }),
                     // Others write elsewhere: the cache need not reach the revision at which nothing was found.
@@ -98,11 +98,12 @@ impl OwnKeys {
                     None => Ok(own.known.as_of),
                 };
                 own.lingers = None;
-                let (revision, told) = (own.known.as_of, std::mem::replace(&mut own.released, true));
+                let (revision, released) = (own.known.as_of, Wish::Released(*which));
+                let before = std::mem::replace(&mut own.wish, released);
                 for ticket in std::mem::take(&mut own.deletes) {
                     self.done(ticket, result.clone());
                 }
-                if !told {
+                if matches!(before, Wish::Delete(_)) {
                     self.events.push_back(OwnEvent::Released { name: name.clone(), revision });
                 }
                 self.retire(name);
@@ -115,8 +116,7 @@ impl OwnKeys {
     fn accepted(&mut self, name: &KeyName) {
         self.aside.remove(name);
         let Some(own) = self.names.get_mut(name) else { return };
-        own.aside = None;
-        if std::mem::take(&mut own.told_aside) {
+        if std::mem::take(&mut own.set_aside) != SetAside::No {
             self.events.push_back(OwnEvent::NoLongerSetAside { name: name.clone() });
         }
     }
@@ -125,7 +125,7 @@ impl OwnKeys {
     pub(super) fn written_once(&mut self, now: Instant, name: &KeyName, revision: Revision) {
         let Some(own) = self.names.get_mut(name) else { return };
         let Some(once) = own.once.take() else { return };
-        if once.adopt {
+        if once.kind == OnceKind::Adopt {
             own.wish = Wish::Keep { value: once.value, hash: once.hash };
         }
         self.timeouts.remove(&(once.deadline, name.clone()));
@@ -148,9 +148,9 @@ impl OwnKeys {
         {
             self.timeouts.remove(&(once.deadline, name.clone()));
             self.done(once.ticket, Err(WriteError::Conflict { lease: theirs.lease }));
-        } else if policy == ConflictPolicy::Fail && own.held {
+        } else if policy == ConflictPolicy::Fail && own.presence != Presence::Never {
             // A late put of ours would take it back: it is deleted, as that of a name which was given up.
-            (own.wish, own.held, own.released) = (Wish::Gone { owned: false }, false, true);
+            (own.wish, own.presence) = (Wish::Released(Deletable::OnOwnLease), Presence::Never);
             self.events.push_back(OwnEvent::Lost { name: name.clone() });
         }
         // It is reported: with `Overwrite` it may be written now.
@@ -160,7 +160,7 @@ impl OwnKeys {
     /// Drops a name that nothing is wanted of, unless it is still needed (invariant 9).
     pub(super) fn retire(&mut self, name: &KeyName) {
         let Some(own) = self.names.get(name) else { return };
-        let wanted = own.once.is_some() || !matches!(own.wish, Wish::Nothing) && !own.released;
+        let wanted = own.once.is_some() || matches!(own.wish, Wish::Keep { .. } | Wish::Delete(_));
         // A key that was put once stays on its lease.
         let stays = own.known.state.is_some_and(|seen| self.leases.is_alive(seen.lease));
         // Leaving says what became of each name.

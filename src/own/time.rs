@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::name::{Refusal, Step};
+use super::name::{Refusal, SetAside, Step};
 use super::{Damage, OwnEvent, OwnKeys, WriteError};
 use crate::kv::LeaseId;
 
@@ -62,9 +62,9 @@ impl OwnKeys {
         let names: Vec<_> = self.aside.keys().cloned().collect();
         for name in names {
             if let Some(own) = self.names.get_mut(&name)
-                && own.aside == Some(Refusal::ForNow)
+                && own.set_aside == SetAside::Refused(Refusal::ForNow)
             {
-                own.aside = Some(Refusal::Retried);
+                own.set_aside = SetAside::Retried;
                 self.review(now, &name);
             }
         }
@@ -81,7 +81,7 @@ impl OwnKeys {
             if let Some(own) = self.names.get_mut(name) {
                 own.lease = own.lease.filter(|kept| *kept != lease);
                 // Nobody else did this: putting it again is no repair.
-                own.stored = false;
+                own.not_stored();
                 own.damage = own.damage.filter(|damage| *damage != Damage::Deleted);
             }
             self.review(now, name);

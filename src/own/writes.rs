@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::name::{Known, Refusal, Step, Target, Verdict, Wish};
+use super::name::{Known, Refusal, SetAside, Step, Target, Verdict};
+use super::wish::Wish;
 use super::{Answer, KeyState, LATEST_PUT, Lifetime, OwnEvent, OwnKeys, Request, RequestId, WriteError};
 use crate::backend::{Applied, BackendError, Expect, LeaseGrant, Write, WriteAction, WriteOutcome};
 use crate::hash::value_hash;
@@ -335,7 +336,7 @@ impl OwnKeys {
             if let Some(once) = own.once.take() {
                 self.timeouts.remove(&(once.deadline, name.clone()));
                 self.done(once.ticket, Err(rejected()));
-            } else if own.wish.is_gone() && refusal == Refusal::ForGood {
+            } else if own.wish.is_given_up() && refusal == Refusal::ForGood {
                 // It cannot exist.
                 own.wish = Wish::Nothing;
                 let (tickets, revision) = (std::mem::take(&mut own.deletes), own.known.as_of);
@@ -344,7 +345,7 @@ impl OwnKeys {
             } else {
                 // Who waits for a deletion that is forbidden is answered now, and it is tried again later.
                 let tickets = std::mem::take(&mut own.deletes);
-                (own.aside, own.told_aside, own.damage) = (Some(refusal), true, None);
+                (own.set_aside, own.damage) = (SetAside::Refused(refusal), None);
                 self.settle_tickets(tickets, &rejected());
                 let before = self.aside.insert(name.clone(), Arc::clone(cause));
                 self.events.push_back(if before.as_ref() == Some(cause) {

@@ -166,13 +166,14 @@ impl Model {
             staging.insert(name, (value, kv.mod_revision, kv.lease));
         }
         if page.last {
-            self.list(now, staging, page.revision, page.same_history);
+            self.list(now, staging, page);
         } else {
             self.staging = Some(staging);
         }
     }
 
-    fn list(&mut self, now: Instant, list: BTreeMap<KeyName, Raw>, revision: Revision, same_history: bool) {
+    fn list(&mut self, now: Instant, list: BTreeMap<KeyName, Raw>, page: &Page) {
+        let (revision, same_history) = (page.revision, page.same_history);
         if !same_history {
             // What was known of own keys is void.
             self.own.contains = self.own.wanted.clone();

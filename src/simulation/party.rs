@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::item::Dice;
 use super::link::Link;
+use super::seeds::Trace;
 use super::world::World;
 use crate::config::Config;
 use crate::key::KeyName;
@@ -25,18 +26,16 @@ pub(super) struct Shell {
     pub(super) distrusts: bool,
     /// The kvstore's history went back, and this watch has not noticed.
     pub(super) unaware: bool,
-    pub(super) loud: bool,
+    pub(super) trace: Trace,
 }
 
 impl Shell {
-    pub(super) fn new(config: Config, names: Vec<KeyName>, link: Link, loud: bool) -> Self {
-        Self { config, names, link, arriving: None, distrusts: false, unaware: false, loud }
+    pub(super) fn new(config: Config, names: Vec<KeyName>, link: Link, trace: Trace) -> Self {
+        Self { config, names, link, arriving: None, distrusts: false, unaware: false, trace }
     }
 
     pub(super) fn say(&self, words: impl FnOnce() -> String) {
-        if self.loud {
-            println!("{}", words());
-        }
+        self.trace.say(words);
     }
 
     pub(super) fn name(&self, dice: &mut Dice) -> KeyName {

@@ -9,6 +9,7 @@ use super::item::Dice;
 use super::link::Link;
 use super::party::{Party, SILENCE, Shell};
 use super::requests::Requests;
+use super::seeds::Trace;
 use super::truth::Truth;
 use super::wants::Wants;
 use super::world::{TOO_LARGE, World};
@@ -51,7 +52,7 @@ pub(super) struct Publishing {
 }
 
 impl Publishing {
-    pub(super) fn new(config: Config, names: Vec<KeyName>, seed: u64, dice: &mut Dice, loud: bool) -> Self {
+    pub(super) fn new(config: Config, names: Vec<KeyName>, seed: u64, dice: &mut Dice, trace: Trace) -> Self {
         // Each has its own: two that share one tell the same.
         let own = Prefix::canaries(&format!("{seed}")).expect("it is a prefix");
         let canaries = (!dice.one_in(4)).then_some(own);
@@ -59,7 +60,7 @@ impl Publishing {
         Self {
             publisher: Publisher::new(&config, 3, canaries.clone()),
             canaries,
-            requests: Requests::new(dice, config.conflict, loud),
+            requests: Requests::new(dice, config.conflict, trace),
             wants: Wants::new(&config),
             revision: Revision::ZERO,
             began: 0,
@@ -71,7 +72,7 @@ impl Publishing {
             closes: None,
             closed: false,
             outlived: false,
-            shell: Shell::new(config, names, link, loud),
+            shell: Shell::new(config, names, link, trace),
         }
     }
 

@@ -39,10 +39,11 @@ pub(super) struct Listed<K> {
 }
 
 impl<K> Staging<K> {
-    pub(super) fn new(header: Header, same_history: bool) -> Self {
+    /// A list of the history that is known, unless the caller says otherwise.
+    pub(super) fn new(header: Header) -> Self {
         Self {
             header,
-            same_history,
+            same_history: true,
             incoming: Vec::new(),
             revisions: None,
             names: Vec::new(),

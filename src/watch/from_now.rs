@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::listing::Listing;
+use super::reading::Follows;
 use super::{Delivery, History, Page, State, Watch};
 use crate::kv::{ClusterId, KeyRange};
 
@@ -41,7 +42,7 @@ impl Watch {
             return None;
         }
         self.history = Some(History { cluster, revision });
-        self.state = State::Opening { listed: true };
+        self.state = State::Opening(Follows::List);
         Some(Delivery::Began { revision, same_history })
     }
 }

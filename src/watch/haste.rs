@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::listing::{Limits, Listing};
-use super::reading::{Reading, Target};
+use super::reading::{Follows, Reading, Target};
 use super::{State, Watch};
 use crate::kv::Revision;
 
@@ -81,10 +81,10 @@ impl Watch {
         match listing.open {
             Some(open) if open <= revision.next() => {
                 // It is live as soon as the list is taken in.
-                let target = Some(Target { revision, patience: Duration::ZERO, listed: true });
+                let target = Some(Target { revision, patience: Duration::ZERO, follows: Follows::List });
                 State::Reading(Reading::toward(target))
             }
-            Some(_) | None => State::Opening { listed: true },
+            Some(_) | None => State::Opening(Follows::List),
         }
     }
 }

@@ -33,8 +33,16 @@ pub(super) struct Target {
     pub(super) revision: Revision,
     /// How long the watch may say nothing meanwhile.
     pub(super) patience: Duration,
-    /// A list has proven that nothing was missed before the watch: silence means that nothing happened since.
-    pub(super) listed: bool,
+    pub(super) follows: Follows,
+}
+
+/// What the watch follows on. It says what silence means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Follows {
+    /// A list, which has proven that nothing was missed before the watch: nothing has happened since.
+    List,
+    /// An earlier watch: events may be missing.
+    Watch,
 }
 
 impl Reading {
@@ -53,7 +61,7 @@ impl Reading {
 }
 
 impl Watch {
-    pub(super) fn opened(&mut self, header: Header, listed: bool) -> Option<Delivery> {
+    pub(super) fn opened(&mut self, header: Header, follows: Follows) -> Option<Delivery> {
         let delivered = self.delivered();
         if self.is_foreign(header) {
             return self.other_history(other_cluster(header.cluster));
@@ -62,6 +70,7 @@ impl Watch {
         if told && header.revision < delivered {
             return self.other_history(BackendError::FutureRevision);
         }
+        let listed = follows == Follows::List;
         let ahead = if told { header.revision.0 - delivered.0 } else { 0 };
         if !listed && (!told || ahead > REPLAY_LIMIT) {
             // Replaying is slower than a list, or nobody says how much there is to replay.
@@ -72,7 +81,7 @@ impl Watch {
         // some. Up to the limit it is here in half a second, as it is in any open watch.
         let behind = if listed { ahead > REPLAY_LIMIT } else { ahead > 0 };
         let patience = self.draw(CATCH_UP);
-        let target = behind.then_some(Target { revision: header.revision, patience, listed });
+        let target = behind.then_some(Target { revision: header.revision, patience, follows });
         let live = target.is_none();
         if !listed {
             self.add_gap(Gap::After(delivered));
@@ -142,11 +151,11 @@ impl Watch {
     /// It has said nothing for as long as [`Reading::patience`] lets it.
     pub(super) fn silent(&mut self, mut reading: Reading) -> Option<Delivery> {
         match &reading.target {
-            Some(Target { listed: false, .. }) => {
+            Some(Target { follows: Follows::Watch, .. }) => {
                 self.relist_changes();
                 None
             }
-            Some(Target { listed: true, .. }) => {
+            Some(Target { follows: Follows::List, .. }) => {
                 reading.target = None;
                 self.state = State::Reading(reading);
                 Some(Delivery::Live)

@@ -18,11 +18,19 @@ pub(crate) const CLOSED: &str = "closed";
 /// The state's cause after Release.
 pub(crate) const RELEASED: &str = "released";
 
+/// What becomes of the own keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leave {
+    /// They are deleted.
+    Close,
+    /// They stay until their leases end.
+    Release,
+}
+
 /// How far leaving has got.
 #[derive(Debug)]
 pub(super) struct Closing {
-    /// Whether own keys are deleted.
-    delete: bool,
+    how: Leave,
     waiting: Vec<oneshot::Sender<Result<(), CloseError>>>,
     /// What could not be deleted or written, once that is known.
     left: Option<Vec<(KeyName, Arc<str>)>>,
@@ -43,12 +51,12 @@ impl Closing {
 }
 
 impl<K: Key> StoreActor<K> {
-    fn leave(&mut self, delete: bool, ctx: &mut Context<Self>) -> ResponseFuture<Result<(), CloseError>> {
+    fn leave(&mut self, how: Leave, ctx: &mut Context<Self>) -> ResponseFuture<Result<(), CloseError>> {
         let (sender, receiver) = oneshot::channel();
         match &mut self.closing {
             Some(closing) => closing.waiting.push(sender),
             None => {
-                self.closing = Some(Closing { delete, waiting: vec![sender], left: None, under_way: Vec::new() });
+                self.closing = Some(Closing { how, waiting: vec![sender], left: None, under_way: Vec::new() });
                 self.stop_watching(ctx);
             }
         }
@@ -70,10 +78,9 @@ impl<K: Key> StoreActor<K> {
     fn stop_writing(&mut self, ctx: &mut Context<Self>) {
         let Some(closing) = &self.closing else { return };
         let ticket = Ticket(u64::MAX);
-        if closing.delete {
-            self.store.close_own(now(), ticket);
-        } else {
-            self.store.release_own(now(), ticket);
+        match closing.how {
+            Leave::Close => self.store.close_own(now(), ticket),
+            Leave::Release => self.store.release_own(now(), ticket),
         }
         self.pump(ctx);
     }
@@ -116,7 +123,10 @@ impl<K: Key> StoreActor<K> {
         closing.under_way.clear();
         let result = if left.is_empty() { Ok(()) } else { Err(CloseError { left, ended: None }) };
         let waiting = std::mem::take(&mut closing.waiting);
-        self.store.close(if closing.delete { CLOSED } else { RELEASED });
+        self.store.close(match closing.how {
+            Leave::Close => CLOSED,
+            Leave::Release => RELEASED,
+        });
         self.tell_state();
         for (_, waiting) in self.tickets.drain() {
             // The requester may have been dropped.
@@ -137,7 +147,7 @@ impl<K: Key> Handler<Close> for StoreActor<K> {
     type Result = ResponseFuture<Result<(), CloseError>>;
 
     fn handle(&mut self, _: Close, ctx: &mut Self::Context) -> Self::Result {
-        self.leave(true, ctx)
+        self.leave(Leave::Close, ctx)
     }
 }
 
@@ -145,6 +155,6 @@ impl<K: Key> Handler<Release> for StoreActor<K> {
     type Result = ResponseFuture<Result<(), CloseError>>;
 
     fn handle(&mut self, _: Release, ctx: &mut Self::Context) -> Self::Result {
-        self.leave(false, ctx)
+        self.leave(Leave::Release, ctx)
     }
 }

@@ -11,6 +11,7 @@ use super::addresses::{addresses, first_answer, host};
 use super::certificates::Certificates;
 use super::config::{EtcdConfig, EtcdConfigError};
 use super::diagnosis::diagnosis;
+use super::endpoint::Tls;
 use super::endpoints::Endpoints;
 use super::failure::{Failure, Kind};
 use super::pings::Pings;
@@ -30,7 +31,8 @@ impl Cluster {
     pub(super) fn new(mut config: EtcdConfig) -> Result<Self, EtcdConfigError> {
         let urls = std::mem::take(&mut config.endpoints);
         // Endpoints first: what is said about them needs no file.
-        let endpoints = Endpoints::new(urls, config.tls_ca.is_some() || config.tls_identity.is_some())?;
+        let has_tls_files = config.tls_ca.is_some() || config.tls_identity.is_some();
+        let endpoints = Endpoints::new(urls, if has_tls_files { Tls::Required } else { Tls::Optional })?;
         let certificates = Certificates::new(&config, Instant::now())?;
         let pings = Pings::new(config.keep_alive.0);
         Ok(Self { config, endpoints, certificates, pings, auth_off: AtomicBool::new(false) })

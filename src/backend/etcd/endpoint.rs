@@ -38,10 +38,19 @@ pub enum EndpointProblem {
     Host(String),
 }
 
+/// Whether an endpoint has to use TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tls {
+    /// TLS files are given: it has to.
+    Required,
+    /// Its URL says whether it does.
+    Optional,
+}
+
 /// The URL with scheme, host and port and nothing else. Without a scheme it is `http://`.
-pub(super) fn checked(url: &str, tls: bool) -> Result<Arc<str>, EtcdConfigError> {
+pub(super) fn checked(url: &str, tls: Tls) -> Result<Arc<str>, EtcdConfigError> {
     match parsed(url.trim()) {
-        Ok(whole) if tls && !whole.starts_with("https://") => Err(EtcdConfigError::TlsUnused(whole)),
+        Ok(whole) if tls == Tls::Required && !whole.starts_with("https://") => Err(EtcdConfigError::TlsUnused(whole)),
         Ok(whole) => Ok(whole.into()),
         Err(problem) => Err(EtcdConfigError::Endpoint { endpoint: without_password(url), problem }),
     }
@@ -129,7 +138,7 @@ mod tests {
             ("HTTPS://Host:02379\n", "https://Host:2379"),
             ("http://[::1]:2379", "http://[::1]:2379"),
         ] {
-            assert_eq!(&*checked(url, false).unwrap(), whole, "{url}");
+            assert_eq!(&*checked(url, Tls::Optional).unwrap(), whole, "{url}");
         }
     }
 
@@ -170,7 +179,7 @@ mod tests {
                 password instead",
             ),
         ] {
-            let error = checked(url, false).unwrap_err().to_string();
+            let error = checked(url, Tls::Optional).unwrap_err().to_string();
             assert_eq!(error, format!("etcd endpoint {words}"));
         }
     }
@@ -178,7 +187,7 @@ mod tests {
     #[test]
     fn with_tls_files_a_url_without_tls_is_refused_with_what_to_write() {
         for url in ["http://host:1", "host:1"] {
-            let error = checked(url, true).unwrap_err().to_string();
+            let error = checked(url, Tls::Required).unwrap_err().to_string();
             let words = "does not use TLS, but TLS files are given: write https://host:1";
             assert_eq!(error, format!("etcd endpoint \"http://host:1\" {words}"));
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::config::EtcdConfigError;
-use super::endpoint;
+use super::endpoint::{self, Tls};
 
 /// The URLs, checked, in the order in which they are tried.
 pub(super) type List = Arc<[Arc<str>]>;
@@ -14,12 +14,11 @@ pub(super) type List = Arc<[Arc<str>]>;
 #[derive(Debug)]
 pub(super) struct Endpoints {
     list: watch::Sender<List>,
-    /// TLS files are given, so every endpoint has to use TLS.
-    tls: bool,
+    tls: Tls,
 }
 
 impl Endpoints {
-    pub(super) fn new(urls: impl IntoIterator<Item = String>, tls: bool) -> Result<Self, EtcdConfigError> {
+    pub(super) fn new(urls: impl IntoIterator<Item = String>, tls: Tls) -> Result<Self, EtcdConfigError> {
         Ok(Self { list: watch::Sender::new(checked(urls, tls)?), tls })
     }
 
@@ -48,7 +47,7 @@ impl Endpoints {
     }
 }
 
-fn checked(urls: impl IntoIterator<Item = String>, tls: bool) -> Result<List, EtcdConfigError> {
+fn checked(urls: impl IntoIterator<Item = String>, tls: Tls) -> Result<List, EtcdConfigError> {
     let mut list: Vec<Arc<str>> = Vec::new();
     for url in urls {
         let url = endpoint::checked(&url, tls)?;
@@ -65,7 +64,7 @@ mod tests {
     use super::*;
 
     fn endpoints(urls: &[&str]) -> Result<Endpoints, EtcdConfigError> {
-        Endpoints::new(urls.iter().map(ToString::to_string), false)
+        Endpoints::new(urls.iter().map(ToString::to_string), Tls::Optional)
     }
 
     #[test]

@@ -365,13 +365,11 @@ fn put_lease(write: &Write) -> Option<LeaseId> {
 
 #[test]
 fn whatever_happens_own_keys_end_up_as_their_owner_wants_them() {
-    crate::simulation::seeds::seeds(SEEDS, |seed, loud| {
+    crate::simulation::seeds::seeds(SEEDS, |seed, trace| {
         let mut sim = Sim::new(seed);
         let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| sim.run()));
         if let Err(panic) = run {
-            if loud {
-                println!("{}", sim.log.join("\n"));
-            }
+            trace.say(|| sim.log.join("\n"));
             std::panic::resume_unwind(panic);
         }
     });
