@@ -1,13 +1,13 @@
 //! Which keys an observer hears of.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use wildmatch::WildMatch;
 
 use crate::change::Origin;
 use crate::key::KeyName;
+use crate::user_code::{Panicked, contained};
 
 type Predicate<K> = Arc<dyn Fn(&KeyName, &K) -> bool + Send + Sync>;
 
@@ -112,15 +112,6 @@ impl<K> fmt::Debug for Filter<K> {
             .field("predicate", &self.predicate.is_some())
             .finish()
     }
-}
-
-/// Code of the user panicked. The text of the panic is not kept: it can quote a value. The panic hook has been given it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Panicked;
-
-/// Runs code of the user, whose panic must harm nobody else.
-pub(crate) fn contained<T>(code: impl FnOnce() -> T) -> Result<T, Panicked> {
-    catch_unwind(AssertUnwindSafe(code)).map_err(|_| Panicked)
 }
 
 #[cfg(test)]

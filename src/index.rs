@@ -4,8 +4,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
-use crate::filter::{Panicked, contained};
 use crate::key::KeyName;
+use crate::user_code::{Panicked, contained};
 
 type Values<K> = Arc<dyn Fn(&K) -> Vec<String> + Send + Sync>;
 

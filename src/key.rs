@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
-use crate::filter::{Panicked, contained};
+use crate::user_code::{Panicked, contained};
 
 /// A key shared with other collaborators: the whole value, which knows its own name.
 ///

@@ -12,16 +12,21 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::change::{Change, Changes, Notice, Origin, Parcel};
-use crate::filter::{Filter, Panicked};
+use crate::filter::Filter;
 use crate::key::KeyName;
 use crate::kv::Revision;
 use crate::reason::Reason;
+use crate::user_code::Panicked;
 
 pub(crate) use self::first::First;
 use self::subject::Subject;
 
 /// No parcel holds more changes than this, so an observer that is told one by one is never flooded.
 pub(crate) const PARCEL: usize = 256;
+
+/// Names one subscription of one store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObserverId(pub(crate) u64);
 
 /// How much an observer hears when it is slower than the changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -6,11 +6,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::cache::{self, Point, Shared};
 use crate::change::Origin;
 use crate::key::KeyName;
 use crate::kv::{LeaseId, Revision};
 use crate::status::State;
-use crate::store::cache::{self, Point, Shared};
 
 pub use self::key_watch::KeyWatch;
 

@@ -6,8 +6,7 @@ use std::time::Instant;
 
 use crate::key::KeyName;
 use crate::kv::Revision;
-use crate::outbox::Lag;
-use crate::store::ObserverId;
+use crate::outbox::{Lag, ObserverId};
 
 /// How far a store's cache can be trusted.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,7 +3,6 @@
 mod apply;
 mod attaching;
 mod audits;
-pub(crate) mod cache;
 mod guard;
 mod ignored;
 mod incoming;
@@ -21,13 +20,14 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use crate::cache::{Cache, Entry, Shared};
 use crate::change::{Change, Notice, Parcel};
 use crate::config::{Config, OnUndecodable};
 use crate::filter::Filter;
 use crate::index::Index;
 use crate::key::{CodecError, Key, KeyName};
 use crate::kv::{ClusterId, Header, KeyValue, LeaseId, Revision};
-use crate::outbox::{DeliveryMode, change};
+use crate::outbox::{DeliveryMode, ObserverId, change};
 use crate::own::{KeyState, OwnEvent, OwnKeys};
 use crate::prefix::Prefix;
 use crate::reader::Reader;
@@ -38,12 +38,11 @@ use crate::watch::{Delivery, Page, Resume};
 use self::apply::Cause;
 use self::audits::Audits;
 pub use self::audits::{AuditReport, Difference, DifferenceKind};
-use self::cache::{Cache, Entry, Shared};
 use self::guard::Guard;
 use self::ignored::Ignored;
 pub use self::incoming::{Decoded, Decoder};
+pub use self::observers::Mark;
 use self::observers::Observers;
-pub use self::observers::{Mark, ObserverId};
 use self::staging::Staging;
 use self::tombstones::Tombstones;
 

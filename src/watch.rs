@@ -25,7 +25,7 @@ use self::listing::Listing;
 pub(crate) use self::page_limit::PageLimit;
 pub use self::proof::{Check, Gap, Proof};
 use self::reading::{Follows, Reading};
-pub use self::types::{Action, Delivery, Outcome, Page, PageKeys, Resume};
+pub use self::types::{Action, AuditKind, AuditPart, Delivery, Outcome, Page, PageKeys, Resume};
 
 /// Many watches that find at once that they have to list do so within this time.
 const SPREAD: [Duration; 2] = [Duration::ZERO, Duration::from_secs(1)];

@@ -12,10 +12,10 @@ use shared_store_core::{Backend, Config, GateStatus, GatedStore};
 use tokio::sync::oneshot;
 use tracing::Span;
 
+use crate::clock::now;
 use crate::error::{JoinError, StoreError};
 use crate::owner::Owner;
 use crate::store::HandleDropped;
-use crate::sync::now;
 use crate::thread::{StoreThread, span};
 use crate::watcher::{Deliver, Stop, WatcherActor};
 

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::error::JoinError;
 use crate::handle::SharedStore;
-use crate::messages::StateChanged;
+use crate::notifications::StateChanged;
 use crate::observer::Observer;
 use crate::owner::Owner;
 use crate::store::{Prepared, Start, StoreActor};

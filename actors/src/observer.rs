@@ -10,10 +10,10 @@ use actix::{Actor, Addr, Handler, MailboxError, Message, Recipient, WeakRecipien
 use shared_store_core::{Change, DeliveryMode, Filter, Key, Notice, Parcel};
 
 use self::call::Call;
-use crate::messages::{
+use crate::delivery::{Delivery, Undelivered};
+use crate::notifications::{
     Changes, Conflict, Delete, Healed, Progress, Repaired, Resynced, SetAside, Synced, Undecodable, Update,
 };
-use crate::store::SLOW;
 use crate::stream::Sender;
 
 /// An observer: where changes go, which ones, and what happens when it is slow. See
@@ -256,23 +256,8 @@ impl<K: Key> Sinks<K> {
     }
 }
 
-/// Ends when a parcel has been handled.
-pub(crate) type Delivery = std::pin::Pin<Box<dyn Future<Output = Result<(), Undelivered>>>>;
-
-/// A parcel was not handled.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Undelivered {
-    /// The observer is gone.
-    Gone,
-    /// The observer panicked, and can be told more.
-    Panicked,
-}
-
-impl From<MailboxError> for Undelivered {
-    fn from(_: MailboxError) -> Self {
-        Self::Gone
-    }
-}
+/// After this long the log names an observer that has not handled a parcel.
+pub(crate) const SLOW: Duration = Duration::from_secs(5);
 
 /// Far enough away, and no clock goes beyond its end.
 const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);

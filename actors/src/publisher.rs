@@ -14,7 +14,8 @@ use tokio::sync::watch;
 use self::actor::{AwaitSynced, Delete, PublisherActor, PublisherState, Put};
 use crate::error::{CloseError, JoinError, StoreError};
 use crate::handle::key_name;
-use crate::messages::{Close, Release, Trouble};
+use crate::messages::{Close, Release};
+use crate::notifications::Trouble;
 use crate::owner::Owner;
 use crate::thread::{StoreThread, span};
 

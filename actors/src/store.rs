@@ -27,13 +27,13 @@ pub(crate) use self::closing::{CLOSED, RELEASED};
 use self::observing::Subscribed;
 pub(crate) use self::saving::Prepared;
 use self::saving::Saving;
-pub(crate) use self::slow::SLOW;
 use self::slow::{Look, Untold};
 use self::state_observers::StateObservers;
+use crate::clock::now;
 use crate::error::{JoinError, StoreError};
-use crate::messages::StateChanged;
-use crate::observer::Observer;
-use crate::sync::{Answered, Perform, SyncActor, log, now};
+use crate::notifications::StateChanged;
+use crate::observer::{Observer, SLOW};
+use crate::sync::{Answered, Perform, SyncActor, log};
 use crate::thread::{StoreThread, span};
 use crate::watcher::{BeginAudit, Deliver, HistoryChanged, Stop, WatcherActor};
 

@@ -8,7 +8,7 @@ use futures_util::Stream;
 use shared_store_core::{Change, Changes, Key, ObserverId, Parcel};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::observer::{Delivery, Undelivered};
+use crate::delivery::{Delivery, Undelivered};
 
 /// A parcel on its way to a stream, and where it is told that it was handled.
 type Sent<K> = (Parcel<K>, oneshot::Sender<()>);

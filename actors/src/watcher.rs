@@ -21,7 +21,7 @@ use tokio::sync::{Notify, oneshot};
 
 pub(crate) use self::decode::Decode;
 use self::prover::{Proven, Prover};
-use crate::sync::now;
+use crate::clock::now;
 
 /// To the store: what the watch delivers. The watcher reads on when it is answered, so a store that is busy slows the
 /// kvstore down, and nothing queues up here.

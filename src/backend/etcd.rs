@@ -9,6 +9,7 @@ mod convert;
 mod diagnosis;
 mod endpoint;
 mod endpoints;
+mod error;
 mod failure;
 mod pings;
 #[cfg(feature = "test-kit")]
@@ -24,9 +25,9 @@ use async_trait::async_trait;
 use etcd_client::{Compare, CompareOp, GetOptions, LeaseGrantOptions, PutOptions, Txn, TxnOp};
 
 use self::cluster::Cluster;
-pub use self::config::{EtcdConfig, EtcdConfigError};
+pub use self::config::EtcdConfig;
 use self::connection::{Connection, Link, Role};
-pub use self::endpoint::EndpointProblem;
+pub use self::error::{EndpointProblem, EtcdConfigError};
 use self::watch::EtcdWatch;
 use self::worker::Worker;
 use super::{

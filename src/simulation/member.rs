@@ -20,10 +20,11 @@ use crate::config::Config;
 use crate::index::Index;
 use crate::key::KeyName;
 use crate::kv::{LeaseId, Revision};
+use crate::outbox::ObserverId;
 use crate::own::{Lifetime, OwnEvent, RequestId};
 use crate::reader::Reader;
 use crate::status::State;
-use crate::store::{ObserverId, Store};
+use crate::store::Store;
 use crate::watch::{Delivery, Watch};
 
 /// One collaborator.

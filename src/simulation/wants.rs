@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 
-use super::truth::Truth;
-use super::world::{TOO_LARGE, World};
+use super::world::{TOO_LARGE, Truth, World};
 use crate::config::{Config, ConflictPolicy};
 use crate::key::KeyName;
 use crate::kv::{LeaseId, Revision};

@@ -1,6 +1,6 @@
 //! The kvstore, and all that strangers and operators do to it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -8,8 +8,12 @@ use bytes::Bytes;
 use super::item::Dice;
 use crate::backend::memory::Mvcc;
 use crate::backend::{BackendError, Expect, ListRequest, Write, WriteAction, WriteOutcome};
+use crate::key::KeyName;
 use crate::kv::{ClusterId, Event, KeyRange, KeyValue, LeaseId, Revision};
 use crate::prefix::Prefix;
+
+/// What the kvstore holds below the prefix, by name.
+pub(super) type Truth = BTreeMap<KeyName, (Bytes, Revision, LeaseId)>;
 
 /// The kvstore and its backup.
 pub(super) struct World {

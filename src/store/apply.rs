@@ -4,10 +4,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::cache::{Cache, Entry, Written};
 use super::incoming::{Arrived, Decoded, Incoming};
 use super::staging::{Listed, Staging};
 use super::{Contents, Quarantined, Store};
+use crate::cache::{Cache, Entry, Written};
 use crate::change::{Change, Notice, Origin};
 use crate::config::OnUndecodable;
 use crate::key::{Key, KeyName};

@@ -5,11 +5,11 @@ use std::fmt;
 use std::time::Instant;
 
 use super::{Refused, Store};
-use crate::audit::{Kind, Part};
 use crate::hash::value_hash;
 use crate::key::{Key, KeyName};
 use crate::kv::{KeyValue, Revision};
 use crate::status::AuditStats;
+use crate::watch::{AuditKind, AuditPart};
 
 /// What one comparison of the whole cache with the kvstore found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -123,7 +123,7 @@ impl<K: Key> Store<K> {
     }
 
     /// Compares, counts, and asks for a relist if something was lost.
-    pub(super) fn audited(&mut self, now: Instant, part: &Part) -> Result<(), Refused> {
+    pub(super) fn audited(&mut self, now: Instant, part: &AuditPart) -> Result<(), Refused> {
         debug_assert!(part.revision <= self.revision, "the cache has been there");
         let differences = self.compare(part);
         let lost = differences.iter().filter(|difference| !difference.kind.is_explained());
@@ -135,7 +135,7 @@ impl<K: Key> Store<K> {
         self.audits.stats.keys += keys;
         self.audits.stats.differences += lost as u64;
         self.audits.stats.rounds += u64::from(part.last);
-        if part.kind == Kind::Asked {
+        if part.kind == AuditKind::Asked {
             let round = &mut self.audits.round;
             if part.first {
                 *round = AuditReport::default();
@@ -155,14 +155,14 @@ impl<K: Key> Store<K> {
         Err(Refused::Inconsistent)
     }
 
-    fn compare(&self, part: &Part) -> Vec<Difference> {
+    fn compare(&self, part: &AuditPart) -> Vec<Difference> {
         let cache = &self.shared.read();
         let named = |kv: &KeyValue| self.prefix.strip(&kv.path).filter(|_| !part.changed.contains(&kv.path));
         let mut present = HashSet::with_capacity(part.keys.len());
         let mut differences = Vec::new();
         for (name, kv) in part.keys.iter().filter_map(|kv| Some((named(kv)?, kv))) {
             let kvstore = kv.mod_revision;
-            let altered = |hash: u128| part.kind == Kind::Asked && hash != value_hash(&kv.value);
+            let altered = |hash: u128| part.kind == AuditKind::Asked && hash != value_hash(&kv.value);
             let kind = if self.tombstones.contains(name.as_str()) {
                 Some(DifferenceKind::Missing { kvstore })
             } else if let Some(quarantined) = self.quarantine.get(&name) {

@@ -6,15 +6,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
-use super::cache::{IndexValues, Shared};
+use crate::cache::{IndexValues, Shared};
 use crate::config::NameCheck;
-use crate::filter::{Panicked, contained};
 use crate::hash::value_hash;
 use crate::index::Index;
 use crate::key::{Codec, CodecError, Key, KeyName};
 use crate::kv::{Event, KeyValue, LeaseId, Revision};
 use crate::own::{KeyState, Observation};
 use crate::prefix::Prefix;
+use crate::user_code::{Panicked, contained};
 use crate::watch::{Delivery, Page, PageKeys};
 
 /// A key that was put, or deleted.

@@ -7,11 +7,7 @@ use std::time::Instant;
 use crate::change::{Change, Notice, Parcel};
 use crate::filter::Filter;
 use crate::kv::Revision;
-use crate::outbox::{DeliveryMode, First, Lag, Outbox, PARCEL};
-
-/// Names one subscription of one store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ObserverId(u64);
+use crate::outbox::{DeliveryMode, First, Lag, ObserverId, Outbox, PARCEL};
 
 /// All observers and what each has still to be told.
 #[derive(Debug)]

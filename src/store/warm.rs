@@ -5,9 +5,9 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::apply::Cause;
-use super::cache::Entry;
 use super::incoming::Incoming;
 use super::{Contents, Quarantined, Store};
+use crate::cache::Entry;
 use crate::key::{Codec, Key};
 use crate::kv::{KeyValue, Revision};
 use crate::reason::Reason;

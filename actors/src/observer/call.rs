@@ -7,7 +7,8 @@ use shared_store_core::{Change, Changes, Key};
 use tokio::task::{JoinError, JoinHandle};
 use tracing::Span;
 
-use super::{ChangeSink, Delivery, Observer, Undelivered};
+use super::{ChangeSink, Observer};
+use crate::delivery::{Delivery, Undelivered};
 
 type Closure<K> = Arc<Mutex<dyn FnMut(&[Change<K>]) + Send>>;
 

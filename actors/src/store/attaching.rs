@@ -4,9 +4,9 @@ use actix::prelude::*;
 use shared_store_core::Key;
 
 use super::StoreActor;
+use crate::clock::now;
 use crate::error::StoreError;
 use crate::messages::{Attach, Detach, Drain};
-use crate::sync::now;
 use crate::watcher::Stop;
 
 /// Whether somebody watches for the store.

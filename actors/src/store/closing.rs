@@ -8,9 +8,9 @@ use shared_store_core::{Key, KeyName};
 use tokio::sync::oneshot;
 
 use super::StoreActor;
+use crate::clock::now;
 use crate::error::{CloseError, StoreError};
 use crate::messages::{Close, Release};
-use crate::sync::now;
 use crate::watcher::Stop;
 
 /// The state's cause after Close.

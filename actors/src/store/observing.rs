@@ -8,10 +8,11 @@ use shared_store_core::{Key, ObserverId, Parcel, Status};
 use tokio::sync::oneshot;
 
 use super::StoreActor;
+use crate::clock::now;
+use crate::delivery::Undelivered;
 use crate::error::StoreError;
 use crate::messages::{Subscribe, SubscribeState, Unsubscribe};
-use crate::observer::{Observer, Sinks, Undelivered};
-use crate::sync::now;
+use crate::observer::{Observer, Sinks};
 
 /// One subscription.
 #[derive(Debug)]

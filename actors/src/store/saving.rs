@@ -9,8 +9,8 @@ use shared_store_core::watch::Resume;
 use shared_store_core::{Config, Index, Key, Revision, Status, Store};
 
 use super::StoreActor;
+use crate::clock::now;
 use crate::state_file::StateFile;
-use crate::sync::now;
 use crate::thread::can_start;
 
 /// What is known of the snapshot of one store.

@@ -12,7 +12,8 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::{ClientConfig, Error, RootCertStore};
 
-use super::config::{EtcdConfig, EtcdConfigError};
+use super::config::EtcdConfig;
+use super::error::EtcdConfigError;
 
 /// The files are looked at before a call, and at most this often.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -9,10 +9,11 @@ use etcd_client::{Client, ConnectOptions};
 
 use super::addresses::{addresses, first_answer, host};
 use super::certificates::Certificates;
-use super::config::{EtcdConfig, EtcdConfigError};
+use super::config::EtcdConfig;
 use super::diagnosis::diagnosis;
 use super::endpoint::Tls;
 use super::endpoints::Endpoints;
+use super::error::EtcdConfigError;
 use super::failure::{Failure, Kind};
 use super::pings::Pings;
 

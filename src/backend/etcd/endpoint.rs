@@ -3,40 +3,7 @@
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 
-use super::config::EtcdConfigError;
-
-/// What is wrong with the URL of a member, and how to write it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum EndpointProblem {
-    /// There is nothing, perhaps because of a comma too many.
-    #[error("endpoint is empty: write http://host:2379, and no comma after the last endpoint")]
-    Empty,
-    /// The scheme is neither `http` nor `https`.
-    #[error("scheme is {0:?}: write http:// or https://")]
-    Scheme(String),
-    /// The URL holds a user and a password, which belong to [`EtcdConfig::user`](super::EtcdConfig::user).
-    #[error("URL holds a user or a password: set them as user and password instead")]
-    User,
-    /// Something follows the port.
-    #[error("{0:?} follows the address: write {1}")]
-    Path(String, String),
-    /// An IPv6 address is not in brackets.
-    #[error("IPv6 address is not in brackets: write {0}")]
-    Brackets(String),
-    /// What is in brackets is no IPv6 address.
-    #[error("{0:?} is not an IPv6 address without a zone: write http://[::1]:2379")]
-    Ipv6(String),
-    /// There is no port.
-    #[error("port is missing: write {0}")]
-    NoPort(String),
-    /// The port is not a number from 1 to 65535.
-    #[error("port {0:?} is not a number from 1 to 65535")]
-    Port(String),
-    /// There is no host, or it has characters that no host name has.
-    #[error("{0:?} is not a host name: write http://host:2379")]
-    Host(String),
-}
+use super::error::{EndpointProblem, EtcdConfigError};
 
 /// Whether an endpoint has to use TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

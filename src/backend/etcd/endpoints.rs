@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::config::EtcdConfigError;
 use super::endpoint::{self, Tls};
+use super::error::EtcdConfigError;
 
 /// The URLs, checked, in the order in which they are tried.
 pub(super) type List = Arc<[Arc<str>]>;
