@@ -79,14 +79,14 @@ pub struct OwnKeys {
     dirty: VecDeque<KeyName>,
     /// Names to be written later.
     delayed: BTreeSet<(Instant, KeyName)>,
-    /// Parts of a batch that was refused for good, to find the bad key.
-    suspects: VecDeque<Vec<KeyName>>,
+    /// Halves of a transaction that was refused for good: the bad key is found by bisection.
+    bisected: VecDeque<Vec<KeyName>>,
     /// When synchronous writes fail.
     timeouts: BTreeSet<(Instant, KeyName)>,
     /// Names that are dropped once the cache has reached a revision.
     behind: BTreeSet<(Revision, KeyName)>,
     /// Names that are dropped once a put whose answer was lost can no longer be applied.
-    lingering: BTreeSet<(Instant, KeyName)>,
+    unanswered_puts: BTreeSet<(Instant, KeyName)>,
     /// What answers have told and the watch has still to show, by revision.
     unconfirmed: BTreeSet<(Revision, KeyName)>,
     /// The revision that the cache shows.
@@ -124,10 +124,10 @@ impl OwnKeys {
             names: HashMap::new(),
             dirty: VecDeque::new(),
             delayed: BTreeSet::new(),
-            suspects: VecDeque::new(),
+            bisected: VecDeque::new(),
             timeouts: BTreeSet::new(),
             behind: BTreeSet::new(),
-            lingering: BTreeSet::new(),
+            unanswered_puts: BTreeSet::new(),
             unconfirmed: BTreeSet::new(),
             reached: Revision::ZERO,
             answered: Revision::ZERO,
@@ -259,22 +259,22 @@ impl OwnKeys {
     }
 
     /// The kvstore's history went back, or it is another kvstore: all that was known of keys and leases is void.
-    pub fn forget(&mut self, now: Instant) {
+    pub fn new_history(&mut self, now: Instant) {
         self.epoch += 1;
         (self.reached, self.answered, self.history_changed) = (Revision::ZERO, Revision::ZERO, false);
         self.behind.clear();
         self.unconfirmed.clear();
-        for lease in self.leases.forget(now) {
+        for lease in self.leases.new_history(now) {
             self.events.push_back(OwnEvent::LeaseLost { lease, cause: Arc::from("the kvstore's history went back") });
         }
-        self.names.values_mut().for_each(OwnName::forget);
+        self.names.values_mut().for_each(OwnName::clear_known);
         self.review_all(now);
     }
 
     /// What was known of the name is of another history.
     fn disproved(&mut self, now: Instant, name: &KeyName) {
         if let Some(own) = self.names.get_mut(name) {
-            own.forget();
+            own.clear_known();
         }
         self.history_changed();
         self.review(now, name);
@@ -412,7 +412,7 @@ impl OwnKeys {
         let timers = [
             self.timeouts.first().map(|(at, _)| *at),
             self.delayed.first().map(|(at, _)| *at),
-            self.lingering.first().map(|(at, _)| *at),
+            self.unanswered_puts.first().map(|(at, _)| *at),
             self.next_tick,
             self.leases.deadline(),
             self.requests.deadline(),

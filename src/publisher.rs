@@ -2,7 +2,7 @@
 
 mod canary;
 mod events;
-mod on_the_way;
+mod pending;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -24,7 +24,7 @@ use crate::store::Refused;
 use crate::watch::{Delivery, Page, PageKeys};
 
 use self::canary::Canary;
-use self::on_the_way::{Mark, OnTheWay};
+use self::pending::{Mark, Pending};
 pub use self::types::{CanaryState, PublishEvent, PublishRequestId, PublisherStatus};
 
 /// Owns keys and knows nothing of others: Cilium's `SyncStore`. A pure machine around [`OwnKeys`], fed by a
@@ -48,7 +48,7 @@ pub struct Publisher {
     begun: bool,
     /// The last name of the list under way.
     listed: Option<Box<str>>,
-    on_the_way: OnTheWay,
+    pending: Pending,
     left_to_others: BTreeMap<KeyName, Arc<str>>,
     /// Who waits for all keys given before.
     waiting: Vec<(Mark, Ticket)>,
@@ -81,7 +81,7 @@ impl Publisher {
             state: State::Connecting { cause: None },
             begun: false,
             listed: None,
-            on_the_way: OnTheWay::default(),
+            pending: Pending::default(),
             left_to_others: BTreeMap::new(),
             waiting: Vec::new(),
             closing: None,
@@ -95,7 +95,7 @@ impl Publisher {
     pub fn put(&mut self, now: Instant, name: KeyName, value: Bytes) {
         if self.closing.is_none() {
             self.left_to_others.remove(&name);
-            self.on_the_way.begin(&name);
+            self.pending.begin(&name);
             self.keys.command(now, Command::Put { name, value });
             self.take_events(now);
         }
@@ -105,7 +105,7 @@ impl Publisher {
     /// [`OwnEvent::Done`](crate::own::OwnEvent::Done).
     pub fn delete(&mut self, now: Instant, name: KeyName, ticket: Ticket) {
         self.left_to_others.remove(&name);
-        self.on_the_way.end(&name);
+        self.pending.end(&name);
         self.keys.command(now, Command::Delete { name, ticket: Some(ticket) });
         self.take_events(now);
     }
@@ -113,7 +113,7 @@ impl Publisher {
     /// All keys have been given that the canary is to stand for. `ticket` comes back in [`PublishEvent::Synced`] when
     /// they, and then the canary, are in the kvstore. The first time counts for the canary; it is no error to ask again.
     pub fn synced(&mut self, now: Instant, ticket: Ticket) {
-        let mark = self.on_the_way.mark();
+        let mark = self.pending.mark();
         self.waiting.push((mark, ticket));
         if let Some(canary) = &mut self.canary {
             canary.ask(mark);
@@ -124,7 +124,7 @@ impl Publisher {
     /// Whether it is time for [`write_canary`](Self::write_canary).
     #[must_use]
     pub fn canary_is_due(&self) -> bool {
-        let due = |canary: &Canary| canary.waits_for().is_some_and(|mark| self.on_the_way.is_past(mark));
+        let due = |canary: &Canary| canary.waits_for().is_some_and(|mark| self.pending.is_past(mark));
         self.begun && self.closing.is_none() && self.canary.as_ref().is_some_and(due)
     }
 
@@ -179,7 +179,7 @@ impl Publisher {
             Delivery::Began { same_history, revision } => {
                 let again = std::mem::replace(&mut self.begun, true);
                 if !same_history {
-                    self.forget(now);
+                    self.new_history(now);
                 } else if again {
                     // Another watch: nobody has seen what was between them.
                     self.keys.mark_unsure(now);
@@ -337,7 +337,7 @@ impl Publisher {
             refused,
             repairs: stats.repairs,
             leases: stats.leases,
-            canary: self.canary.as_ref().map(|canary| canary.state(&self.on_the_way)),
+            canary: self.canary.as_ref().map(|canary| canary.state(&self.pending)),
         }
     }
 

@@ -146,9 +146,9 @@ impl Simulation {
                 party.lose_watch(world, dice, *now);
             }
             48 => {
-                if let Some(writes) = world.late.pop().filter(|_| !world.frozen) {
+                if let Some(writes) = world.delayed_writes.pop().filter(|_| !world.frozen) {
                     let outcome = world.transact(writes);
-                    self.say(|| format!("late: {outcome:?}"));
+                    self.say(|| format!("delayed write: {outcome:?}"));
                 }
             }
             49 if dice.one_in(4) => {
@@ -178,9 +178,10 @@ impl Simulation {
     /// What has become due by now.
     fn pass(&mut self) {
         let (world, now) = (&mut self.world, self.now);
-        let mut unaware = false;
-        parties(&mut self.members, &mut self.publishers).for_each(|party| unaware |= party.shell().unaware);
-        world.frozen = unaware;
+        let mut rollback_unnoticed = false;
+        parties(&mut self.members, &mut self.publishers)
+            .for_each(|party| rollback_unnoticed |= party.shell().rollback_unnoticed);
+        world.frozen = rollback_unnoticed;
         world.expire(now);
         parties(&mut self.members, &mut self.publishers).for_each(|party| party.timeout(world, now));
     }
@@ -198,7 +199,8 @@ impl Simulation {
             let watched = party.watched();
             let shell = party.shell_mut();
             shell.link.cut(dice);
-            shell.unaware = watched.max(shell.link.named) > revision && disaster == world::Disaster::WentBack;
+            shell.rollback_unnoticed =
+                watched.max(shell.link.named) > revision && disaster == world::Disaster::WentBack;
         }
         for member in &mut self.members {
             member.left.iter_mut().for_each(|left| left.dead |= left.revision > revision);
@@ -249,10 +251,10 @@ impl Simulation {
                     quiet = false;
                 } else {
                     let shell = party.shell();
-                    let synced = party.is_synced() && !shell.link.is_mute() && !shell.unaware;
+                    let synced = party.is_synced() && !shell.link.is_mute() && !shell.rollback_unnoticed;
                     quiet &= synced || !party.watch_times_out(now);
                 }
-                while let Some(writes) = world.late.pop().filter(|_| !world.frozen) {
+                while let Some(writes) = world.delayed_writes.pop().filter(|_| !world.frozen) {
                     // Nobody hears what comes of it.
                     let _ = world.transact(writes);
                 }

@@ -77,7 +77,7 @@ pub struct Store<K: Key> {
     shows: Contents,
     staging: Option<Staging<K>>,
     /// The next list is of another kvstore or prefix than the cache.
-    elsewhere: bool,
+    reattached: bool,
     guard: Guard,
     audits: Audits,
     relists: Relists,
@@ -143,7 +143,7 @@ impl<K: Key> Store<K> {
             cluster: ClusterId::default(),
             shows: Contents::Nothing,
             staging: None,
-            elsewhere: false,
+            reattached: false,
             guard: Guard::new(config.deletion_guard),
             audits: Audits::default(),
             relists: Relists::default(),
@@ -248,7 +248,7 @@ impl<K: Key> Store<K> {
             (true, _) => {
                 let header = Header { cluster: page.cluster, revision: page.revision };
                 let mut staging = Staging::new(header);
-                staging.same_history = page.same_history && !self.elsewhere;
+                staging.same_history = page.same_history && !self.reattached;
                 staging
             }
             (false, Some(staging)) => staging,

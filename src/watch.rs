@@ -1,7 +1,7 @@
 //! List, watch, resume, relist: which revision to go on from after which answer.
 
+mod compactions;
 mod from_now;
-mod haste;
 mod history;
 mod listing;
 mod page_limit;
@@ -18,8 +18,8 @@ use crate::backoff::Backoff;
 use crate::clock::bounded;
 use crate::kv::{ClusterId, Header, KeyRange, Revision};
 
+use self::compactions::Compactions;
 use self::from_now::Lists;
-use self::haste::Haste;
 use self::history::History;
 use self::listing::Listing;
 pub(crate) use self::page_limit::PageLimit;
@@ -59,7 +59,7 @@ pub struct Watch {
     lists: Lists,
     /// The revision of a list that has begun and is not complete: the kvstore has been there.
     begun: Option<Revision>,
-    haste: Haste,
+    compactions: Compactions,
     /// A gap since the last list, until the shell takes it.
     gap: Option<Gap>,
     state: State,
@@ -69,9 +69,9 @@ pub struct Watch {
 enum State {
     Listing(Listing),
     /// Asks where to open a watch before this list.
-    Ahead(Listing),
+    FindingStart(Listing),
     /// Opens a watch from this revision on before this list.
-    OpeningAhead(Revision, Listing),
+    OpeningFirst(Revision, Listing),
     Opening(Follows),
     Reading(Reading),
     Waiting {
@@ -100,7 +100,7 @@ impl Watch {
             history: None,
             lists: Lists::Values,
             begun: None,
-            haste: Haste::default(),
+            compactions: Compactions::default(),
             gap: None,
         }
     }
@@ -121,8 +121,8 @@ impl Watch {
     pub fn action(&self) -> Action {
         match &self.state {
             State::Listing(listing) => Action::List(listing.request(&self.range)),
-            State::Ahead(_) => Action::List(Listing::now(&self.range).request(&self.range)),
-            State::OpeningAhead(start, _) => Action::Open(WatchRequest { range: self.range.clone(), start: *start }),
+            State::FindingStart(_) => Action::List(Listing::now(&self.range).request(&self.range)),
+            State::OpeningFirst(start, _) => Action::Open(WatchRequest { range: self.range.clone(), start: *start }),
             State::Opening { .. } => Action::Open(WatchRequest { range: self.range.clone(), start: self.cursor() }),
             State::Reading(reading) => Action::Read(reading.patience(self.silence)),
             State::Waiting { delay, .. } => Action::Wait(*delay),
@@ -149,7 +149,7 @@ impl Watch {
     /// the last one delivered, or a [`Proof`] found that something may be lost. Ask for the action.
     pub fn refresh(&mut self) {
         if self.in_step().is_some() {
-            self.state = State::Listing(self.haste.beside(self.changes(), self.cursor()));
+            self.state = State::Listing(self.compactions.beside(self.changes(), self.cursor()));
         }
     }
 
@@ -184,8 +184,8 @@ impl Watch {
             (
                 State::Reading(_)
                 | State::Listing(_)
-                | State::Ahead(_)
-                | State::OpeningAhead(..)
+                | State::FindingStart(_)
+                | State::OpeningFirst(..)
                 | State::Opening { .. }
                 | State::Waiting { .. },
                 _,
@@ -204,19 +204,19 @@ impl Watch {
             (State::Reading(reading), Outcome::Read(WatchResponse::Events(events))) => self.events(reading, events),
             (State::Reading(reading), Outcome::Read(WatchResponse::Progress(header))) => self.progress(reading, header),
             (State::Reading(reading), Outcome::Silent) => self.silent(reading),
-            (State::Opening(Follows::List), Outcome::Failed(error)) if is_gone(&error) => {
-                self.haste.overtaken();
+            (State::Opening(Follows::List), Outcome::Failed(error)) if needs_list(&error) => {
+                self.compactions.overtaken();
                 self.wait(Then::List(self.changes()), error)
             }
-            (State::Ahead(listing), Outcome::Listed(page)) => {
-                self.state = State::OpeningAhead(page.header.revision.next(), listing);
+            (State::FindingStart(listing), Outcome::Listed(page)) => {
+                self.state = State::OpeningFirst(page.header.revision.next(), listing);
                 None
             }
-            (State::OpeningAhead(start, listing), Outcome::Opened(_)) => {
+            (State::OpeningFirst(start, listing), Outcome::Opened(_)) => {
                 self.state = State::Listing(listing.beside(start));
                 None
             }
-            (State::Ahead(listing) | State::OpeningAhead(_, listing), Outcome::Failed(error)) => {
+            (State::FindingStart(listing) | State::OpeningFirst(_, listing), Outcome::Failed(error)) => {
                 self.wait(Then::List(listing), error)
             }
             (State::Opening { .. } | State::Reading(_), Outcome::Failed(error)) => self.watch_failed(error),
@@ -267,7 +267,7 @@ impl Watch {
         self.begun = (!page.last).then_some(self.begun.map_or(page.revision, |begun| begun.max(page.revision)));
         if page.last {
             self.history = Some(History { cluster, revision: page.revision });
-            self.haste.listed(&listing);
+            self.compactions.listed(&listing);
             self.state = self.after_list(&listing);
             self.gap = None;
         } else {
@@ -280,8 +280,8 @@ impl Watch {
         let then = match error {
             // The pinned revision is gone: begin again at a new one.
             BackendError::Compacted { .. } => {
-                self.haste.listed(&listing);
-                self.haste.overtaken();
+                self.compactions.listed(&listing);
+                self.compactions.overtaken();
                 listing.anew(&self.range)
             }
             BackendError::FutureRevision => self.whole(),
@@ -296,7 +296,7 @@ impl Watch {
     }
 
     fn watch_failed(&mut self, error: BackendError) -> Option<Delivery> {
-        if is_gone(&error) {
+        if needs_list(&error) {
             self.relist_soon();
             return Some(Delivery::Broken(error));
         }
@@ -345,7 +345,7 @@ impl Watch {
 }
 
 /// Whether there is no watch from the revision asked for, so that only a list helps.
-fn is_gone(error: &BackendError) -> bool {
+fn needs_list(error: &BackendError) -> bool {
     matches!(error, BackendError::Compacted { .. } | BackendError::FutureRevision)
 }
 

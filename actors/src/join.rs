@@ -131,9 +131,9 @@ impl<K: Key> Join<K> {
         };
         let reader = store.reader();
         let thread = StoreThread::or_new(thread)?;
-        let place = thread.clone();
+        let store_thread = thread.clone();
         let start = Start { resume, observers, state_observers, saving, joined };
-        let owner = Owner(thread.start(span, move || StoreActor::new(store, config, place, start)));
+        let owner = Owner(thread.start(span, move || StoreActor::new(store, config, store_thread, start)));
         Ok(SharedStore::new(owner, reader))
     }
 }

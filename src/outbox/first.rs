@@ -34,7 +34,7 @@ impl<K> Outbox<K> {
         self.overrun = None;
         let mut changes = self.wanted(changes);
         if self.backlog.is_some() || !self.pending.is_empty() || !self.queue.is_empty() {
-            changes = self.melt(&changes, first.revision);
+            changes = self.coalesce(&changes, first.revision);
         }
         self.backlog = (!changes.is_empty()).then_some(Backlog { changes, next: 0 });
         let passing = || first.names.iter().filter(|name| self.filter.passes_name(name)).count();
@@ -50,7 +50,7 @@ impl<K> Outbox<K> {
 
     /// All changes that wait, and then `changes`, each key once and none newer than `to`: what is left of an earlier
     /// history is so as of this one. Notices stay.
-    fn melt(&mut self, changes: &[Change<K>], to: Revision) -> Arc<[Change<K>]> {
+    fn coalesce(&mut self, changes: &[Change<K>], to: Revision) -> Arc<[Change<K>]> {
         let (slots, mut pending) = (std::mem::take(&mut self.slots), std::mem::take(&mut self.pending));
         if let Some(Backlog { changes, next }) = self.backlog.take() {
             changes[next..].iter().for_each(|change| self.merge(change.clone()));

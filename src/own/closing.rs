@@ -83,7 +83,7 @@ impl OwnKeys {
             }
         }
         self.dirty.clear();
-        self.suspects.clear();
+        self.bisected.clear();
         self.timeouts.clear();
         let names: Vec<_> = self.names.keys().cloned().collect();
         for name in &names {

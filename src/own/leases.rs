@@ -203,7 +203,7 @@ impl Leases {
 
     /// None of them counts in another history: answers with those that were alive. They may exist all the same: the
     /// kvstore that answers now may have granted them before anybody knew that it is another one.
-    pub(super) fn forget(&mut self, now: Instant) -> Vec<LeaseId> {
+    pub(super) fn new_history(&mut self, now: Instant) -> Vec<LeaseId> {
         self.granting = None;
         let alive = std::mem::take(&mut self.alive);
         self.lost.extend(alive.iter().map(|(id, lease)| (*id, now + lease.ttl)));

@@ -37,7 +37,7 @@ pub(super) struct OwnName {
     /// A write of ours may have been applied that `known` does not show.
     pub(super) unsure: bool,
     /// Until when a put whose answer was lost may be applied.
-    pub(super) lingers: Option<Instant>,
+    pub(super) unanswered_put_until: Option<Instant>,
     pub(super) set_aside: SetAside,
     pub(super) presence: Presence,
     /// What somebody else has done to the stored key, until it is put back or another reason to put it comes up.
@@ -45,7 +45,7 @@ pub(super) struct OwnName {
     /// The foreign write that was reported last.
     pub(super) conflict: Option<Revision>,
     /// The last write was refused because somebody else had changed the key.
-    pub(super) resisted: bool,
+    pub(super) contested: bool,
     overwrites: Repairs,
     deletions: Repairs,
 }
@@ -184,7 +184,7 @@ impl OwnName {
     }
 
     /// The lease that the key is to be under, once that is known.
-    fn place(&self) -> Option<LeaseId> {
+    fn wanted_lease(&self) -> Option<LeaseId> {
         match self.once.as_ref().map(Once::lifetime) {
             Some(Lifetime::Unlimited) => Some(LeaseId::NONE),
             Some(Lifetime::Store) | None => self.lease,
@@ -220,12 +220,12 @@ impl OwnName {
         }
         let Some(seen) = known.state else { return self.write(now) };
         let foreign = seen.lease != LeaseId::NONE && !leases.is_ours(seen.lease);
-        let placed = match self.once.as_ref().map(Once::lifetime) {
+        let right_lease = match self.once.as_ref().map(Once::lifetime) {
             Some(Lifetime::Unlimited) => seen.lease == LeaseId::NONE,
             Some(Lifetime::Store) | None => leases.is_alive(seen.lease),
         };
         match (seen.hash == wanted, foreign) {
-            (true, false) if placed && !self.unsure => match &self.once {
+            (true, false) if right_lease && !self.unsure => match &self.once {
                 // Known from before the command: ask whether it is still so.
                 Some(_) if !self.verified => self.write(now),
                 Some(_) | None => Verdict::Settled,
@@ -270,9 +270,9 @@ impl OwnName {
     /// A write is sent. One that repairs what others did, or that others refused, waits longer each time.
     pub(super) fn sent(&mut self, now: Instant) {
         self.step = Step::Sent;
-        let (presence, resisted) = (self.presence, std::mem::take(&mut self.resisted));
+        let (presence, contested) = (self.presence, std::mem::take(&mut self.contested));
         self.not_stored();
-        if presence == Presence::Stored || resisted {
+        if presence == Presence::Stored || contested {
             let repairs = if self.known.state.is_none() { &mut self.deletions } else { &mut self.overwrites };
             repairs.repaired(now);
         }
@@ -284,7 +284,8 @@ impl OwnName {
         match target {
             Target::Delete => self.unsure,
             Target::Put { hash, .. } => {
-                let there = self.known.state.is_some_and(|seen| seen.hash == *hash && Some(seen.lease) == self.place());
+                let there =
+                    self.known.state.is_some_and(|seen| seen.hash == *hash && Some(seen.lease) == self.wanted_lease());
                 there && self.once.is_some() && !self.verified
             }
         }
@@ -315,7 +316,7 @@ impl OwnName {
         // It is what we wrote without knowing.
         let wanted =
             self.target().and_then(|target| if let Target::Put { hash, .. } = target { Some(hash) } else { None });
-        if newer && state.is_some_and(|seen| Some(seen.hash) == wanted && Some(seen.lease) == self.place()) {
+        if newer && state.is_some_and(|seen| Some(seen.hash) == wanted && Some(seen.lease) == self.wanted_lease()) {
             self.unsure = false;
         }
         newer
@@ -375,20 +376,20 @@ impl OwnName {
         self.conflict = None;
         self.set_aside = if self.set_aside == SetAside::No { SetAside::No } else { SetAside::NewWish };
         self.not_stored();
-        (self.resisted, self.damage) = (false, None);
+        (self.contested, self.damage) = (false, None);
         (self.overwrites, self.deletions) = (Repairs::default(), Repairs::default());
     }
 
     /// What was known of the key is void, and nobody resists in another history.
-    pub(super) fn forget(&mut self) {
+    pub(super) fn clear_known(&mut self) {
         if matches!(self.wish, Wish::Released(_)) {
             self.wish = Wish::Nothing;
         }
         (self.known, self.watched, self.verified) = (Known::default(), Revision::ZERO, false);
-        (self.unsure, self.lease, self.conflict, self.lingers) = (false, None, None, None);
+        (self.unsure, self.lease, self.conflict, self.unanswered_put_until) = (false, None, None, None);
         // Nobody else did this: putting it again is no repair.
         self.not_stored();
-        (self.resisted, self.damage) = (false, None);
+        (self.contested, self.damage) = (false, None);
         (self.overwrites, self.deletions) = (Repairs::default(), Repairs::default());
     }
 

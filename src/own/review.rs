@@ -97,7 +97,7 @@ impl OwnKeys {
                     None if own.found_nothing => Ok(self.reached),
                     None => Ok(own.known.as_of),
                 };
-                own.lingers = None;
+                own.unanswered_put_until = None;
                 let (revision, released) = (own.known.as_of, Wish::Released(*which));
                 let before = std::mem::replace(&mut own.wish, released);
                 for ticket in std::mem::take(&mut own.deletes) {
@@ -167,8 +167,8 @@ impl OwnKeys {
         if wanted || own.step != Step::Idle || stays || self.closing.is_some() {
             return;
         }
-        if let Some(at) = own.lingers {
-            self.lingering.insert((at, name.clone()));
+        if let Some(at) = own.unanswered_put_until {
+            self.unanswered_puts.insert((at, name.clone()));
         } else if own.known.as_of > self.reached {
             self.behind.insert((own.known.as_of, name.clone()));
         } else if let Some(own) = self.names.remove(name) {

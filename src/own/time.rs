@@ -29,12 +29,12 @@ impl OwnKeys {
             self.step(&name, Step::Idle);
             self.review(now, &name);
         }
-        while let Some((at, _)) = self.lingering.first()
+        while let Some((at, _)) = self.unanswered_puts.first()
             && *at <= now
-            && let Some((_, name)) = self.lingering.pop_first()
+            && let Some((_, name)) = self.unanswered_puts.pop_first()
         {
             if let Some(own) = self.names.get_mut(&name) {
-                own.lingers = None;
+                own.unanswered_put_until = None;
             }
             self.retire(&name);
         }

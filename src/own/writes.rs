@@ -33,7 +33,7 @@ struct Written {
     version: u64,
     expect: Expect,
     /// Whether that was the state of the key as we knew it.
-    aware: bool,
+    expected_known: bool,
     /// The put value's fingerprint and lease; `None` for a deletion.
     put: Option<(u128, LeaseId)>,
 }
@@ -59,7 +59,7 @@ impl OwnKeys {
 
     /// A transaction of what is to be written, or the grant it needs first.
     pub(super) fn write_request(&mut self, now: Instant) -> Option<(RequestId, Request)> {
-        if self.dirty.is_empty() && self.suspects.is_empty() {
+        if self.dirty.is_empty() && self.bisected.is_empty() {
             if self.flights.is_empty() && !self.names.is_empty() {
                 self.requests.limiter.bootstrapped();
             }
@@ -68,7 +68,7 @@ impl OwnKeys {
         if !self.requests.may_write(now, self.flights.len()) {
             return None;
         }
-        let (flight, writes, starved) = match self.suspects.pop_front() {
+        let (flight, writes, needs_lease) = match self.bisected.pop_front() {
             Some(names) => {
                 let mut names = names.into();
                 let batch = self.batch(now, &mut names);
@@ -85,7 +85,7 @@ impl OwnKeys {
             }
         };
         if writes.is_empty() {
-            let grant = starved && self.leases.granting.is_none();
+            let grant = needs_lease && self.leases.granting.is_none();
             return grant.then(|| {
                 let id = self.requests.id();
                 self.leases.granting = Some((id, now));
@@ -104,7 +104,7 @@ impl OwnKeys {
     fn batch(&mut self, now: Instant, queue: &mut VecDeque<KeyName>) -> (Flight, Vec<Write>, bool) {
         let floor = self.answered.max(self.reached);
         let mut flight = Flight { epoch: self.epoch, floor, lease: None, writes: Vec::new() };
-        let (mut writes, mut cost, mut bytes, mut starved) = (Vec::new(), 0, 0, false);
+        let (mut writes, mut cost, mut bytes, mut needs_lease) = (Vec::new(), 0, 0, false);
         let mut later = Vec::new();
         // Names under other leases are passed over, but not without end.
         while cost < self.max_writes && later.len() < 4 * self.max_writes {
@@ -128,7 +128,7 @@ impl OwnKeys {
                 Target::Put { value, hash, lifetime: Lifetime::Store } => {
                     let kept = own.lease.filter(|lease| self.leases.is_alive(*lease));
                     own.lease = kept.or_else(|| self.leases.reserve());
-                    starved |= own.lease.is_none();
+                    needs_lease |= own.lease.is_none();
                     match own.lease.filter(|lease| *flight.lease.get_or_insert(*lease) == *lease) {
                         Some(lease) => {
                             bytes += value.len();
@@ -150,14 +150,14 @@ impl OwnKeys {
             own.sent(now);
             flight.floor = flight.floor.max(known.as_of);
             writes.push(Write { path, expect, action });
-            let written = Written { name, version, expect, aware: false, put };
-            let aware = known.as_of > Revision::ZERO && written.expected() == known.expected();
-            flight.writes.push(Written { aware, ..written });
+            let written = Written { name, version, expect, expected_known: false, put };
+            let expected_known = known.as_of > Revision::ZERO && written.expected() == known.expected();
+            flight.writes.push(Written { expected_known, ..written });
         }
         for name in later.into_iter().rev() {
             queue.push_front(name);
         }
-        (flight, writes, starved)
+        (flight, writes, needs_lease)
     }
 
     /// What was under way has no answer, and never will: whether it was applied is not known.
@@ -251,7 +251,7 @@ impl OwnKeys {
                 for Written { name, put, .. } in writes.iter().filter(|_| applied && current) {
                     if let Some(own) = self.names.get_mut(name) {
                         own.unsure = true;
-                        own.lingers = put.map(|_| now + LATEST_PUT).or(own.lingers);
+                        own.unanswered_put_until = put.map(|_| now + LATEST_PUT).or(own.unanswered_put_until);
                     }
                 }
                 self.backend_failed(now, error);
@@ -279,7 +279,7 @@ impl OwnKeys {
             self.unconfirmed.insert((revision, written.name.clone()));
         }
         own.found_nothing = !changed && !own.unsure && own.known.state.is_none();
-        (own.unsure, own.lingers) = (false, None);
+        (own.unsure, own.unanswered_put_until) = (false, None);
         own.verified |= own.version == written.version;
         own.learn(revision, written.put.map(|(hash, lease)| KeyState { hash, mod_revision: revision, lease }));
         // It is answered even if somebody has changed the key since.
@@ -296,8 +296,8 @@ impl OwnKeys {
         let mismatch = seen.map_or(Revision::ZERO, |seen| seen.mod_revision) != written.expected();
         // Not knowing better is no resistance, and neither is that a dead lease took the key.
         let dead = |seen: KeyState| self.leases.is_ours(seen.lease) && !self.leases.is_alive(seen.lease);
-        let unaware = !written.aware || own.known.state.is_some_and(dead);
-        own.resisted |= mismatch && (!unaware || revision < floor);
+        let guessed = !written.expected_known || own.known.state.is_some_and(dead);
+        own.contested |= mismatch && (!guessed || revision < floor);
         // An answer of another history verifies nothing.
         own.verified |= own.version == written.version && revision >= floor;
         // The watch has to show it, too, or it was in another history.
@@ -320,7 +320,7 @@ impl OwnKeys {
                 self.step(name, Step::Queued);
             }
             let second = names.split_off(names.len() / 2);
-            self.suspects.extend([names, second]);
+            self.bisected.extend([names, second]);
             return;
         };
         let name = &written.name;

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::on_the_way::{Mark, OnTheWay};
+use super::pending::{Mark, Pending};
 use super::types::CanaryState;
 use crate::config::{Config, ConflictPolicy};
 use crate::key::KeyName;
@@ -89,10 +89,10 @@ impl Canary {
         matches!(self.phase, Phase::Written(_))
     }
 
-    pub(super) fn state(&self, on_the_way: &OnTheWay) -> CanaryState {
+    pub(super) fn state(&self, pending: &Pending) -> CanaryState {
         match self.phase {
             Phase::Unasked => CanaryState::Unasked,
-            Phase::Waiting(mark) => CanaryState::Waiting { keys: on_the_way.before(mark) },
+            Phase::Waiting(mark) => CanaryState::Waiting { keys: pending.before(mark) },
             Phase::Writing => CanaryState::Writing,
             Phase::Written(revision) => CanaryState::Written { revision },
         }

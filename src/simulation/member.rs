@@ -78,7 +78,7 @@ impl Member {
             self.model.event(&event);
             self.wants.event(world, self.store.own(), &event);
             assert!(!matches!(event, OwnEvent::Closed { .. }), "nobody closes a store");
-            self.shell.distrusts |= event == OwnEvent::HistoryChanged;
+            self.shell.told_history_changed |= event == OwnEvent::HistoryChanged;
         }
     }
 

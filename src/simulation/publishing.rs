@@ -129,7 +129,7 @@ impl Publishing {
                         self.refused.insert(name.clone());
                     }
                     OwnEvent::LeaseLost { .. } => self.takes_back(),
-                    OwnEvent::HistoryChanged => self.shell.distrusts = true,
+                    OwnEvent::HistoryChanged => self.shell.told_history_changed = true,
                     OwnEvent::Closed { .. } => panic!("{event:?}"),
                     OwnEvent::Conflict { .. }
                     | OwnEvent::Done { .. }
@@ -142,7 +142,7 @@ impl Publishing {
             }
             PublishEvent::Canary(event) => match event {
                 OwnEvent::LeaseLost { .. } => self.takes_back(),
-                OwnEvent::HistoryChanged => self.shell.distrusts = true,
+                OwnEvent::HistoryChanged => self.shell.told_history_changed = true,
                 OwnEvent::Conflict { .. } | OwnEvent::Lost { .. } | OwnEvent::Closed { .. } | OwnEvent::Done { .. } => {
                     panic!("{event:?} of the canary")
                 }

@@ -56,7 +56,7 @@ impl<Id: Debug> Requests<Id> {
                 let applied = dice.of(&[None, Some(false), Some(true)]);
                 match applied {
                     Some(true) if !world.frozen => drop(world.transact(writes)),
-                    Some(_) => world.late.push(writes),
+                    Some(_) => world.delayed_writes.push(writes),
                     None => {}
                 }
                 Answer::Written(Err(error(if applied.is_some() { Applied::Maybe } else { Applied::No })))
@@ -131,7 +131,7 @@ impl<Id: Debug> Requests<Id> {
             if let Request::Write(writes) = request
                 && dice.one_in(2)
             {
-                world.late.push(writes);
+                world.delayed_writes.push(writes);
             }
         }
         self.answers.clear();

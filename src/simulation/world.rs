@@ -26,7 +26,7 @@ pub(super) struct World {
     /// No member may write this path.
     pub(super) forbidden: Option<Bytes>,
     /// Transactions whose answer was an error, and that may be applied yet.
-    pub(super) late: Vec<Vec<Write>>,
+    pub(super) delayed_writes: Vec<Vec<Write>>,
     /// Counts the steps of the simulation.
     pub(super) steps: u64,
     /// What each path was, in order.
@@ -71,7 +71,7 @@ impl World {
             backup: None,
             frozen: false,
             forbidden: None,
-            late: Vec::new(),
+            delayed_writes: Vec::new(),
             steps: 1,
             journal: HashMap::new(),
             ended: 0,
@@ -221,7 +221,7 @@ impl World {
             self.frozen = true;
             Disaster::WentBack
         };
-        self.late.clear();
+        self.delayed_writes.clear();
         let everything = ListRequest::new(KeyRange { start: Bytes::new(), end: Bytes::from_static(&[255]) });
         let there = self.mvcc.list(&everything).expect("the newest revision is there").kvs;
         self.journal = there.into_iter().map(|kv| (kv.path.clone(), vec![Was::new(kv, self.steps)])).collect();

@@ -46,13 +46,13 @@ impl<K: Key> Store<K> {
             let deleted = difference(cache.names(), &present).chain(unseen);
             (deleted.filter(|name| !self.tombstones.contains(name.as_str())).cloned().collect(), cache.len())
         };
-        let elsewhere = std::mem::take(&mut self.elsewhere);
-        let reason = match (elsewhere, same_history) {
+        let reattached = std::mem::take(&mut self.reattached);
+        let reason = match (reattached, same_history) {
             (true, _) => Reason::Attached,
             (false, true) => Reason::Listed,
             (false, false) => Reason::OtherHistory,
         };
-        let hold = match (elsewhere, same_history) {
+        let hold = match (reattached, same_history) {
             // The change is meant.
             (true, _) => None,
             (false, true) => self.hold(now, self.removed(deleted.iter())),
@@ -67,7 +67,7 @@ impl<K: Key> Store<K> {
         }
         incoming.extend(deleted.into_iter().map(|name| Incoming { name, revision, arrived: None }));
         if !same_history {
-            self.own.forget(now);
+            self.own.new_history(now);
         }
         let mut changes = self.apply(now, incoming, revision, Cause { reason, hold });
         let own: Vec<_> = self.own.names().map(|name| (name.clone(), self.seen(name))).collect();

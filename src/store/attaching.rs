@@ -19,7 +19,7 @@ impl<K: Key> Store<K> {
     pub fn attach(&mut self, prefix: Prefix) {
         self.decoder.prefix = prefix.clone();
         self.prefix = prefix;
-        self.elsewhere = true;
+        self.reattached = true;
     }
 
     /// Tells every key as deleted, and is empty then.

@@ -180,7 +180,7 @@ impl Watch {
         reading.proven = true;
         reading.quiet = Duration::ZERO;
         self.backoff.reset();
-        self.haste.is_over();
+        self.compactions.reset();
     }
 
     /// Whether the resumed watch has just caught up: asked by the shell after each delivery, said once.
@@ -194,8 +194,8 @@ impl Watch {
             }
             State::Reading(_)
             | State::Listing(_)
-            | State::Ahead(_)
-            | State::OpeningAhead(..)
+            | State::FindingStart(_)
+            | State::OpeningFirst(..)
             | State::Opening { .. }
             | State::Waiting { .. } => None,
         }

@@ -105,7 +105,7 @@ impl<K: Key> StoreActor<K> {
                 }
                 Err(Undelivered::Gone) => {
                     tracing::info!(observer = %observer.name, "observer is gone");
-                    self.forget(id);
+                    self.remove_observer(id);
                 }
             }
         }
@@ -113,7 +113,7 @@ impl<K: Key> StoreActor<K> {
     }
 
     /// Drops an observer. What is on its way to it is cancelled.
-    pub(super) fn forget(&mut self, id: ObserverId) {
+    pub(super) fn remove_observer(&mut self, id: ObserverId) {
         self.store.unsubscribe(id);
         self.unsynced.remove(&id);
         self.observers.remove(&id);
@@ -123,7 +123,7 @@ impl<K: Key> StoreActor<K> {
     pub(super) fn prune(&mut self) {
         let gone: Vec<_> =
             self.observers.iter().filter(|(_, observer)| !observer.sinks.connected()).map(|(id, _)| *id).collect();
-        gone.into_iter().for_each(|id| self.forget(id));
+        gone.into_iter().for_each(|id| self.remove_observer(id));
         self.pruned = self.observers.len();
     }
 
@@ -164,7 +164,7 @@ impl<K: Key> Handler<Unsubscribe> for StoreActor<K> {
     /// What the observer has not begun to handle is cancelled, so nobody has to wait: an observer can unsubscribe itself
     /// while it is told something.
     fn handle(&mut self, Unsubscribe(id): Unsubscribe, ctx: &mut Self::Context) {
-        self.forget(id);
+        self.remove_observer(id);
         self.pump(ctx);
     }
 }

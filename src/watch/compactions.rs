@@ -8,10 +8,10 @@ use super::{State, Watch};
 use crate::kv::Revision;
 
 /// A list that was overtaken so often in a row is asked for in one page.
-const WHOLE: u32 = 2;
+const ONE_PAGE: u32 = 2;
 /// After so often the watch is opened before the list, because nobody else may open one in time after it.
-const AHEAD: u32 = 3;
-/// A page of a list in haste has at most so many bytes. Far below the limit of a message.
+const WATCH_FIRST: u32 = 3;
+/// A page of a list of few pages has at most so many bytes. Far below the limit of a message.
 const WHOLE_BYTES: usize = 256 << 20;
 /// The same for a list beside a watch that is in step, for which nothing is urgent.
 const BESIDE_BYTES: usize = 32 << 20;
@@ -24,13 +24,13 @@ const BESIDE_BYTES: usize = 32 << 20;
 /// 3. After the third one the watch is opened first. A list at a later revision then needs no other watch. It has all
 ///    values, so that it can be one request.
 #[derive(Debug, Default)]
-pub(super) struct Haste {
+pub(super) struct Compactions {
     overtaken: u32,
     /// What the last list has shown of its sizes.
     limits: Option<Limits>,
 }
 
-impl Haste {
+impl Compactions {
     /// A compaction came before the list or its watch was done.
     pub(super) fn overtaken(&mut self) {
         self.overtaken = self.overtaken.saturating_add(1);
@@ -45,7 +45,7 @@ impl Haste {
     }
 
     /// A watch has proven to be good for something.
-    pub(super) fn is_over(&mut self) {
+    pub(super) fn reset(&mut self) {
         self.overtaken = 0;
     }
 
@@ -65,14 +65,14 @@ impl Haste {
 impl Watch {
     /// Begins a list, or goes on with it, in the way that the last ones call for.
     pub(super) fn begin(&self, listing: Listing) -> State {
-        if listing.is_now() || listing.has_begun() || self.haste.overtaken < WHOLE {
+        if listing.is_now() || listing.has_begun() || self.compactions.overtaken < ONE_PAGE {
             return State::Listing(listing);
         }
-        if self.haste.overtaken < AHEAD {
-            return State::Listing(self.haste.whole(listing, WHOLE_BYTES));
+        if self.compactions.overtaken < WATCH_FIRST {
+            return State::Listing(self.compactions.whole(listing, WHOLE_BYTES));
         }
         // Not what changed and then the names: those are two requests.
-        State::Ahead(self.haste.whole(self.whole(), WHOLE_BYTES))
+        State::FindingStart(self.compactions.whole(self.whole(), WHOLE_BYTES))
     }
 
     /// What follows a complete list: its watch, unless one is open already.
