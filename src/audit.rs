@@ -17,11 +17,11 @@ use crate::watch::{AuditKind, AuditPart, Delivery, PageLimit};
 /// A part holds no more keys than this, so that comparing it holds up nobody.
 const MAX_PART_KEYS: usize = 5000;
 
-/// Compares the cache with the kvstore, a part at a time, beside the watch that keeps it. A pure machine: it finds what
-/// the watch lost for good, which nothing else would ever show.
+/// Compares the cache with the kvstore, a part at a time, beside the watch that feeds the cache. A pure machine. It
+/// finds what the watch lost for good, which nothing else would ever show.
 ///
-/// A part is a list at the revision the cache shows when it is asked for. What is delivered until the answer comes is
-/// remembered and left out, so the comparison is exact although nobody waits for it.
+/// A part is a list at the revision that the cache shows when the part is requested. Keys that change before the
+/// answer comes are remembered and left out, so the comparison is exact although neither side waits for the other.
 ///
 /// [`Rolling`](AuditKind::Rolling) rounds compare names and revisions only and are spread over the interval; a round that was
 /// [asked for](Self::ask) compares values, too, and goes at once.
@@ -49,7 +49,7 @@ struct UnderWay {
     at: Header,
     /// What was delivered since.
     changed: HashSet<Bytes>,
-    /// A list was delivered since: the part says nothing any more.
+    /// A list was delivered since: the part cannot be compared any more.
     void: bool,
 }
 
@@ -101,7 +101,7 @@ impl Audit {
             if self.interval.is_zero() {
                 return None;
             }
-            // The first part at any time of the interval: not all stores of a cluster at once.
+            // The first part at a random time of the interval, so that not all stores of a cluster ask at once.
             let first = now + self.interval.mul_f64(self.rng.f64());
             self.next.get_or_insert(first);
         }
@@ -176,8 +176,8 @@ impl Audit {
         Found::Part(AuditPart { kind, first, last, range, revision: at.revision, keys: page.kvs, changed })
     }
 
-    /// The revision of the cache is compacted. A round that was asked for needs a newer one now. A rolling one has time:
-    /// progress of the watch will tell a newer one, unless that is compacted at once, too.
+    /// The revision of the cache is compacted. A round that was asked for needs a newer revision now. A rolling round
+    /// can wait: the watch's next progress brings a newer revision, unless that is compacted at once, too.
     fn compacted(&mut self, now: Instant) -> Found {
         self.compacted += 1;
         let patient = self.kind == AuditKind::Rolling;
@@ -190,7 +190,8 @@ impl Audit {
         if patient && self.compacted < 3 { Found::Nothing } else { Found::Compacted }
     }
 
-    /// How long to wait after a part, jittered: its share of the keys that are left has that share of the time.
+    /// How long to wait after a part, with jitter: its fraction of the remaining keys takes that fraction of the
+    /// remaining time.
     fn share(&mut self, page: &ListPage) -> Duration {
         let share = if page.more { page.kvs.len() as f64 / page.count.max(1) as f64 } else { 1.0 };
         let pause = self.left.mul_f64(share.min(1.0));

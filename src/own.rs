@@ -54,8 +54,8 @@ const LATEST_PUT: Duration = Duration::from_secs(15 * 60);
 ///
 /// # Invariants
 /// 1. Of a name only the newest wish counts, and at most one write is under way.
-/// 2. Every write is compared with the newest known state of its name, so a write that is applied late or twice changes
-///    nothing that it should not.
+/// 2. Every write is compared with the newest known state of its name, so a write that is applied late or twice has no
+///    unwanted effect.
 /// 3. A damaged own key is put again at once, and after that at most once per back-off step. A deletion does not wait for
 ///    the back-off of a conflict.
 /// 4. A key of another live owner is never deleted, and overwritten only with [`ConflictPolicy::Overwrite`].
@@ -65,7 +65,7 @@ const LATEST_PUT: Duration = Duration::from_secs(15 * 60);
 /// 7. A bad key holds up no other key.
 /// 8. When all is well, nothing is sent but keep-alives, which nothing holds back.
 /// 9. A name is known until the cache has passed the last answer about it, and as long as its key is under a live lease
-///    of ours. So a key under a live lease of ours whose name is not known was created by a late put: it is deleted.
+///    of ours. So a key under a live lease of ours whose name is not known was created by a delayed put: it is deleted.
 #[derive(Debug)]
 pub struct OwnKeys {
     prefix: Prefix,
@@ -81,20 +81,20 @@ pub struct OwnKeys {
     delayed: BTreeSet<(Instant, KeyName)>,
     /// Halves of a transaction that was refused for good: the bad key is found by bisection.
     bisected: VecDeque<Vec<KeyName>>,
-    /// When synchronous writes fail.
+    /// When synchronous writes time out.
     timeouts: BTreeSet<(Instant, KeyName)>,
     /// Names that are dropped once the cache has reached a revision.
     behind: BTreeSet<(Revision, KeyName)>,
     /// Names that are dropped once a put whose answer was lost can no longer be applied.
     unanswered_puts: BTreeSet<(Instant, KeyName)>,
-    /// What answers have told and the watch has still to show, by revision.
+    /// States that answers have told and that the watch has still to show, by revision.
     unconfirmed: BTreeSet<(Revision, KeyName)>,
     /// The revision that the cache shows.
     reached: Revision,
     /// The newest revision that the kvstore has answered with.
     answered: Revision,
     flights: HashMap<RequestId, Flight>,
-    /// Counts the histories: an answer to a request of an earlier one says nothing.
+    /// Counts the histories: an answer to a request of an earlier history is ignored.
     epoch: u64,
     /// `HistoryChanged` was emitted.
     history_changed: bool,
@@ -233,7 +233,7 @@ impl OwnKeys {
 
     /// The watch has shown everything up to this revision.
     ///
-    /// What was answered and is not there proves that the kvstore was set back to before the answer.
+    /// If a state that was answered is not shown, the kvstore was set back to before the answer.
     pub fn reached(&mut self, now: Instant, revision: Revision) {
         self.reached = revision;
         while let Some((at, _)) = self.unconfirmed.first()
@@ -252,13 +252,13 @@ impl OwnKeys {
         }
     }
 
-    /// The watch is live again: whatever waited because of a failure goes on at once.
+    /// The watch is live again: requests that wait because of a failure are sent at once.
     pub fn backend_up(&mut self) {
         self.requests.backend_up();
         self.history_changed = false;
     }
 
-    /// The kvstore's history went back, or it is another kvstore: all that was known of keys and leases is void.
+    /// The kvstore's history went back, or another kvstore answers: all that was known of keys and leases is void.
     pub fn new_history(&mut self, now: Instant) {
         self.epoch += 1;
         (self.reached, self.answered, self.history_changed) = (Revision::ZERO, Revision::ZERO, false);
@@ -300,7 +300,7 @@ impl OwnKeys {
         self.names.get(name).is_some_and(|own| own.wish.is_given_up())
     }
 
-    /// Whether what happens to the name may be the doing of this store.
+    /// Whether this store may have caused a change of the name.
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
         self.names.contains_key(name)
@@ -403,7 +403,8 @@ impl OwnKeys {
         request
     }
 
-    /// When to ask for requests again, at the latest. Never a time at which `poll_request` had nothing to send.
+    /// When to ask for requests again, at the latest. Never a time for which `poll_request` has already had nothing to
+    /// send.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         if self.is_closed() {

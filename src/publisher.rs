@@ -27,11 +27,11 @@ use self::canary::Canary;
 use self::pending::{Mark, Pending};
 pub use self::types::{CanaryState, PublishEvent, PublishRequestId, PublisherStatus};
 
-/// Owns keys and knows nothing of others: Cilium's `SyncStore`. A pure machine around [`OwnKeys`], fed by a
+/// Owns keys and reads no others: Cilium's `SyncStore`. A pure machine around [`OwnKeys`], fed by a
 /// [`Watch::from_now`](crate::watch::Watch::from_now) of its prefix.
 ///
 /// # Invariants
-/// 1. What it holds grows with the own keys only.
+/// 1. Its memory grows with the own keys only.
 /// 2. No key is written before the watch has said where it begins: so every later damage is seen.
 /// 3. The canary is written when all keys given before it was asked for are in the kvstore, and once. A key that the
 ///    kvstore refuses for good, or that is left to another owner, holds it up no more than any other key.
@@ -50,7 +50,7 @@ pub struct Publisher {
     listed: Option<Box<str>>,
     pending: Pending,
     left_to_others: BTreeMap<KeyName, Arc<str>>,
-    /// Who waits for all keys given before.
+    /// The tickets that wait for all keys given before.
     waiting: Vec<(Mark, Ticket)>,
     closing: Option<Closing>,
     events: VecDeque<PublishEvent>,
@@ -110,8 +110,9 @@ impl Publisher {
         self.take_events(now);
     }
 
-    /// All keys have been given that the canary is to stand for. `ticket` comes back in [`PublishEvent::Synced`] when
-    /// they, and then the canary, are in the kvstore. The first time counts for the canary; it is no error to ask again.
+    /// All keys that the canary stands for have been given. `ticket` comes back in [`PublishEvent::Synced`] when these
+    /// keys, and then the canary, are in the kvstore. The first call decides what the canary waits for; later calls
+    /// are no error.
     pub fn synced(&mut self, now: Instant, ticket: Ticket) {
         let mark = self.pending.mark();
         self.waiting.push((mark, ticket));
@@ -128,7 +129,7 @@ impl Publisher {
         self.begun && self.closing.is_none() && self.canary.as_ref().is_some_and(due)
     }
 
-    /// Writes the canary, whose value says when.
+    /// Writes the canary. Its value is the time.
     pub fn write_canary(&mut self, now: Instant, value: Bytes) {
         if let Some(canary) = &mut self.canary {
             canary.write(now, value);
@@ -154,7 +155,7 @@ impl Publisher {
         let keys = Some(command.clone());
         self.closing = Some(Closing { canary: self.canary.is_none(), leave_keys: keys, ..Closing::default() });
         match &mut self.canary {
-            // It must not say that the keys are there when they are not.
+            // The canary must not say that the keys are there when they are not.
             Some(canary) => canary.own.command(now, command),
             None => self.leave_keys(now),
         }
@@ -181,7 +182,7 @@ impl Publisher {
                 if !same_history {
                     self.new_history(now);
                 } else if again {
-                    // Another watch: nobody has seen what was between them.
+                    // Another watch: what happened between the two is unknown.
                     self.keys.mark_unsure(now);
                 }
                 self.keys.reached(now, revision);
@@ -202,7 +203,7 @@ impl Publisher {
                 if let Some(canary) = &mut self.canary {
                     canary.own.backend_up();
                     if was_broken {
-                        // Nobody watches it, and the kvstore may have been set back to before it.
+                        // The canary is not watched, and the kvstore may have been set back to before it.
                         canary.own.mark_unsure(now);
                     }
                 }
@@ -244,7 +245,7 @@ impl Publisher {
         for kv in kvs {
             let ours = self.keys.is_ours(kv.lease);
             let name = self.prefix.strip(&kv.path).filter(|name| ours && !self.keys.contains(name.as_str()));
-            // A name that is not known is deleted, whatever its value.
+            // The key of an unknown name is deleted, whatever its value.
             let state = Some(KeyState { hash: 0, mod_revision: kv.mod_revision, lease: kv.lease });
             if let Some(name) = name {
                 self.keys.observe(now, Observation { name, revision: page.revision, state });

@@ -288,8 +288,8 @@ impl<K> Reader<K> {
         }
     }
 
-    /// Waits until the cache has changed since this reader was made, cloned or last answered here, and answers with the
-    /// revision. Cancel-safe.
+    /// Waits until the cache has changed since this reader was made, was cloned or last returned from this method, and
+    /// returns the revision. Cancel-safe.
     ///
     /// # Errors
     /// [`Closed`] if the store has left.
@@ -321,7 +321,7 @@ impl<K> Reader<K> {
     pub async fn state_changed(&self, known: &State) -> State {
         let mut point = self.shared.point.subscribe();
         let changed = point.wait_for(|point| point.state != *known).await;
-        // The sender is in `shared`: it is there as long as this reader.
+        // The sender is in `shared`, so it lives as long as this reader.
         changed.map_or_else(|_| self.state(), |point| point.state.clone())
     }
 }

@@ -1,4 +1,4 @@
-//! From what the kvstore says and what the owner wants to a cache, to observers and to writes.
+//! Turns what the kvstore says and what the owner wants into a cache, notifications of observers and writes.
 
 mod apply;
 mod attaching;
@@ -53,10 +53,10 @@ use self::tombstones::Tombstones;
 /// # Invariants
 /// 1. When all deliveries are in, the cache equals the kvstore, except for own keys that somebody deleted (they are
 ///    shown until they are back or given up) and deletions held back for the delay.
-/// 2. What an observer is told, in order, leads from nothing to the cache.
+/// 2. The changes that an observer is told, in order, lead from nothing to the cache.
 /// 3. A list is taken in as a whole or not at all, and tells its true difference.
 /// 4. A value is decoded outside the lock, and not at all if its bytes are those of the value in the cache.
-/// 5. A value that cannot be decoded stops nothing: it is in quarantine until it heals or goes.
+/// 5. A value that cannot be decoded stops nothing: it is in quarantine until the key has a good value or is deleted.
 /// 6. [`OwnKeys`] sees every change of its names before the cache shows it, and the state of each after a list.
 /// 7. Mass deletions, and all deletions of another history, are held back ([`DeletionGuard`](crate::DeletionGuard)).
 /// 8. A key is [`Origin::Local`](crate::Origin::Local) if its lease was granted by this owner.
@@ -73,7 +73,7 @@ pub struct Store<K: Key> {
     revision: Revision,
     /// The cluster it is a revision of.
     cluster: ClusterId,
-    /// Where it is from.
+    /// Where the shown state comes from.
     shows: Contents,
     staging: Option<Staging<K>>,
     /// The next list is of another kvstore or prefix than the cache.
@@ -205,7 +205,7 @@ impl<K: Key> Store<K> {
                 self.observers.push(now, changes);
             }
             Delivery::Audited(part) => self.audited(now, &part)?,
-            // Of a watch that lists no values, which a cache cannot do without.
+            // This comes from a watch that lists no values. A cache needs them.
             Delivery::Began { .. } => return Err(Refused::Inconsistent),
             Delivery::Live => {
                 self.state = State::Synced;
@@ -233,10 +233,10 @@ impl<K: Key> Store<K> {
         (self.shows == Contents::List).then_some(Resume { cluster, revision, since: Some(revision) })
     }
 
-    /// What is shown may be old from now on.
+    /// The cache may be outdated from now on.
     fn out_of_date(&mut self, now: Instant, cause: Arc<str>) {
         if self.has_state() && matches!(self.state, State::Connecting { .. } | State::Listing { .. }) {
-            // The list is complete: it was right a moment ago.
+            // The list is complete: the cache was correct a moment ago.
             self.state = State::Synced;
         }
         self.state.out_of_date(now, cause);
@@ -268,7 +268,7 @@ impl<K: Key> Store<K> {
             staging.add(&page.keys, decoded, known, |kv| self.prefix.strip(&kv.path));
         }
         if contradicts && staging.same_history {
-            // Within one history no key's revision goes back, and nothing changes without it.
+            // Within one history no key's revision goes back, and no value changes without a new revision.
             return Err(Refused::Inconsistent);
         }
         if matches!(self.state, State::Connecting { .. } | State::Listing { .. }) {
@@ -285,7 +285,7 @@ impl<K: Key> Store<K> {
         Ok(())
     }
 
-    /// The name of a key we have a value of, and what that is.
+    /// The name of a key that has a value, in the cache or in quarantine, and that value.
     fn known(&self, cache: &Cache<K>, kv: &KeyValue) -> Option<(KeyName, KeyState)> {
         let name = self.prefix.strip_str(&kv.path)?;
         if self.tombstones.contains(name) {
@@ -338,7 +338,7 @@ impl<K: Key> Store<K> {
         self.observers.mark()
     }
 
-    /// Whether observers have handled all that they had still to be told when the mark was made.
+    /// Whether observers have handled everything that was pending when the mark was made.
     pub fn have_passed(&self, mark: &mut Mark) -> bool {
         self.observers.have_passed(mark)
     }
@@ -379,7 +379,7 @@ impl<K: Key> Store<K> {
         cache.scan("").map(create).collect()
     }
 
-    /// What is wrong now: values that cannot be decoded, and own keys that the kvstore refuses.
+    /// The present problems: values that cannot be decoded, and own keys that the kvstore refuses.
     fn notices(&self) -> Vec<Notice> {
         let undecodable = self.quarantine.iter().map(|(name, quarantined)| quarantined.notice(name));
         let aside = self.own.stats().set_aside.into_iter();

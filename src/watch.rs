@@ -27,7 +27,7 @@ pub use self::proof::{Check, Gap, Proof};
 use self::reading::{Follows, Reading};
 pub use self::types::{Action, AuditKind, AuditPart, Delivery, Outcome, Page, PageKeys, Resume};
 
-/// Many watches that find at once that they have to list do so within this time.
+/// Watches that have to list at the same time spread their lists over this time.
 const SPREAD: [Duration; 2] = [Duration::ZERO, Duration::from_secs(1)];
 /// Missing more revisions than this, a relist is faster than etcd's catch-up (about 1000 revisions per 100 ms).
 const REPLAY_LIMIT: u64 = 5000;
@@ -54,10 +54,10 @@ pub struct Watch {
     seed: u64,
     backoff: Backoff,
     rng: fastrand::Rng,
-    /// What we are in step with, once a list was complete.
+    /// The history that everything delivered belongs to, once a list was complete.
     history: Option<History>,
     lists: Lists,
-    /// The revision of a list that has begun and is not complete: the kvstore has been there.
+    /// The revision of an unfinished list: the kvstore has reached it.
     begun: Option<Revision>,
     compactions: Compactions,
     /// A gap since the last list, until the shell takes it.
@@ -129,23 +129,23 @@ impl Watch {
         }
     }
 
-    /// Starts a full list: the consumer found that what it has does not fit. Drop what is open and ask for the action.
+    /// Starts a full list: the consumer found that its state does not fit. Drop what is open and ask for the action.
     ///
-    /// Nothing is lost within one history. So this is another one, which may have been set back and have overtaken this
-    /// one while nobody looked, and the list will be told as such.
+    /// Within one history nothing is lost. So the history is another one, which may have been set back and then have
+    /// overtaken the known one while nobody looked. The list is delivered as one of another history.
     pub fn relist(&mut self) {
         self.history = self.history.map(History::ended);
         self.state = State::Listing(self.whole());
     }
 
-    /// Something else than this watch has found that the kvstore's history is another: a full list tells. Drop what is
-    /// open and ask for the action.
+    /// Something other than this watch found that the kvstore's history is another: a full list finds out. Drop what
+    /// is open and ask for the action.
     #[must_use]
     pub fn history_changed(&mut self, error: BackendError) -> Option<Delivery> {
         self.other_history(error)
     }
 
-    /// Lists what changed although the watch goes on, if nothing else is under way: somebody needs a newer revision than
+    /// Lists what changed while the watch goes on, if nothing else is under way: somebody needs a newer revision than
     /// the last one delivered, or a [`Proof`] found that something may be lost. Ask for the action.
     pub fn refresh(&mut self) {
         if self.in_step().is_some() {
@@ -159,7 +159,7 @@ impl Watch {
         Proof::new(self.range.clone(), self.seed)
     }
 
-    /// Why something may be lost although nothing is missing as far as the kvstore says: for a [`Proof`]. Said once.
+    /// The reason why events may be lost although the kvstore reports none as missing, for a [`Proof`]. Returned once.
     #[must_use]
     pub fn take_gap(&mut self) -> Option<Gap> {
         self.in_step().and_then(|_| self.gap.take())
@@ -303,8 +303,8 @@ impl Watch {
         self.wait(Then::Open, error)
     }
 
-    /// What answered shows another history, or lags behind this one: a full list tells. It waits like any failure, or it
-    /// would ask for list after list as long as there are two that answer differently.
+    /// The answer is of another history, or of a member that lags behind: a full list finds out. The list waits as
+    /// after any failure; otherwise two members that answer differently would cause list after list.
     fn other_history(&mut self, error: BackendError) -> Option<Delivery> {
         self.wait(Then::List(self.whole()), error)
     }
@@ -326,7 +326,7 @@ impl Watch {
         }
     }
 
-    /// A list of what changed, but not at the same moment as others that have to list, too.
+    /// A list of what changed, after a random delay, so that watches do not list at the same moment.
     fn relist_soon(&mut self) {
         self.state = State::Waiting { delay: self.draw(SPREAD), then: Then::List(self.changes()) };
     }

@@ -47,7 +47,7 @@ pub use notifications::{
 };
 pub use observer::Observer;
 pub use publisher::{Publish, Publisher, publish};
-/// What a backend of one's own, or a direct write, is made of.
+/// The types that a backend implements, and that a direct write uses.
 pub use shared_store_core::backend;
 pub use shared_store_core::own::{Lifetime, OwnEvent, WriteError};
 pub use shared_store_core::{

@@ -12,26 +12,27 @@ use crate::error::{AuditError, CloseError, StoreError};
 use crate::notifications::StateChanged;
 use crate::observer::Observer;
 
-/// Own a key: it is in the kvstore soon, and stays there until it is deleted. Answered at once (Cilium's
+/// Own a key: the store puts it into the kvstore and keeps it there until it is deleted. Answered at once (Cilium's
 /// `UpdateLocalKey`).
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<(), StoreError>")]
 pub struct UpdateLocalKey<K: 'static>(pub K);
 
-/// Own a key; answered with its revision when it is in the kvstore. On failure it is not owned, and what was there
+/// Own a key; answered with its revision when the kvstore has it. On failure the key is not owned, and what was there
 /// before stays (Cilium's `UpdateLocalKeySync`).
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Revision, StoreError>")]
 pub struct UpdateLocalKeySync<K: 'static>(pub K);
 
-/// Write a key once, without owning it: nobody repairs it (Cilium's `UpdateKeySync`). It is under a lease of this store: it
-/// goes when the store closes, and when the lease expires after Release or a crash ([`Lifetime::Store`]).
+/// Write a key once, without owning it: nobody repairs it (Cilium's `UpdateKeySync`). The key is under a lease of this
+/// store: it is deleted when the store closes, and when the lease expires after Release or a crash
+/// ([`Lifetime::Store`]).
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Revision, StoreError>")]
 pub struct UpdateKeySync<K: 'static>(pub K);
 
-/// Write a key once, without owning it, for as long as the store lives or for good (Cilium's `UpdateKeySync` with its
-/// argument `lease`). [`UpdateKeySync`] is this with [`Lifetime::Store`].
+/// Write a key once, without owning it, under a lease of the store or without a lease (Cilium's `UpdateKeySync` with
+/// its argument `lease`). [`UpdateKeySync`] is this with [`Lifetime::Store`].
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Revision, StoreError>")]
 pub struct WriteOnce<K: 'static> {
@@ -41,8 +42,8 @@ pub struct WriteOnce<K: 'static> {
     pub lifetime: Lifetime,
 }
 
-/// Give up a key and delete it; answered when it is gone. What another owner has put there meanwhile stays (Cilium's
-/// `DeleteLocalKey`).
+/// Give up a key and delete it; answered when it is deleted. A key that another owner has put there meanwhile stays
+/// (Cilium's `DeleteLocalKey`).
 #[derive(Debug, Clone, PartialEq, Eq, Message)]
 #[rtype(result = "Result<Revision, StoreError>")]
 pub struct DeleteLocalKey(pub KeyName);
@@ -62,8 +63,8 @@ pub struct DeleteLocalKeys(pub Vec<KeyName>);
 #[rtype(result = "Option<Bytes>")]
 pub struct GetQuarantined(pub KeyName);
 
-/// All keys at one revision, own ones included (Cilium's `SharedKeysMap`). A [`Reader`](shared_store_core::Reader) answers
-/// the same without a message.
+/// All keys at one revision, own keys included (Cilium's `SharedKeysMap`). A [`Reader`](shared_store_core::Reader)
+/// returns the same without a message.
 #[derive(Debug)]
 pub struct SharedKeys<K>(std::marker::PhantomData<K>);
 
@@ -80,7 +81,7 @@ impl<K: Key> Message for SharedKeys<K> {
     type Result = Result<Snapshot<K>, StoreError>;
 }
 
-/// Add an observer: it is told all keys, then [`Synced`](crate::Synced), then every change. Answered with a name for
+/// Add an observer: it is told all keys, then [`Synced`](crate::Synced), then every change. Answered with the id for
 /// [`Unsubscribe`]. The subscription does not keep the observer alive.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<ObserverId, StoreError>")]
@@ -91,7 +92,7 @@ pub struct Subscribe<K: Key>(pub Observer<K>);
 #[rtype(result = "()")]
 pub struct Unsubscribe(pub ObserverId);
 
-/// Answer when all observers have handled what they have still to be told now.
+/// Answered when all observers have handled everything that was pending for them when it was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
 #[rtype(result = "Told")]
 pub(crate) struct AwaitTold {
@@ -111,15 +112,17 @@ pub(crate) enum Told {
 #[rtype(result = "()")]
 pub struct SubscribeState(pub Recipient<StateChanged>);
 
-/// Stop watching: the cache stays as it is, [`State::Stale`](crate::State::Stale), until [`Attach`] or [`Drain`]. Once this is answered nothing
-/// more arrives. Refused with [`StoreError::Owner`] if the store owns keys; from now on it can own none.
+/// Stop watching: the cache stays as it is, [`State::Stale`](crate::State::Stale), until [`Attach`] or [`Drain`].
+/// After the answer no change arrives any more. Refused with [`StoreError::Owner`] if the store owns keys; from now on
+/// it can own none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
 #[rtype(result = "Result<(), StoreError>")]
 pub struct Detach;
 
 /// Watch again after [`Detach`]: another kvstore, another prefix, or the same ones (Cilium's `WatchStore` is run again).
-/// Answered at once. When the list is in, observers have been told the true difference: keys that are not in it are
-/// deleted, keys with the same value are silence. Refused with [`StoreError::Attached`] while the store is watching.
+/// Answered at once. When the list is complete, observers are told the difference: keys that are not in it are
+/// deleted, keys with the same value are not mentioned. Refused with [`StoreError::Attached`] while the store is
+/// watching.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<(), StoreError>")]
 pub struct Attach {
@@ -129,15 +132,15 @@ pub struct Attach {
     pub prefix: Prefix,
 }
 
-/// Tell every key as deleted, and be empty (Cilium's `Drain`). Refused with [`StoreError::Attached`] while the store is
-/// watching: it needs a [`Detach`] first.
+/// Tell every key as deleted, and empty the cache (Cilium's `Drain`). Refused with [`StoreError::Attached`] while the
+/// store is watching: send [`Detach`] first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
 #[rtype(result = "Result<(), StoreError>")]
 pub struct Drain;
 
 /// Compare the whole cache with the kvstore, part by part and value by value, each part at the revision the cache shows.
-/// Answered with what differs; what nothing explains is mended by a relist. A request during an audit is answered
-/// with what that audit finds.
+/// Answered with what differs; a relist repairs differences that nothing explains. A request during an audit is
+/// answered with the result of that audit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
 #[rtype(result = "Result<AuditReport, AuditError>")]
 pub struct Audit {
@@ -150,8 +153,8 @@ pub struct Audit {
 #[rtype(result = "Result<Status, StoreError>")]
 pub struct GetStatus;
 
-/// Leave, and delete the own keys. Answered when all is done; observers are told one [`Delete`](crate::Delete) per own key before,
-/// and nothing after.
+/// Leave, and delete the own keys. Answered when all is done. Before the answer observers are told one
+/// [`Delete`](crate::Delete) per own key, and nothing after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
 #[rtype(result = "Result<(), CloseError>")]
 pub struct Close;

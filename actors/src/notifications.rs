@@ -48,8 +48,8 @@ pub struct Delete<K: 'static> {
 #[rtype(result = "()")]
 pub struct Changes<K: 'static>(pub shared_store_core::Changes<K>);
 
-/// To an observer: its first state is complete, and is the kvstore's. What was known before a restart
-/// ([`Config::state_dir`](shared_store_core::Config::state_dir)) is told before, and what has changed since, too.
+/// To an observer: its first state is complete and equals the kvstore's. What was known before a restart
+/// ([`Config::state_dir`](shared_store_core::Config::state_dir)), and what has changed since, are told before this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub struct Synced {
@@ -59,7 +59,7 @@ pub struct Synced {
     pub entries: usize,
 }
 
-/// To an observer: steps are left out, the difference between what it was told and now follows.
+/// To an observer: changes were left out; the difference between what it was told and the present state follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub struct Resynced {
@@ -69,8 +69,8 @@ pub struct Resynced {
     pub to: Revision,
 }
 
-/// To an observer: it was told everything up to this revision, and nothing it observes has changed since what it was told
-/// last. For those that keep a position ([`Observer::progress`](crate::Observer::progress)).
+/// To an observer: it was told everything up to this revision, and nothing that it observes has changed since the last
+/// message. For observers that keep a position ([`Observer::progress`](crate::Observer::progress)).
 ///
 /// It comes after changes that the observer's filter does not pass, and when the kvstore says that it has nothing new (etcd:
 /// every 10 minutes).
@@ -121,14 +121,15 @@ pub struct Healed {
 
 /// To an observer: an own key that somebody else had deleted or overwritten was put back.
 ///
-/// A key that went with its lease is no repair, whoever ended the lease, and neither is a key that is put again because the
-/// kvstore lost it with its history. An observer that is behind is told the newest repair of a key only.
+/// A key that was deleted with its lease and put again is no repair, whoever ended the lease; neither is a key that is
+/// put again because the kvstore lost it with its history. An observer that is behind is told only the newest repair
+/// of a key.
 #[derive(Debug, Clone, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub struct Repaired {
     /// The key's name.
     pub name: KeyName,
-    /// What had been done to the key; what was seen first if there was more.
+    /// What was done to the key; the first damage seen if there was more than one.
     pub damage: Damage,
     /// The revision that put it back.
     pub revision: Revision,
@@ -145,7 +146,8 @@ pub struct SetAside {
     pub cause: Option<Arc<str>>,
 }
 
-/// To a recipient of [`SubscribeState`](crate::SubscribeState): the store's state has changed. The first message tells the state at that time.
+/// To a recipient of [`SubscribeState`](crate::SubscribeState): the store's state has changed. The first message tells
+/// the state at the time of the subscription.
 #[derive(Debug, Clone, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub struct StateChanged(pub State);

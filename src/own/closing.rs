@@ -138,13 +138,13 @@ impl OwnKeys {
         }
     }
 
-    /// Says that it is over, once everything is done or the time is.
+    /// Reports the end, once everything is done or the time is over.
     pub(super) fn finish_closing(&mut self, now: Instant) {
         let Some(closing) = &self.closing else { return };
         if closing.over.is_some() {
             return;
         }
-        // A lease may be on its way yet.
+        // A lease may still be granted.
         let revoked = closing
             .revoke
             .as_ref()
@@ -164,7 +164,7 @@ impl OwnKeys {
         self.events.extend(waiting.into_iter().map(|ticket| OwnEvent::Closed { ticket, left: left.clone() }));
     }
 
-    /// The names that are not as leaving promised.
+    /// The names for which Close or Release did not do what it promised.
     fn left(&self) -> Vec<(KeyName, Arc<str>)> {
         let Some(closing) = &self.closing else { return Vec::new() };
         let unknown = || Arc::from("not confirmed in time");
@@ -187,7 +187,7 @@ impl OwnKeys {
         left
     }
 
-    /// After Close: whether the name's key is not in the kvstore any more, as far as is known.
+    /// After Close: whether the name's key has been deleted, as far as is known.
     #[must_use]
     pub fn is_deleted(&self, name: &KeyName) -> bool {
         let Some(closing) = self.closing.as_ref().filter(|closing| closing.revoke.is_some()) else { return false };

@@ -18,11 +18,11 @@ const REPAIR_CAP: Duration = Duration::from_secs(30);
 #[derive(Debug, Default)]
 pub(super) struct OwnName {
     pub(super) wish: Wish,
-    /// A synchronous write, which counts before the wish until it is done or has failed.
+    /// A synchronous write. It takes precedence over the wish until it is done or has failed.
     pub(super) once: Option<Once>,
     /// Who waits for the deletion.
     pub(super) deletes: Vec<Ticket>,
-    /// Counts the commands: a refusal concerns only the value that was sent.
+    /// Counts the commands: a refusal concerns only the value of the command that it was sent for.
     pub(super) version: u64,
     /// The kvstore has answered a request that was sent after the last command.
     pub(super) verified: bool,
@@ -34,13 +34,14 @@ pub(super) struct OwnName {
     pub(super) lease: Option<LeaseId>,
     /// There was nothing to delete, and the cache does not show anything either.
     pub(super) found_nothing: bool,
-    /// A write of ours may have been applied that `known` does not show.
+    /// `known` may be incomplete: a write of ours may have been applied that it does not show, or the value is not
+    /// known.
     pub(super) unsure: bool,
     /// Until when a put whose answer was lost may be applied.
     pub(super) unanswered_put_until: Option<Instant>,
     pub(super) set_aside: SetAside,
     pub(super) presence: Presence,
-    /// What somebody else has done to the stored key, until it is put back or another reason to put it comes up.
+    /// What somebody else has done to the stored key, until the key is put back or is put for another reason.
     pub(super) damage: Option<Damage>,
     /// The foreign write that was reported last.
     pub(super) conflict: Option<Revision>,
@@ -85,7 +86,7 @@ pub(super) enum Refusal {
     ForNow,
 }
 
-/// How far the next write of a name has got.
+/// The progress of the next write of a name.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
     /// There is none.
@@ -150,9 +151,9 @@ pub(super) enum Verdict {
     Settled,
     /// A write, not before this.
     Write(Instant),
-    /// That something changes: a new value, or the other owner leaves.
+    /// To wait for a change: a new value, or the other owner leaves.
     Wait,
-    /// That a conflict is reported.
+    /// A report of a conflict.
     Conflict(KeyState),
 }
 
@@ -235,7 +236,7 @@ impl OwnName {
             (true, _) | (false, false) => self.write(now),
             (false, true) => {
                 let told = self.conflict == Some(seen.mod_revision);
-                // What was there before us may be of our own past, whose lease ends.
+                // A key from before the wish may be of an earlier process of ours, whose lease ends.
                 let was_ours = self.presence != Presence::Never;
                 match policy {
                     ConflictPolicy::Overwrite if told || !was_ours => self.write(now),
@@ -252,22 +253,22 @@ impl OwnName {
         matches!(self.set_aside, SetAside::Refused(_))
     }
 
-    /// Whether somebody else has just damaged the stored key is to be told once it is put back.
+    /// Remembers that somebody else has just damaged the stored key, so that its repair is reported.
     pub(super) fn note_damage(&mut self) {
         if self.presence == Presence::Stored && self.once.is_none() && matches!(self.wish, Wish::Keep { .. }) {
-            // Of a list without values it is known that the key exists.
+            // A list without values has shown that the key exists.
             let deleted = self.known.state.is_none() && !self.unsure;
             self.damage.get_or_insert(if deleted { Damage::Deleted } else { Damage::Overwritten });
         }
     }
 
-    /// A write now, or at the end of the back-off step if others undo what we do.
+    /// A write now, or at the end of the back-off step if others keep damaging the key.
     fn write(&self, now: Instant) -> Verdict {
         let repairs = if self.known.state.is_none() { &self.deletions } else { &self.overwrites };
         Verdict::Write(repairs.repair_at(now))
     }
 
-    /// A write is sent. One that repairs what others did, or that others refused, waits longer each time.
+    /// A write is sent. Repairs, and writes that others refused, wait longer each time.
     pub(super) fn sent(&mut self, now: Instant) {
         self.step = Step::Sent;
         let (presence, contested) = (self.presence, std::mem::take(&mut self.contested));
@@ -291,9 +292,11 @@ impl OwnName {
         }
     }
 
-    /// What a write is compared with. Of a name never seen: that it does not exist; a refusal teaches better.
+    /// What a write is compared with. For a name never seen: that the key does not exist; a refusal then tells its
+    /// state.
     ///
-    /// The lease is compared, too, where another owner's key must not be hit that has the same revision in another history.
+    /// The lease is compared as well where the write could otherwise hit another owner's key, which in another history
+    /// can have the same revision.
     pub(super) fn expect(&self, target: &Target, policy: ConflictPolicy) -> Expect {
         match self.known.state.filter(|_| !self.is_probe(target)) {
             None => Expect::Absent,
@@ -313,7 +316,7 @@ impl OwnName {
     pub(super) fn observe(&mut self, as_of: Revision, state: Option<KeyState>) -> bool {
         let newer = self.learn(as_of, state);
         self.watched = self.watched.max(as_of);
-        // It is what we wrote without knowing.
+        // This is the write of ours whose outcome was unknown.
         let wanted =
             self.target().and_then(|target| if let Target::Put { hash, .. } = target { Some(hash) } else { None });
         if newer && state.is_some_and(|seen| Some(seen.hash) == wanted && Some(seen.lease) == self.wanted_lease()) {
@@ -322,7 +325,8 @@ impl OwnName {
         newer
     }
 
-    /// Takes what a list without values says: when the key was written, or that it does not exist. Whether that is news.
+    /// Takes what a list without values says: the revision that wrote the key, or that the key does not exist. Returns
+    /// whether that is new.
     pub(super) fn listed(&mut self, as_of: Revision, written: Option<Revision>) -> bool {
         let Some(written) = written else { return self.observe(as_of, None) };
         self.watched = self.watched.max(as_of);
@@ -339,7 +343,7 @@ impl OwnName {
         true
     }
 
-    /// What is known of the key may be out of date: it is asked for, if the key is wanted.
+    /// What is known of the key may be outdated: if the key is wanted, its state is asked for.
     pub(super) fn mark_unsure(&mut self) {
         if matches!(self.wish, Wish::Keep { .. }) {
             self.known.state = None;
@@ -368,7 +372,7 @@ impl OwnName {
         self.once.take().map(|once| once.ticket).into_iter().collect()
     }
 
-    /// A wish of the owner does not wait for a back-off.
+    /// There is a new wish. It does not wait for a back-off.
     pub(super) fn wished(&mut self) {
         self.version += 1;
         (self.verified, self.found_nothing) = (false, false);
@@ -380,7 +384,7 @@ impl OwnName {
         (self.overwrites, self.deletions) = (Repairs::default(), Repairs::default());
     }
 
-    /// What was known of the key is void, and nobody resists in another history.
+    /// What was known of the key is void, and so is the back-off.
     pub(super) fn clear_known(&mut self) {
         if matches!(self.wish, Wish::Released(_)) {
             self.wish = Wish::Nothing;

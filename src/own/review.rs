@@ -36,7 +36,7 @@ impl OwnKeys {
             }
             Verdict::Wait => {
                 if !own.waits() {
-                    // It is left to another owner, and not because the kvstore refuses it.
+                    // The key is left to another owner; the kvstore does not refuse it.
                     self.accepted(name);
                 }
                 self.step(name, Step::Idle);
@@ -69,7 +69,7 @@ impl OwnKeys {
         }
     }
 
-    /// The kvstore is as it should be for this name.
+    /// The kvstore has the wanted state of this name.
     fn settled(&mut self, now: Instant, name: &KeyName) {
         let Some(own) = self.names.get_mut(name) else { return };
         if own.once.is_some() {
@@ -93,7 +93,8 @@ impl OwnKeys {
             Wish::Delete(which) | Wish::Released(which) => {
                 let result = match own.known.state {
                     Some(theirs) => Err(WriteError::NotOwned { lease: theirs.lease }),
-                    // Others write elsewhere: the cache need not reach the revision at which nothing was found.
+                    // The revision may come from other prefixes: the cache need not reach the one at which nothing was
+                    // found.
                     None if own.found_nothing => Ok(self.reached),
                     None => Ok(own.known.as_of),
                 };
@@ -112,7 +113,7 @@ impl OwnKeys {
         }
     }
 
-    /// The kvstore refuses the name's wish no longer.
+    /// The kvstore does not refuse the name's wish any more.
     fn accepted(&mut self, name: &KeyName) {
         self.aside.remove(name);
         let Some(own) = self.names.get_mut(name) else { return };
@@ -149,7 +150,7 @@ impl OwnKeys {
             self.timeouts.remove(&(once.deadline, name.clone()));
             self.done(once.ticket, Err(WriteError::Conflict { lease: theirs.lease }));
         } else if policy == ConflictPolicy::Fail && own.presence != Presence::Never {
-            // A late put of ours would take it back: it is deleted, as that of a name which was given up.
+            // A delayed put of ours would take the key back: it is deleted, as for a name that was given up.
             (own.wish, own.presence) = (Wish::Released(Deletable::OnOwnLease), Presence::Never);
             self.events.push_back(OwnEvent::Lost { name: name.clone() });
         }
@@ -157,7 +158,7 @@ impl OwnKeys {
         self.review(now, name);
     }
 
-    /// Drops a name that nothing is wanted of, unless it is still needed (invariant 9).
+    /// Drops a name without a wish, unless it is still needed (invariant 9).
     pub(super) fn retire(&mut self, name: &KeyName) {
         let Some(own) = self.names.get(name) else { return };
         let wanted = own.once.is_some() || matches!(own.wish, Wish::Keep { .. } | Wish::Delete(_));

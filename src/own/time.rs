@@ -56,8 +56,8 @@ impl OwnKeys {
         now + self.sync_interval.mul_f64(0.9 + 0.1 * self.rng.f64())
     }
 
-    /// The periodic synchronization: what was forbidden is tried again, since roles change. All else is repaired when it is
-    /// damaged, so a clean tick sends nothing.
+    /// The periodic sync: forbidden keys are tried again, since roles change. Other damage is repaired when it
+    /// happens, so a tick without damage sends nothing.
     fn retry_refused(&mut self, now: Instant) {
         let names: Vec<_> = self.aside.keys().cloned().collect();
         for name in names {

@@ -29,10 +29,10 @@ pub(super) struct Flight {
 #[derive(Debug)]
 struct Written {
     name: KeyName,
-    /// Of the command that this write is for.
+    /// The version of the command that this write is for.
     version: u64,
     expect: Expect,
-    /// Whether that was the state of the key as we knew it.
+    /// Whether `expect` is a state that was known, not a guess.
     expected_known: bool,
     /// The put value's fingerprint and lease; `None` for a deletion.
     put: Option<(u128, LeaseId)>,
@@ -99,14 +99,15 @@ impl OwnKeys {
         Some((id, Request::Write(writes)))
     }
 
-    /// As many of the names as fit into one transaction, taken out of the queue. All puts of a transaction that
-    /// are under a lease are under the same, so a lost lease is known by its transaction. Also whether a put found no lease.
+    /// As many of the names as fit into one transaction, taken out of the queue. All puts of a transaction that are
+    /// under a lease are under the same lease, so a lost lease is known from its transaction. Also returns whether a
+    /// put found no lease.
     fn batch(&mut self, now: Instant, queue: &mut VecDeque<KeyName>) -> (Flight, Vec<Write>, bool) {
         let floor = self.answered.max(self.reached);
         let mut flight = Flight { epoch: self.epoch, floor, lease: None, writes: Vec::new() };
         let (mut writes, mut cost, mut bytes, mut needs_lease) = (Vec::new(), 0, 0, false);
         let mut later = Vec::new();
-        // Names under other leases are passed over, but not without end.
+        // Names under other leases are skipped, up to a limit.
         while cost < self.max_writes && later.len() < 4 * self.max_writes {
             let Some(name) = queue.pop_front() else { break };
             let Some(own) = self.names.get_mut(&name).filter(|own| own.step == Step::Queued) else { continue };
@@ -160,7 +161,7 @@ impl OwnKeys {
         (flight, writes, needs_lease)
     }
 
-    /// What was under way has no answer, and never will: whether it was applied is not known.
+    /// The requests under way will have no answer: whether they were applied is unknown.
     pub fn requests_lost(&mut self, now: Instant) {
         let error = || BackendError::unavailable("the request was lost");
         let written = self.flights.keys().map(|id| (*id, Answer::Written(Err(error()))));
@@ -294,13 +295,13 @@ impl OwnKeys {
         let seen =
             state.map(|kv| KeyState { hash: value_hash(&kv.value), mod_revision: kv.mod_revision, lease: kv.lease });
         let mismatch = seen.map_or(Revision::ZERO, |seen| seen.mod_revision) != written.expected();
-        // Not knowing better is no resistance, and neither is that a dead lease took the key.
+        // A wrong guess is no contest, and neither is a key that was deleted with its lease.
         let dead = |seen: KeyState| self.leases.is_ours(seen.lease) && !self.leases.is_alive(seen.lease);
         let guessed = !written.expected_known || own.known.state.is_some_and(dead);
         own.contested |= mismatch && (!guessed || revision < floor);
         // An answer of another history verifies nothing.
         own.verified |= own.version == written.version && revision >= floor;
-        // The watch has to show it, too, or it was in another history.
+        // The watch has to show this state, too; otherwise it is of another history.
         if let Some(seen) = seen.filter(|seen| seen.mod_revision > self.reached.max(own.watched)) {
             self.unconfirmed.insert((seen.mod_revision, written.name.clone()));
         }
@@ -311,7 +312,7 @@ impl OwnKeys {
         }
     }
 
-    /// One of the writes is bad: which one is found by halves.
+    /// One of the writes is bad: bisection finds which one.
     fn not_accepted(&mut self, now: Instant, writes: Vec<Written>, cause: &Arc<str>, refusal: Refusal) {
         self.requests.answered();
         let [written] = &writes[..] else {
@@ -343,7 +344,7 @@ impl OwnKeys {
                 self.settle_tickets(tickets, &rejected());
                 self.events.push_back(OwnEvent::Released { name: name.clone(), revision });
             } else {
-                // Who waits for a deletion that is forbidden is answered now, and it is tried again later.
+                // Callers that wait for a forbidden deletion are answered now; the deletion is tried again later.
                 let tickets = std::mem::take(&mut own.deletes);
                 (own.set_aside, own.damage) = (SetAside::Refused(refusal), None);
                 self.settle_tickets(tickets, &rejected());

@@ -95,7 +95,7 @@ impl Publisher {
         }
     }
 
-    /// The kvstore is another one: everything is put there.
+    /// Another kvstore answers: everything is put into it.
     pub(super) fn new_history(&mut self, now: Instant) {
         self.keys.new_history(now);
         if let Some(canary) = &mut self.canary {
@@ -104,7 +104,7 @@ impl Publisher {
         self.lost(now);
     }
 
-    /// Keys went with their lease: what is missing is waited for again.
+    /// Keys were deleted with their lease: the missing ones are waited for again.
     fn lost(&mut self, now: Instant) {
         for name in self.keys.missing() {
             self.pending.begin(name);

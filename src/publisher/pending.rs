@@ -8,7 +8,8 @@ use crate::key::KeyName;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Mark(u64);
 
-/// The own keys that are on their way into the kvstore, in the order in which they were given. Empty when all is well.
+/// The own keys that are on their way into the kvstore, in the order in which they were given. Empty when all keys are
+/// stored.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     given: HashMap<KeyName, u64>,
@@ -17,8 +18,8 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    /// A key sets out. One that is on its way keeps its position, so that a key that changes all the time does not hold up
-    /// those who wait for it.
+    /// A key has to be written. A key that is pending already keeps its position, so that a key that changes all the
+    /// time does not delay those who wait for it.
     pub(super) fn begin(&mut self, name: &KeyName) {
         if !self.given.contains_key(name) {
             self.given.insert(name.clone(), self.next);
@@ -27,7 +28,7 @@ impl Pending {
         }
     }
 
-    /// A key has arrived, or will not.
+    /// A key is stored, or will not be.
     pub(super) fn end(&mut self, name: &KeyName) {
         if let Some(position) = self.given.remove(name) {
             self.order.remove(&position);

@@ -25,7 +25,7 @@ pub struct AuditReport {
 }
 
 impl AuditReport {
-    /// The differences that nothing explains: something was lost on the way. A relist is mending them.
+    /// The differences that nothing explains: an event was lost. A relist is repairing them.
     pub fn unexplained(&self) -> impl Iterator<Item = &Difference> {
         self.differences.iter().filter(|difference| !difference.kind.is_explained())
     }
@@ -78,7 +78,7 @@ pub enum DifferenceKind {
 }
 
 impl DifferenceKind {
-    /// Whether it is as it should be.
+    /// Whether the difference is explained.
     #[must_use]
     pub fn is_explained(self) -> bool {
         matches!(self, Self::Undecodable { .. } | Self::BeingRepaired | Self::HeldBack)
@@ -144,7 +144,7 @@ impl<K: Key> Store<K> {
             round.keys += keys;
             round.ignored += ignored;
             round.differences.extend(differences);
-            // The report is completed before anything is mended.
+            // The report is completed before the relist.
             lost = if part.last { round.unexplained().count() } else { 0 };
             self.audits.finished = part.last.then(|| std::mem::take(round));
         }

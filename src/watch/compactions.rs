@@ -7,16 +7,16 @@ use super::reading::{Follows, Reading, Target};
 use super::{State, Watch};
 use crate::kv::Revision;
 
-/// A list that was overtaken so often in a row is asked for in one page.
+/// After how many compactions in a row a list is asked for in one page.
 const ONE_PAGE: u32 = 2;
-/// After so often the watch is opened before the list, because nobody else may open one in time after it.
+/// After how many the watch is opened before the list, because none could be opened in time after it.
 const WATCH_FIRST: u32 = 3;
-/// A page of a list of few pages has at most so many bytes. Far below the limit of a message.
+/// At most how many bytes such a page has. Far below the limit of a message.
 const WHOLE_BYTES: usize = 256 << 20;
 /// The same for a list beside a watch that is in step, for which nothing is urgent.
 const BESIDE_BYTES: usize = 32 << 20;
 
-/// How often compactions came before a list, or the watch after it, was done.
+/// How often in a row a compaction overtook a list, or the watch after it.
 ///
 /// 1. A first compaction may be chance: the list begins anew.
 /// 2. After the second one the list has one page, or as few as [`WHOLE_BYTES`] allow: a page that is not pinned to a
@@ -26,12 +26,12 @@ const BESIDE_BYTES: usize = 32 << 20;
 #[derive(Debug, Default)]
 pub(super) struct Compactions {
     overtaken: u32,
-    /// What the last list has shown of its sizes.
+    /// The sizes that the last list has shown.
     limits: Option<Limits>,
 }
 
 impl Compactions {
-    /// A compaction came before the list or its watch was done.
+    /// A compaction overtook the list, or the watch after it.
     pub(super) fn overtaken(&mut self) {
         self.overtaken = self.overtaken.saturating_add(1);
     }
@@ -44,7 +44,7 @@ impl Compactions {
         }
     }
 
-    /// A watch has proven to be good for something.
+    /// A watch has worked.
     pub(super) fn reset(&mut self) {
         self.overtaken = 0;
     }
@@ -63,7 +63,7 @@ impl Compactions {
 }
 
 impl Watch {
-    /// Begins a list, or goes on with it, in the way that the last ones call for.
+    /// Begins a list, or goes on with it, as the number of compactions requires.
     pub(super) fn begin(&self, listing: Listing) -> State {
         if listing.is_now() || listing.has_begun() || self.compactions.overtaken < ONE_PAGE {
             return State::Listing(listing);
@@ -71,7 +71,7 @@ impl Watch {
         if self.compactions.overtaken < WATCH_FIRST {
             return State::Listing(self.compactions.whole(listing, WHOLE_BYTES));
         }
-        // Not what changed and then the names: those are two requests.
+        // A full list: a list of what changed and of the names takes two requests.
         State::FindingStart(self.compactions.whole(self.whole(), WHOLE_BYTES))
     }
 
@@ -80,7 +80,7 @@ impl Watch {
         let revision = self.delivered();
         match listing.open {
             Some(open) if open <= revision.next() => {
-                // It is live as soon as the list is taken in.
+                // The watch is live as soon as the list is taken in.
                 let target = Some(Target { revision, patience: Duration::ZERO, follows: Follows::List });
                 State::Reading(Reading::toward(target))
             }

@@ -1,4 +1,4 @@
-//! A watch for a consumer that keeps no values: it begins now, and tells what it missed by names.
+//! A watch for a consumer that keeps no values: it begins now, and lists names after a gap.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ impl Watch {
         Self { state, lists: Lists::Names, ..Self::new(range, silence, seed) }
     }
 
-    /// The list that tells all there is to tell.
+    /// The list that the consumer needs.
     pub(super) fn whole(&self) -> Listing {
         match (self.lists, self.history) {
             (Lists::Values, _) => Listing::full(&self.range),
@@ -37,7 +37,7 @@ impl Watch {
     pub(super) fn began(&mut self, cluster: ClusterId, page: &Page) -> Option<Delivery> {
         let Page { revision, same_history, .. } = *page;
         if same_history && self.history.is_some() {
-            // It was the same history after all: the names tell what was missed.
+            // It is the same history: the names tell what was missed.
             self.state = State::Listing(self.whole());
             return None;
         }

@@ -9,7 +9,7 @@ const FIRST_PAGE: usize = 500;
 const PAGES: usize = 10;
 const MAX_PAGE_KEYS: usize = 20_000;
 const MAX_PAGE_BYTES: usize = 16 << 20;
-/// A page has at most so many times the keys of the one before, because the values after it may be larger.
+/// By how much a page may be larger than the one before, in keys: the values after it may be larger.
 const GROWTH: usize = 4;
 
 /// The limit of the pages of one list.
@@ -20,7 +20,7 @@ pub(crate) struct PageLimit {
     total: Option<u64>,
     /// How many bytes a key takes, on the page where they are largest.
     size: usize,
-    /// So many bytes are asked for at once, because the kvstore compacts faster than it lists pages.
+    /// The bytes of a page of a list in few pages, because the kvstore compacts faster than it lists pages.
     few_pages: Option<usize>,
 }
 

@@ -6,10 +6,10 @@ use super::{Delivery, Gap, REPLAY_LIMIT, State, Watch, other_cluster};
 use crate::backend::{BackendError, Events};
 use crate::kv::{ClusterId, Event, Header, Revision};
 
-/// For how long a watch that has to catch up may say nothing, at least and at most: then a list proves that nothing was
-/// missed. Drawn, so that watches cut at once do not list at once.
+/// How long a watch that has to catch up may be silent, at least and at most; then a list proves that nothing was
+/// missed. The time is random, so that watches cut at once do not list at once.
 const CATCH_UP: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(2)];
-/// A watch that says nothing is proven to be good for something when it has been open for so long.
+/// A silent watch counts as working when it has been open for so long.
 const SETTLED: Duration = Duration::from_secs(10);
 
 /// How an open watch is.
@@ -21,9 +21,9 @@ pub(super) struct Reading {
     partial: Vec<Event>,
     /// The newest revision it sent.
     seen: Revision,
-    /// Something proved the stream: a response, or the time it has lived.
+    /// The stream has worked: there was a response, or it has been open long enough.
     proven: bool,
-    /// For how long it has said nothing.
+    /// How long it has been silent.
     quiet: Duration,
 }
 
@@ -73,12 +73,12 @@ impl Watch {
         let listed = follows == Follows::List;
         let ahead = if told { header.revision.0 - delivered.0 } else { 0 };
         if !listed && (!told || ahead > REPLAY_LIMIT) {
-            // Replaying is slower than a list, or nobody says how much there is to replay.
+            // Replaying is slower than a list, or the size of the replay is unknown.
             self.relist_soon();
             return None;
         }
-        // What others write between a list and its watch is no reason to list again: in a busy kvstore there is always
-        // some. Up to the limit it is here in half a second, as it is in any open watch.
+        // Writes between a list and its watch are no reason to list again: in a busy kvstore there are always some. Up
+        // to the limit they arrive within half a second, as in any open watch.
         let behind = if listed { ahead > REPLAY_LIMIT } else { ahead > 0 };
         let patience = self.draw(CATCH_UP);
         let target = behind.then_some(Target { revision: header.revision, patience, follows });
@@ -111,8 +111,9 @@ impl Watch {
         (!events.is_empty()).then_some(Delivery::Events(events))
     }
 
-    /// etcd sends each revision by itself as long as a watch keeps up with it. Several at once, or one that is not the
-    /// newest, say that the watch has fallen behind; one from before the last response says that it went back in time.
+    /// etcd sends each revision by itself as long as a watch keeps up. Several revisions at once, or one that is not
+    /// the newest, show that the watch has fallen behind; a revision from before the last response shows that the
+    /// stream went back.
     fn look_for_gaps(&mut self, reading: &mut Reading, response: &Events) {
         let (Some(first), Some(last)) = (response.events.first(), response.events.last()) else { return };
         let (first, last) = (first.revision(), last.revision());
@@ -131,7 +132,7 @@ impl Watch {
             return self.other_history(other_cluster(header.cluster));
         }
         if header.cluster == ClusterId::NOT_TOLD {
-            // The stream lives, and that is all it says.
+            // This shows only that the stream is alive.
             self.state = State::Reading(reading);
             return None;
         }
@@ -175,7 +176,7 @@ impl Watch {
         }
     }
 
-    /// The stream is good for something: the next failure is the first one.
+    /// The stream has worked: the next failure counts as the first one.
     fn proven(&mut self, reading: &mut Reading) {
         reading.proven = true;
         reading.quiet = Duration::ZERO;
@@ -183,7 +184,7 @@ impl Watch {
         self.compactions.reset();
     }
 
-    /// Whether the resumed watch has just caught up: asked by the shell after each delivery, said once.
+    /// [`Delivery::Live`] if the resumed watch has just caught up; returned once. The shell asks after each delivery.
     #[must_use]
     pub fn caught_up(&mut self) -> Option<Delivery> {
         let delivered = self.delivered();

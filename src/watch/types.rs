@@ -47,18 +47,18 @@ pub enum Delivery {
     Events(Vec<Event>),
     /// Nothing else changed up to and including this revision.
     Progress(Revision),
-    /// The watch begins here ([`Watch::from_now`](super::Watch::from_now)): nothing is said of what was before.
+    /// The watch begins here ([`Watch::from_now`](super::Watch::from_now)): it says nothing of earlier changes.
     Began {
         /// Every change after this revision will be delivered.
         revision: Revision,
-        /// Whether what was delivered before still means something; if not, all of it is void.
+        /// Whether earlier deliveries are of the same history; if not, all of them are void.
         same_history: bool,
     },
     /// The watch is open and nothing is missing.
     Live,
     /// The connection is lost: what was delivered may be out of date from now on.
     Broken(BackendError),
-    /// A part of the kvstore to compare what was delivered with: not the watch says this, but an
+    /// A part of the kvstore to compare with what was delivered. It comes not from the watch but from an
     /// [`Audit`](crate::audit::Audit) beside it.
     Audited(AuditPart),
 }
@@ -107,7 +107,7 @@ pub enum PageKeys {
     Names(Vec<KeyValue>),
 }
 
-/// What the consumer has from before the watch began, and how to make sure of it.
+/// What the consumer has from before the watch began, and how much of it is read again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Resume {
     /// The cluster it is from.
@@ -134,7 +134,7 @@ pub struct AuditPart {
     pub revision: Revision,
     /// All keys of the range at that revision, in path order; without values in a rolling round.
     pub keys: Vec<KeyValue>,
-    /// Paths that have changed since, of which it says nothing.
+    /// Paths that have changed since the revision: they are not compared.
     pub changed: HashSet<Bytes>,
 }
 

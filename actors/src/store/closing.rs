@@ -63,7 +63,7 @@ impl<K: Key> StoreActor<K> {
         Box::pin(async { receiver.await.unwrap_or_else(|_| Err(CloseError::ended("store actor stopped"))) })
     }
 
-    /// First the watcher, so that nothing it still has to say is told after our own deletions.
+    /// Stops the watcher first, so that nothing it delivers is told after the deletions of own keys.
     fn stop_watching(&mut self, ctx: &mut Context<Self>) {
         let watcher = self.children.as_ref().map(|children| children.watcher.clone());
         let stopped = async move {
@@ -85,12 +85,12 @@ impl<K: Key> StoreActor<K> {
         self.pump(ctx);
     }
 
-    /// The own keys are done: tells the observers, and waits for them, but not for ever. Parcels they are handling already
-    /// are not waited for: an observer can close the store in its own handler.
+    /// The own keys are done: tells the observers and waits for them, for a limited time. It does not wait for parcels
+    /// that observers are already handling: an observer can close the store in its own handler.
     pub(super) fn flush(&mut self, left: Vec<(KeyName, Arc<str>)>, ctx: &mut Context<Self>) {
         let Some(closing) = &mut self.closing else { return };
         closing.left = Some(left);
-        // From now on nobody waits for observers: those who do are told that the store closes.
+        // Writes that wait until observers were told are answered: the store closes.
         self.untold.clear();
         for (id, observer) in &mut self.observers {
             if let Some(parcel) = observer.take_parcel() {
@@ -100,7 +100,7 @@ impl<K: Key> StoreActor<K> {
         }
         ctx.run_later(self.config.close_timeout, |actor, ctx| {
             let observers = actor.busy_observers();
-            tracing::warn!(%observers, "left observers behind that do not handle what they are told");
+            tracing::warn!(%observers, "left observers behind that have not handled everything");
             actor.finish(ctx);
         });
     }

@@ -22,7 +22,7 @@ pub(super) struct Subscribed<K: Key> {
     pub(super) name: Arc<str>,
     named: bool,
     pub(super) slow_after: Duration,
-    /// Since when it has had a parcel, unless the log has said that this is long.
+    /// Since when it has had a parcel; `None` once the log has warned.
     pub(super) since: Option<Instant>,
     /// The parcel under way: it is cancelled when this is dropped. What the observer has begun to handle is not.
     under_way: Option<oneshot::Sender<()>>,
@@ -64,7 +64,7 @@ impl<K: Key> StoreActor<K> {
         let sent = now();
         let (since, slow_at) = (Some(sent), sent + observer.slow_after);
         observer.since = since;
-        // Shared until it is handled, so that freeing it is the work of this thread and not of the observer's.
+        // Kept until it is handled, so that this thread frees it and not the observer's.
         let shared = parcel.clone();
         let (number, delivery) = (observer.parcels, observer.sinks.send(parcel));
         let (sender, cancelled) = oneshot::channel();
@@ -119,7 +119,7 @@ impl<K: Key> StoreActor<K> {
         self.observers.remove(&id);
     }
 
-    /// Drops observers whose actors are gone, which otherwise would stay until the next change.
+    /// Removes observers whose actors have ended. Without this they would stay until the next change.
     pub(super) fn prune(&mut self) {
         let gone: Vec<_> =
             self.observers.iter().filter(|(_, observer)| !observer.sinks.connected()).map(|(id, _)| *id).collect();
@@ -148,7 +148,7 @@ impl<K: Key> Handler<Subscribe<K>> for StoreActor<K> {
 
     fn handle(&mut self, Subscribe(observer): Subscribe<K>, ctx: &mut Self::Context) -> Self::Result {
         self.is_open()?;
-        // Pruned at every doubling: the cost is spread over the subscriptions.
+        // Ended observers are removed whenever the number has doubled: the cost is spread over the subscriptions.
         if self.observers.len() > 2 * self.pruned + 8 {
             self.prune();
         }

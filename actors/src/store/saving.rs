@@ -83,7 +83,7 @@ impl Saving {
 }
 
 impl<K: Key> StoreActor<K> {
-    /// Writes the snapshot when the interval has passed, if the cache has changed; and so on.
+    /// Writes the snapshot at every interval if the cache has changed.
     pub(super) fn save_later(&mut self, ctx: &mut Context<Self>) {
         let Some(interval) = self.saving.as_ref().map(|saving| saving.interval) else { return };
         ctx.run_later(interval, |actor, ctx| {

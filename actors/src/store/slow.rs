@@ -32,8 +32,8 @@ impl<K: Key> StoreActor<K> {
         self.look.0 = Some((at, timer));
     }
 
-    /// Says which observers have had a parcel for too long, once a parcel. One timer is enough for all of them, and there
-    /// is none while nothing is under way.
+    /// Warns of observers that have had a parcel for too long, once a parcel. There is one timer for all observers,
+    /// and none while nothing is under way.
     fn look_for_slow(&mut self, ctx: &mut Context<Self>) {
         let now = now();
         let mut next: Option<Instant> = None;

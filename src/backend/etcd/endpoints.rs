@@ -42,7 +42,7 @@ impl Endpoints {
     /// Waits until this one is no longer listed.
     pub(super) async fn removed(&self, endpoint: &str) {
         let gone = |list: &List| !list.iter().any(|listed| **listed == *endpoint);
-        // An error would say that the sender is gone, and that is ours.
+        // An error would mean that the sender was dropped, and `self` holds the sender.
         let _ = self.list.subscribe().wait_for(gone).await;
     }
 }
@@ -51,7 +51,7 @@ fn checked(urls: impl IntoIterator<Item = String>, tls: Tls) -> Result<List, Etc
     let mut list: Vec<Arc<str>> = Vec::new();
     for url in urls {
         let url = endpoint::checked(&url, tls)?;
-        // What comes after one that is listed twice would always be the second of the two.
+        // If an endpoint were listed twice, the one after it would always be its second entry.
         if !list.contains(&url) {
             list.push(url);
         }
