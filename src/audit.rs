@@ -11,25 +11,25 @@ use bytes::Bytes;
 use crate::backend::{BackendError, ListPage, ListRequest};
 use crate::backoff::Backoff;
 use crate::clock::bounded;
-use crate::kv::{Header, KeyRange, KeyValue, Revision};
-use crate::watch::{Delivery, PageLimit};
+use crate::kv::{Header, KeyRange};
+use crate::watch::{AuditKind, AuditPart, Delivery, PageLimit};
 
 /// A part holds no more keys than this, so that comparing it holds up nobody.
 const MAX_PART_KEYS: usize = 5000;
 
-/// Compares the cache with the kvstore, a part at a time, beside the watch that keeps it. A pure machine: it finds what
-/// the watch lost for good, which nothing else would ever show.
+/// Compares the cache with the kvstore, a part at a time, beside the watch that feeds the cache. A pure machine. It
+/// finds what the watch lost for good, which nothing else would ever show.
 ///
-/// A part is a list at the revision the cache shows when it is asked for. What is delivered until the answer comes is
-/// remembered and left out, so the comparison is exact although nobody waits for it.
+/// A part is a list at the revision that the cache shows when the part is requested. Keys that change before the
+/// answer comes are remembered and left out, so the comparison is exact although neither side waits for the other.
 ///
-/// [`Rolling`](Kind::Rolling) rounds compare names and revisions only and are spread over the interval; a round that was
+/// [`Rolling`](AuditKind::Rolling) rounds compare names and revisions only and are spread over the interval; a round that was
 /// [asked for](Self::ask) compares values, too, and goes at once.
 #[derive(Debug)]
 pub struct Audit {
     range: KeyRange,
     interval: Duration,
-    kind: Kind,
+    kind: AuditKind,
     /// First path of the next part.
     start: Bytes,
     limit: PageLimit,
@@ -44,41 +44,13 @@ pub struct Audit {
     rng: fastrand::Rng,
 }
 
-/// Why a round is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// It is always under way, slowly: names and revisions.
-    Rolling,
-    /// Somebody asked: values, too, and at once.
-    Asked,
-}
-
 #[derive(Debug)]
 struct UnderWay {
     at: Header,
     /// What was delivered since.
     changed: HashSet<Bytes>,
-    /// A list was delivered since: the part says nothing any more.
+    /// A list was delivered since: the part cannot be compared any more.
     void: bool,
-}
-
-/// A part of the kvstore to compare the cache with.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Part {
-    /// Why.
-    pub kind: Kind,
-    /// Whether a round begins with it.
-    pub first: bool,
-    /// Whether a round ends with it.
-    pub last: bool,
-    /// The paths it covers.
-    pub range: KeyRange,
-    /// The revision it shows.
-    pub revision: Revision,
-    /// All keys of the range at that revision, in path order; without values in a rolling round.
-    pub keys: Vec<KeyValue>,
-    /// Paths that have changed since, of which it says nothing.
-    pub changed: HashSet<Bytes>,
 }
 
 /// What came of a request.
@@ -87,7 +59,7 @@ pub enum Found {
     /// Nothing to compare: it is asked for again.
     Nothing,
     /// A part to compare.
-    Part(Part),
+    Part(AuditPart),
     /// The kvstore has compacted the revision the cache shows, as happens to a range in which nothing changes for long:
     /// [`Watch::refresh`](crate::watch::Watch::refresh) brings a newer one, and the part is asked for again.
     Compacted,
@@ -103,7 +75,7 @@ impl Audit {
             start: range.start.clone(),
             range,
             interval: bounded(interval),
-            kind: Kind::Rolling,
+            kind: AuditKind::Rolling,
             limit: PageLimit::first(),
             left: bounded(interval),
             next: None,
@@ -116,7 +88,7 @@ impl Audit {
 
     /// Begins a round at once. A request under way is void: the shell drops it.
     pub fn ask(&mut self) {
-        self.kind = Kind::Asked;
+        self.kind = AuditKind::Asked;
         self.begin();
         self.next = None;
         self.part = None;
@@ -125,11 +97,11 @@ impl Audit {
     /// The part to list now, if one is due: `in_step` is [`Watch::in_step`](crate::watch::Watch::in_step).
     pub fn poll_request(&mut self, now: Instant, in_step: Option<Header>) -> Option<ListRequest> {
         let at = in_step.filter(|_| self.part.is_none())?;
-        if self.kind == Kind::Rolling {
+        if self.kind == AuditKind::Rolling {
             if self.interval.is_zero() {
                 return None;
             }
-            // The first part at any time of the interval: not all stores of a cluster at once.
+            // The first part at a random time of the interval, so that not all stores of a cluster ask at once.
             let first = now + self.interval.mul_f64(self.rng.f64());
             self.next.get_or_insert(first);
         }
@@ -140,7 +112,7 @@ impl Audit {
         let mut request = ListRequest::new(KeyRange { start: self.start.clone(), end: self.range.end.clone() });
         request.revision = Some(at.revision);
         request.limit = self.limit.get().min(MAX_PART_KEYS);
-        request.keys_only = self.kind == Kind::Rolling;
+        request.keys_only = self.kind == AuditKind::Rolling;
         Some(request)
     }
 
@@ -196,19 +168,19 @@ impl Audit {
         match end {
             Some(end) => self.start = end,
             None => {
-                self.kind = Kind::Rolling;
+                self.kind = AuditKind::Rolling;
                 self.begin();
             }
         }
-        self.next = (self.kind == Kind::Rolling && !pause.is_zero()).then(|| now + pause);
-        Found::Part(Part { kind, first, last, range, revision: at.revision, keys: page.kvs, changed })
+        self.next = (self.kind == AuditKind::Rolling && !pause.is_zero()).then(|| now + pause);
+        Found::Part(AuditPart { kind, first, last, range, revision: at.revision, keys: page.kvs, changed })
     }
 
-    /// The revision of the cache is compacted. A round that was asked for needs a newer one now. A rolling one has time:
-    /// progress of the watch will tell a newer one, unless that is compacted at once, too.
+    /// The revision of the cache is compacted. A round that was asked for needs a newer revision now. A rolling round
+    /// can wait: the watch's next progress brings a newer revision, unless that is compacted at once, too.
     fn compacted(&mut self, now: Instant) -> Found {
         self.compacted += 1;
-        let patient = self.kind == Kind::Rolling;
+        let patient = self.kind == AuditKind::Rolling;
         if patient {
             self.next = Some(now + (self.interval / 16).mul_f64(0.5 + self.rng.f64()));
         } else if self.compacted > 3 {
@@ -218,7 +190,8 @@ impl Audit {
         if patient && self.compacted < 3 { Found::Nothing } else { Found::Compacted }
     }
 
-    /// How long to wait after a part, jittered: its share of the keys that are left has that share of the time.
+    /// How long to wait after a part, with jitter: its fraction of the remaining keys takes that fraction of the
+    /// remaining time.
     fn share(&mut self, page: &ListPage) -> Duration {
         let share = if page.more { page.kvs.len() as f64 / page.count.max(1) as f64 } else { 1.0 };
         let pause = self.left.mul_f64(share.min(1.0));

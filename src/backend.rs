@@ -88,8 +88,8 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
 /// Events of one watch, in order. Dropping it ends the watch.
 #[async_trait]
 pub trait WatchStream: fmt::Debug + Send {
-    /// What the kvstore said of itself when it accepted the watch: what lies between the watch's start and this
-    /// revision is still to come.
+    /// The kvstore's header when it accepted the watch: events between the watch's start and this revision are still
+    /// to come.
     fn header(&self) -> Header;
 
     /// The next response. Cancel-safe: dropping the future loses nothing.
@@ -289,7 +289,7 @@ pub enum BackendError {
         /// What the kvstore said.
         cause: Arc<str>,
     },
-    /// Credentials or certificates are wrong: nothing here can mend it, somebody must.
+    /// Credentials or certificates are wrong: retrying does not help, somebody has to correct them.
     #[error("{cause}")]
     Misconfigured {
         /// What is wrong, in words.

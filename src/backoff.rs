@@ -1,4 +1,4 @@
-//! Waiting longer after each failure, and never in step with others.
+//! Exponential back-off with jitter.
 
 use std::time::Duration;
 

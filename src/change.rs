@@ -20,12 +20,13 @@ pub struct Change<K> {
     pub old: Option<Arc<K>>,
     /// The value now; `None` if the key is gone, or has left the observer's filter.
     pub new: Option<Arc<K>>,
-    /// The revision that made it so. What did not come from the kvstore just then (a deletion held back, a key that only
-    /// changed hands) has the revision of the cache, so that no change of a key is older than the one told before.
+    /// The revision that made the change. A change that did not come from the kvstore just then (a deletion that was
+    /// held back, a key that only changed hands) has the revision of the cache, so that no change of a key is older
+    /// than the one told before.
     pub revision: Revision,
     /// Whose key it is.
     pub origin: Origin,
-    /// Why this observer is told it; of changes that were told as one, why the newest was made.
+    /// Why this observer is told the change; if several changes were merged, the reason of the newest.
     pub reason: Reason,
     /// Whether it is part of the first state an observer is given, before its [`Notice::Synced`].
     pub initial: bool,
@@ -111,7 +112,8 @@ pub enum Notice {
         /// How many of its keys this observer was told.
         entries: usize,
     },
-    /// Steps between two revisions are left out; the difference between what this observer was told and now follows.
+    /// Changes between two revisions were left out; the difference between what this observer was told and the present
+    /// state follows.
     /// If `to` is less than `from`, the kvstore itself went back (an older backup, or another cluster).
     Resynced {
         /// The last revision told before.
@@ -119,8 +121,8 @@ pub enum Notice {
         /// The revision the difference leads to.
         to: Revision,
     },
-    /// The observer was told everything up to this revision: it is the cache's, and newer than all it was told. Only for
-    /// observers that want it.
+    /// The observer was told everything up to this revision, which is the cache's, and newer than all it was told.
+    /// Only for observers that ask for it.
     Progress {
         /// The revision.
         revision: Revision,

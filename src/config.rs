@@ -1,4 +1,4 @@
-//! Everything one store can be told, with its defaults and where they come from.
+//! The configuration of a store, with its defaults and their origin.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,8 +28,9 @@ pub struct Config {
     pub prefix: Prefix,
     /// The kvstore. Default: a new [`MemoryBackend`], which nobody else sees until it is cloned.
     pub backend: Arc<dyn Backend>,
-    /// How often own keys that the kvstore has forbidden are tried again (Cilium's `SynchronizationInterval`; its default of
-    /// 5 minutes), less a tenth of jitter. All else is repaired when it is damaged, so a clean interval sends nothing.
+    /// How often own keys that the kvstore has forbidden are tried again (Cilium's `SynchronizationInterval`; its
+    /// default of 5 minutes), less a tenth of jitter. Other damage is repaired when it happens, so an interval without
+    /// damage sends nothing.
     pub sync_interval: Duration,
     /// How long own keys outlive their owner: at least 1 s, at most 9,000,000,000 s, etcd's limit (Cilium's default of 15
     /// minutes).
@@ -63,11 +64,12 @@ pub struct Config {
     /// Over how long the whole cache is compared with the kvstore, a part at a time, to find what the watch may have
     /// lost; [`Duration::ZERO`] for never. Default 1 hour: for 10,000 keys one or two small requests.
     pub audit_interval: Duration,
-    /// Where a snapshot of the cache is kept for the next start, in a file per prefix. A start with one shows it at once
-    /// as [`State::Stale`](crate::State::Stale), and observers are told its keys; when the kvstore answers, only what has
-    /// changed since is told, deletions included, and then `Synced`. A file that is torn, foreign or newer is refused, as
-    /// [`Status::state_error`](crate::Status::state_error) says, and the start is as without one. The file holds the
-    /// values: keep others from the directory. If two stores of one prefix share it, one of them writes.
+    /// Where a snapshot of the cache is kept for the next start, in a file per prefix. A store that starts with a
+    /// snapshot shows it at once as [`State::Stale`](crate::State::Stale), and observers are told its keys. When the
+    /// kvstore answers, observers are told what has changed since, deletions included, and then `Synced`. A file that
+    /// is torn, of another store or newer is refused: [`Status::state_error`](crate::Status::state_error) says why,
+    /// and the store starts without it. The file holds the values: protect the directory. If two stores of one prefix
+    /// share a directory, one of them writes.
     ///
     /// Memory: with a directory the cache keeps each value's bytes beside the decoded value, so that the snapshot is
     /// what the kvstore has, and not what the codec would write. That is the total size of the values, and once more
@@ -75,17 +77,18 @@ pub struct Config {
     pub state_dir: Option<PathBuf>,
     /// How often the snapshot is written if the cache has changed; it is also written when leaving. Default 30 s.
     pub state_interval: Duration,
-    /// Who owns the keys that are written: a name that this process has after a restart too and no other live process
-    /// has, like a node's name. After a crash the keys of one's own past are then taken over at once, with any
-    /// [`ConflictPolicy`], instead of when their old lease expires. Default: none, and the past is a stranger's.
+    /// The name of the owner of the written keys. A process has the same name after a restart, and no other live
+    /// process has it: a node's name, for example. After a crash the keys of the same owner are then taken over at
+    /// once, with any [`ConflictPolicy`], instead of when their old lease expires. Default: none, and keys from before
+    /// a restart are another owner's.
     pub owner: Option<String>,
     /// Seed of everything random (jitter). Default: from the system.
     pub seed: u64,
 }
 
-/// Which deletions are held back: shown as if they had not happened, and told after [`hold`](Self::hold) unless the key has
-/// come back. Everything else of the same answer is taken in at once. [`Status::held_back`](crate::Status::held_back) counts
-/// them.
+/// Which deletions are held back. The key stays visible, and the deletion is told after [`hold`](Self::hold) unless
+/// the key has come back. Everything else of the same answer is taken in at once.
+/// [`Status::held_back`](crate::Status::held_back) counts these keys.
 ///
 /// 1. All deletions of another history, whatever their number: the kvstore was wiped or restored, or another one answers.
 ///    Owners need the time to put their keys into it, so nothing with a live owner flaps. If the kvstore changes again, the
@@ -126,8 +129,9 @@ pub enum ConflictPolicy {
     Overwrite,
     /// Leave it to the other, and take it back when it is free.
     Yield,
-    /// If another takes it, leave it to the other and stop owning it. If it was taken before this store had it, report the
-    /// conflict and wait, as [`Yield`](Self::Yield): it may be of an earlier process, whose lease ends.
+    /// If another owner takes the name, leave it to that owner and stop owning it. If the name was taken before this
+    /// store had it, report the conflict and wait, as [`Yield`](Self::Yield): the key may be of an earlier process,
+    /// whose lease ends.
     Fail,
 }
 
@@ -141,8 +145,8 @@ pub enum OnUndecodable {
     Remove,
 }
 
-/// What happens to a value whose own name, [`Key::name`](crate::Key::name), is another than that of the key it was found
-/// at. A store never writes such a value: its writer has made a mistake, or wants to pass for another.
+/// What happens to a value whose own name, [`Key::name`](crate::Key::name), differs from the name of the key it was
+/// found at. A store never writes such a value: its writer made a mistake, or impersonates another key.
 ///
 /// ```
 /// # use shared_store_core::{Config, NameCheck, Prefix};
@@ -151,11 +155,11 @@ pub enum OnUndecodable {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum NameCheck {
-    /// It counts as one that cannot be decoded: it is told, and [`Config::on_undecodable`] says what becomes of the key (as
-    /// Cilium's validators, which skip it).
+    /// The value counts as undecodable: it is reported, and [`Config::on_undecodable`] says what becomes of the key
+    /// (as Cilium's validators, which skip such a key).
     #[default]
     Refuse,
-    /// It is taken as it is. For types that are only read and whose values do not know their names.
+    /// The value is accepted. For types that are only read and whose values do not know their names.
     Ignore,
 }
 

@@ -1,20 +1,20 @@
 //! Which keys an observer hears of.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use wildmatch::WildMatch;
 
 use crate::change::Origin;
 use crate::key::KeyName;
+use crate::user_code::{Panicked, contained};
 
 type Predicate<K> = Arc<dyn Fn(&KeyName, &K) -> bool + Send + Sync>;
 
 /// Which keys an observer hears of: those that pass every condition. The default lets all pass.
 ///
-/// A key that leaves the filter is told as a deletion, one that enters it as a create: by its value, or because it
-/// changed hands. Notices about a key come if its name passes.
+/// A key that leaves the filter is told as a deletion, and a key that enters it as a create. Its value can cause that,
+/// or a change of owner. Notices about a key are told if its name passes.
 ///
 /// ```
 /// # use shared_store_core::{Filter, Origin};
@@ -64,7 +64,7 @@ impl<K> Filter<K> {
         self.prefix.is_none() && self.globs.is_empty() && self.by_name_only()
     }
 
-    /// Whether a key that passes once passes always: only its name counts.
+    /// Whether only the name counts, so that a key that passes once always passes.
     pub(crate) fn by_name_only(&self) -> bool {
         self.origin.is_none() && self.predicate.is_none()
     }
@@ -112,15 +112,6 @@ impl<K> fmt::Debug for Filter<K> {
             .field("predicate", &self.predicate.is_some())
             .finish()
     }
-}
-
-/// Code of the user panicked. The text of the panic is not kept: it can quote a value. The panic hook has been given it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Panicked;
-
-/// Runs code of the user, whose panic must harm nobody else.
-pub(crate) fn contained<T>(code: impl FnOnce() -> T) -> Result<T, Panicked> {
-    catch_unwind(AssertUnwindSafe(code)).map_err(|_| Panicked)
 }
 
 #[cfg(test)]

@@ -17,9 +17,9 @@ use crate::watch::{Delivery, Page, PageKeys};
 /// How long a canary may take by default: Cilium's agents wait so long for a remote cluster.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Lets read-only stores start when their canaries are seen, so that none of them takes a prefix that is still being
-/// filled for the whole. A pure machine, fed by a [`Watch`](crate::watch::Watch) of the [canaries](Prefix::canaries) of
-/// one cluster.
+/// Lets read-only stores start when their canaries are seen, so that no store takes the keys of a prefix that is still
+/// being filled for all its keys. A pure machine, fed by a [`Watch`](crate::watch::Watch) of the
+/// [canaries](Prefix::canaries) of one cluster.
 ///
 /// # Invariants
 /// 1. A store is let through once. A canary that vanishes later changes nothing for it.
@@ -46,7 +46,7 @@ pub struct GateId(usize);
 pub struct GatedStore {
     /// The prefix whose canary it is.
     pub prefix: Prefix,
-    /// After how long the canary is missed. Default 60 s.
+    /// How long to wait for the canary before [`on_timeout`](Self::on_timeout) applies. Default 60 s.
     pub timeout: Duration,
     /// What happens then. Default: [`OnTimeout::Wait`].
     pub on_timeout: OnTimeout,
@@ -131,7 +131,7 @@ impl fmt::Display for GateProgress {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GateStatus {
-    /// Whether canaries would be seen, and if not, why.
+    /// The state of the watch: whether it would see canaries, and if not, why.
     pub state: State,
     /// Every store, in the order in which they were registered.
     pub stores: Vec<(Prefix, GateProgress)>,
@@ -212,7 +212,7 @@ impl Gate {
         waiting.filter_map(|store| store.since.checked_add(store.awaited.timeout)).min()
     }
 
-    /// Gives up, or lets through, the stores whose canary did not come in time; which these are.
+    /// Handles the stores whose canary did not come in time, as their [`OnTimeout`] says, and returns them.
     pub fn timeout(&mut self, now: Instant) -> Vec<GateId> {
         let mut missed = Vec::new();
         for (index, store) in self.stores.iter_mut().enumerate() {

@@ -4,8 +4,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
-use crate::filter::{Panicked, contained};
 use crate::key::KeyName;
+use crate::user_code::{Panicked, contained};
 
 type Values<K> = Arc<dyn Fn(&K) -> Vec<String> + Send + Sync>;
 
@@ -61,7 +61,7 @@ impl<K> fmt::Debug for Index<K> {
 pub(crate) struct Table {
     index: Arc<str>,
     names: HashMap<Arc<str>, BTreeSet<KeyName>>,
-    /// What a key is filed under, so that it can be taken out whatever the function says later.
+    /// The values of each key, so that it can be removed whatever the index function returns later.
     values: HashMap<KeyName, Vec<Arc<str>>>,
 }
 

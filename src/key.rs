@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
-use crate::filter::{Panicked, contained};
+use crate::user_code::{Panicked, contained};
 
 /// A key shared with other collaborators: the whole value, which knows its own name.
 ///
@@ -39,8 +39,8 @@ pub trait Key: Clone + fmt::Debug + Send + Sync + 'static {
 
 /// How a key becomes the bytes of its kvstore value and back.
 ///
-/// Both functions run under `catch_unwind`: a panic counts as an error and harms nobody else. What the panic says goes to
-/// the panic hook only, which is the application's: the default one prints it to stderr, values it quotes included.
+/// Both functions run under `catch_unwind`: a panic counts as an error and affects nothing else. The text of the panic
+/// goes only to the application's panic hook; the default hook prints it to stderr, including values that it quotes.
 pub trait Codec<K>: 'static {
     /// Names the format; a snapshot written under another tag is refused on a warm restart.
     const TAG: &'static str;

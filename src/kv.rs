@@ -13,7 +13,7 @@ impl Revision {
     /// Before the first write.
     pub const ZERO: Self = Self(0);
 
-    /// The revision right after this one; the last one there is has none but itself.
+    /// The revision right after this one; the last possible revision has itself.
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0.saturating_add(1))
@@ -46,11 +46,11 @@ impl fmt::Display for LeaseId {
 pub struct ClusterId(pub u64);
 
 impl ClusterId {
-    /// Not told: a proxy between us and etcd answers some calls itself, without a cluster id, and then the revision of
-    /// its header is not the kvstore's either.
+    /// Not told. A proxy between us and etcd answers some calls itself, without a cluster id; the revision in the
+    /// header of these answers is not the kvstore's either.
     pub const NOT_TOLD: Self = Self(0);
 
-    /// Whether these are two clusters. One that is not told may be any.
+    /// Whether these are two different clusters. A cluster that is not told may be any.
     #[must_use]
     pub fn differs(self, other: Self) -> bool {
         self != other && self != Self::NOT_TOLD && other != Self::NOT_TOLD

@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod backend;
 mod backoff;
+mod cache;
 mod change;
 mod clock;
 mod config;
@@ -22,6 +23,7 @@ mod reason;
 mod simulation;
 mod status;
 pub mod store;
+mod user_code;
 pub mod warm;
 pub mod watch;
 
@@ -38,14 +40,14 @@ pub use hash::value_hash;
 pub use index::Index;
 pub use key::{Codec, CodecError, Json, Key, KeyError, KeyName, KeyNameError, encoded};
 pub use kv::{ClusterId, Event, Header, KeyRange, KeyValue, LeaseId, Revision};
-pub use outbox::{DeliveryMode, Lag};
+pub use outbox::{DeliveryMode, Lag, ObserverId};
 pub use own::Damage;
 pub use prefix::{Prefix, PrefixError};
 pub use publisher::{CanaryState, PublishEvent, PublisherStatus};
 pub use reader::{AtLeastError, Closed, Entry, KeyWatch, Reader, Snapshot, UnknownIndex};
 pub use reason::Reason;
 pub use status::{AuditStats, IgnoredKeys, Relists, State, Status};
-pub use store::{AuditReport, Difference, DifferenceKind, ObserverId, Store};
+pub use store::{AuditReport, Difference, DifferenceKind, Store};
 pub use warm::SnapshotError;
 
 /// The code of the README and of the guide is compiled and run.

@@ -12,25 +12,30 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::change::{Change, Changes, Notice, Origin, Parcel};
-use crate::filter::{Filter, Panicked};
+use crate::filter::Filter;
 use crate::key::KeyName;
 use crate::kv::Revision;
 use crate::reason::Reason;
+use crate::user_code::Panicked;
 
 pub(crate) use self::first::First;
 use self::subject::Subject;
 
-/// No parcel holds more changes than this, so an observer that is told one by one is never flooded.
+/// No parcel holds more changes than this, so an observer that receives one message a change is not flooded.
 pub(crate) const PARCEL: usize = 256;
+
+/// Names one subscription of one store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObserverId(pub(crate) u64);
 
 /// How much an observer hears when it is slower than the changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DeliveryMode {
-    /// At most one pending change a key: steps that were not told yet melt into one.
+    /// At most one pending change a key: changes that were not told yet are merged into one.
     #[default]
     LatestPerKey,
-    /// Every step, in revision order. When more than `capacity` wait behind the parcel under way, they melt as in
-    /// [`LatestPerKey`](Self::LatestPerKey), and [`Notice::Resynced`] says so before the difference.
+    /// Every change, in revision order. When more than `capacity` wait behind the parcel under way, they are merged as
+    /// in [`LatestPerKey`](Self::LatestPerKey), and [`Notice::Resynced`] says so before the difference.
     EveryEvent {
         /// How many changes may wait.
         capacity: NonZeroUsize,
@@ -44,35 +49,35 @@ pub enum DeliveryMode {
 /// 1. What is taken out, one after the other, is a history: each `old` is the `new` told before.
 /// 2. The end of that history is the end of what was put in: no final state and no deletion is lost.
 /// 3. It holds at most one entry a changed key, the parcel under way and, with `EveryEvent`, `capacity` changes.
-/// 4. Nothing void is told: a value that came back to what was told is silence.
+/// 4. A value that came back to what was told before is not told again.
 /// 5. `Synced` is told once, and the history told before it ends at the state it names, in either mode.
 #[derive(Debug)]
 pub(crate) struct Outbox<K> {
     filter: Filter<K>,
     mode: DeliveryMode,
-    /// What this observer was told of, if its filter can change its mind about a key.
+    /// The keys that this observer was told of, if its filter can change its mind about a key.
     visible: Option<HashSet<KeyName>>,
     /// Shared with other observers, and before everything else.
     backlog: Option<Backlog<K>>,
     synced: Option<Notice>,
-    /// To where the first state went back after it was told.
+    /// The revision to which history went back after the first state was told.
     first_went_back: Option<Revision>,
     /// Whether the first state has been handled.
     begun: bool,
-    /// To where history went back.
+    /// The revision to which history went back.
     went_back: Option<Revision>,
-    /// To where steps are left out since.
+    /// The revision up to which changes were left out.
     overrun: Option<Revision>,
     /// Changed keys in the order of their first change, and notices.
     slots: VecDeque<Slot>,
     pending: HashMap<KeyName, Change<K>>,
-    /// The newest of each subject. If that is an end, what it ends is told before it.
+    /// The newest notice of each subject. If that notice ends an earlier one, the earlier one is told before it.
     notices: HashMap<Subject, Vec<Notice>>,
     /// Behind the slots, with `EveryEvent`.
     queue: VecDeque<Change<K>>,
     /// Revision of the last change taken out.
     told: Revision,
-    /// To where everything is put in, if the observer wants to be told of revisions without changes.
+    /// The revision up to which everything was put in, if the observer wants to be told of revisions without changes.
     reached: Option<Revision>,
     under_way: usize,
     /// How many entries the parcel under way has taken out, and how many were taken out and handled before.
@@ -143,8 +148,8 @@ impl<K> Outbox<K> {
         self.behind_since.get_or_insert(now);
     }
 
-    /// Adds changes of the cache, in order. Shared as a whole if nothing waits, so a batch that names a key twice must not
-    /// be longer than [`PARCEL`].
+    /// Adds changes of the cache, in order. The batch is shared as a whole if nothing waits, so a batch that names a
+    /// key twice must not be longer than [`PARCEL`].
     pub(crate) fn push(&mut self, now: Instant, changes: &Arc<[Change<K>]>) {
         if self.is_idle() {
             let changes = self.wanted(changes);
@@ -161,8 +166,8 @@ impl<K> Outbox<K> {
         }
     }
 
-    /// Adds a notice, unless it is about a key whose name does not pass. It replaces one of its subject that waits, unless
-    /// it is the end of that.
+    /// Adds a notice, unless it is about a key whose name does not pass. It replaces a waiting notice of the same
+    /// subject, unless it ends that notice.
     pub(crate) fn notify(&mut self, now: Instant, notice: Notice) {
         let subject = Subject::of(&notice);
         if subject.name().is_some_and(|name| !self.filter.passes_name(name)) {
@@ -179,7 +184,8 @@ impl<K> Outbox<K> {
 
     /// Says that the kvstore's history went back to `to`, which made these changes.
     ///
-    /// They melt with what waits, in either mode: of two histories an observer is told only where they lead.
+    /// They are merged with the waiting changes, in either mode: of two histories an observer is told only the final
+    /// state.
     pub(crate) fn history_changed(&mut self, now: Instant, to: Revision, changes: &Arc<[Change<K>]>) {
         self.behind_since.get_or_insert(now);
         self.merge_queue();
@@ -190,7 +196,7 @@ impl<K> Outbox<K> {
                 self.merge(change);
             }
         }
-        // What is left of the old history is so as of the new one, whose revisions come next.
+        // What remains of the old history gets a revision of the new one, whose own revisions come next.
         self.pending.values_mut().for_each(|change| change.revision = change.revision.min(to));
     }
 
@@ -314,8 +320,8 @@ impl<K> Outbox<K> {
         }
     }
 
-    /// Melts a change into the pending one of its key; the newest reason counts. A pair that cancels out keeps its slot: the memory is one entry a
-    /// changed key, and the key's place in the order is that of its first change.
+    /// Merges a change into the pending one of its key; the newest reason counts. A pair that cancels out keeps its
+    /// slot: the memory is one entry a changed key, and the key's place in the order is that of its first change.
     fn merge(&mut self, change: Change<K>) {
         if let Some(pending) = self.pending.get_mut(&change.name) {
             pending.new = change.new;
@@ -369,7 +375,7 @@ impl<K> Outbox<K> {
     }
 }
 
-/// A change with everything given, for those that make them.
+/// Makes a change from its parts.
 pub(crate) fn change<K>(
     name: &KeyName,
     old: Option<(&Arc<K>, u128)>,

@@ -11,6 +11,7 @@ mod review;
 mod tests;
 mod time;
 mod types;
+mod wish;
 mod writes;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -26,17 +27,18 @@ use crate::key::KeyName;
 use crate::kv::{LeaseId, Revision};
 use crate::prefix::Prefix;
 
-use self::closing::Closing;
+use self::closing::{Closing, Leave};
 use self::leases::Leases;
 pub use self::listed::NamesPart;
+use self::name::OwnName;
 #[cfg(test)]
 use self::name::Step;
-use self::name::{Once, OwnName, Wish};
 use self::requests::Requests;
 pub use self::types::{
     Answer, Command, Damage, KeyState, Lifetime, Observation, OwnEvent, OwnStats, Request, RequestId, Ticket,
     WriteError,
 };
+use self::wish::{Deletable, Once, OnceKind, Wish};
 use self::writes::Flight;
 
 /// How long after its request a put whose answer was lost may still be applied: TCP gives up a connection after about
@@ -52,8 +54,8 @@ const LATEST_PUT: Duration = Duration::from_secs(15 * 60);
 ///
 /// # Invariants
 /// 1. Of a name only the newest wish counts, and at most one write is under way.
-/// 2. Every write is compared with the newest known state of its name, so a write that is applied late or twice changes
-///    nothing that it should not.
+/// 2. Every write is compared with the newest known state of its name, so a write that is applied late or twice has no
+///    unwanted effect.
 /// 3. A damaged own key is put again at once, and after that at most once per back-off step. A deletion does not wait for
 ///    the back-off of a conflict.
 /// 4. A key of another live owner is never deleted, and overwritten only with [`ConflictPolicy::Overwrite`].
@@ -63,7 +65,7 @@ const LATEST_PUT: Duration = Duration::from_secs(15 * 60);
 /// 7. A bad key holds up no other key.
 /// 8. When all is well, nothing is sent but keep-alives, which nothing holds back.
 /// 9. A name is known until the cache has passed the last answer about it, and as long as its key is under a live lease
-///    of ours. So a key under a live lease of ours whose name is not known was created by a late put: it is deleted.
+///    of ours. So a key under a live lease of ours whose name is not known was created by a delayed put: it is deleted.
 #[derive(Debug)]
 pub struct OwnKeys {
     prefix: Prefix,
@@ -77,22 +79,22 @@ pub struct OwnKeys {
     dirty: VecDeque<KeyName>,
     /// Names to be written later.
     delayed: BTreeSet<(Instant, KeyName)>,
-    /// Parts of a batch that was refused for good, to find the bad key.
-    suspects: VecDeque<Vec<KeyName>>,
-    /// When synchronous writes fail.
+    /// Halves of a transaction that was refused for good: the bad key is found by bisection.
+    bisected: VecDeque<Vec<KeyName>>,
+    /// When synchronous writes time out.
     timeouts: BTreeSet<(Instant, KeyName)>,
     /// Names that are dropped once the cache has reached a revision.
     behind: BTreeSet<(Revision, KeyName)>,
     /// Names that are dropped once a put whose answer was lost can no longer be applied.
-    lingering: BTreeSet<(Instant, KeyName)>,
-    /// What answers have told and the watch has still to show, by revision.
+    unanswered_puts: BTreeSet<(Instant, KeyName)>,
+    /// States that answers have told and that the watch has still to show, by revision.
     unconfirmed: BTreeSet<(Revision, KeyName)>,
     /// The revision that the cache shows.
     reached: Revision,
     /// The newest revision that the kvstore has answered with.
     answered: Revision,
     flights: HashMap<RequestId, Flight>,
-    /// Counts the histories: an answer to a request of an earlier one says nothing.
+    /// Counts the histories: an answer to a request of an earlier history is ignored.
     epoch: u64,
     /// `HistoryChanged` was emitted.
     history_changed: bool,
@@ -122,10 +124,10 @@ impl OwnKeys {
             names: HashMap::new(),
             dirty: VecDeque::new(),
             delayed: BTreeSet::new(),
-            suspects: VecDeque::new(),
+            bisected: VecDeque::new(),
             timeouts: BTreeSet::new(),
             behind: BTreeSet::new(),
-            lingering: BTreeSet::new(),
+            unanswered_puts: BTreeSet::new(),
             unconfirmed: BTreeSet::new(),
             reached: Revision::ZERO,
             answered: Revision::ZERO,
@@ -150,13 +152,10 @@ impl OwnKeys {
     /// Takes a wish of the owner.
     pub fn command(&mut self, now: Instant, command: Command) {
         let deadline = now + self.write_timeout;
-        let once = |ticket, value: Bytes, adopt, lifetime| {
-            let hash = value_hash(&value);
-            Once { ticket, value, hash, adopt, lifetime, deadline }
-        };
+        let once = |ticket, value: Bytes, kind| Once { ticket, hash: value_hash(&value), value, kind, deadline };
         match command {
-            Command::Close { ticket } => self.leave(now, ticket, true),
-            Command::Release { ticket } => self.leave(now, ticket, false),
+            Command::Close { ticket } => self.leave(now, ticket, Leave::Close),
+            Command::Release { ticket } => self.leave(now, ticket, Leave::Release),
             Command::PutSync { ticket, .. }
             | Command::PutOnce { ticket, .. }
             | Command::Delete { ticket: Some(ticket), .. }
@@ -173,14 +172,14 @@ impl OwnKeys {
                 self.wished(now, &name);
             }
             Command::PutSync { ticket, name, value } => {
-                self.put_once(now, &name, once(ticket, value, true, Lifetime::Store));
+                self.put_once(now, &name, once(ticket, value, OnceKind::Adopt));
             }
             Command::PutOnce { ticket, name, value, lifetime } => {
-                self.put_once(now, &name, once(ticket, value, false, lifetime));
+                self.put_once(now, &name, once(ticket, value, OnceKind::Unowned(lifetime)));
             }
             Command::Delete { name, ticket } => {
                 let own = self.names.entry(name.clone()).or_default();
-                let superseded = if own.wish.is_gone() { own.once_ticket() } else { own.supersede() };
+                let superseded = if own.wish.is_given_up() { own.once_ticket() } else { own.supersede() };
                 own.give_up();
                 own.deletes.extend(ticket);
                 self.settle_tickets(superseded, &WriteError::Superseded);
@@ -192,7 +191,7 @@ impl OwnKeys {
     fn put_once(&mut self, now: Instant, name: &KeyName, once: Once) {
         let own = self.names.entry(name.clone()).or_default();
         let superseded = own.supersede();
-        if own.wish.is_gone() {
+        if own.wish.is_given_up() {
             own.wish = Wish::Nothing;
         }
         let deadline = once.deadline;
@@ -226,7 +225,7 @@ impl OwnKeys {
         } else if state.is_some_and(|seen| self.leases.is_alive(seen.lease)) && self.closing.is_none() {
             // A put whose answer was lost was applied after its name was given up (invariant 9).
             let own = self.names.entry(name.clone()).or_default();
-            own.wish = Wish::Gone { owned: true };
+            own.wish = Wish::Delete(Deletable::OnOwnOrNoLease);
             own.observe(revision, state);
             self.review(now, &name);
         }
@@ -234,7 +233,7 @@ impl OwnKeys {
 
     /// The watch has shown everything up to this revision.
     ///
-    /// What was answered and is not there proves that the kvstore was set back to before the answer.
+    /// If a state that was answered is not shown, the kvstore was set back to before the answer.
     pub fn reached(&mut self, now: Instant, revision: Revision) {
         self.reached = revision;
         while let Some((at, _)) = self.unconfirmed.first()
@@ -253,29 +252,29 @@ impl OwnKeys {
         }
     }
 
-    /// The watch is live again: whatever waited because of a failure goes on at once.
+    /// The watch is live again: requests that wait because of a failure are sent at once.
     pub fn backend_up(&mut self) {
         self.requests.backend_up();
         self.history_changed = false;
     }
 
-    /// The kvstore's history went back, or it is another kvstore: all that was known of keys and leases is void.
-    pub fn forget(&mut self, now: Instant) {
+    /// The kvstore's history went back, or another kvstore answers: all that was known of keys and leases is void.
+    pub fn new_history(&mut self, now: Instant) {
         self.epoch += 1;
         (self.reached, self.answered, self.history_changed) = (Revision::ZERO, Revision::ZERO, false);
         self.behind.clear();
         self.unconfirmed.clear();
-        for lease in self.leases.forget(now) {
+        for lease in self.leases.new_history(now) {
             self.events.push_back(OwnEvent::LeaseLost { lease, cause: Arc::from("the kvstore's history went back") });
         }
-        self.names.values_mut().for_each(OwnName::forget);
+        self.names.values_mut().for_each(OwnName::clear_known);
         self.review_all(now);
     }
 
     /// What was known of the name is of another history.
     fn disproved(&mut self, now: Instant, name: &KeyName) {
         if let Some(own) = self.names.get_mut(name) {
-            own.forget();
+            own.clear_known();
         }
         self.history_changed();
         self.review(now, name);
@@ -298,10 +297,10 @@ impl OwnKeys {
     /// Whether this store has given the name up, and deletes or has deleted its key.
     #[must_use]
     pub fn is_given_up(&self, name: &str) -> bool {
-        self.names.get(name).is_some_and(|own| own.wish.is_gone())
+        self.names.get(name).is_some_and(|own| own.wish.is_given_up())
     }
 
-    /// Whether what happens to the name may be the doing of this store.
+    /// Whether this store may have caused a change of the name.
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
         self.names.contains_key(name)
@@ -335,7 +334,8 @@ impl OwnKeys {
     #[cfg(test)]
     pub(crate) fn is_wanted(&self, name: &KeyName) -> bool {
         let wanted = |own: &OwnName| {
-            own.once.is_some() || !matches!(own.wish, Wish::Nothing) && !own.released || own.step == Step::Sent
+            let wish = matches!(own.wish, Wish::Keep { .. } | Wish::Delete(_));
+            own.once.is_some() || wish || own.step == Step::Sent
         };
         self.names.get(name).is_some_and(wanted)
     }
@@ -344,7 +344,7 @@ impl OwnKeys {
     #[cfg(test)]
     pub(crate) fn adoptions(&self) -> impl Iterator<Item = (&KeyName, u128, LeaseId)> {
         self.names.iter().filter(|(_, own)| own.verified && own.step != Step::Sent).filter_map(|(name, own)| {
-            let once = own.once.as_ref().filter(|once| once.adopt)?;
+            let once = own.once.as_ref().filter(|once| once.kind == OnceKind::Adopt)?;
             Some((name, once.hash, own.lease?))
         })
     }
@@ -403,7 +403,8 @@ impl OwnKeys {
         request
     }
 
-    /// When to ask for requests again, at the latest. Never a time at which `poll_request` had nothing to send.
+    /// When to ask for requests again, at the latest. Never a time for which `poll_request` has already had nothing to
+    /// send.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         if self.is_closed() {
@@ -412,7 +413,7 @@ impl OwnKeys {
         let timers = [
             self.timeouts.first().map(|(at, _)| *at),
             self.delayed.first().map(|(at, _)| *at),
-            self.lingering.first().map(|(at, _)| *at),
+            self.unanswered_puts.first().map(|(at, _)| *at),
             self.next_tick,
             self.leases.deadline(),
             self.requests.deadline(),

@@ -2,7 +2,7 @@
 
 mod canary;
 mod events;
-mod on_the_way;
+mod pending;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -24,14 +24,14 @@ use crate::store::Refused;
 use crate::watch::{Delivery, Page, PageKeys};
 
 use self::canary::Canary;
-use self::on_the_way::{Mark, OnTheWay};
+use self::pending::{Mark, Pending};
 pub use self::types::{CanaryState, PublishEvent, PublishRequestId, PublisherStatus};
 
-/// Owns keys and knows nothing of others: Cilium's `SyncStore`. A pure machine around [`OwnKeys`], fed by a
+/// Owns keys and reads no others: Cilium's `SyncStore`. A pure machine around [`OwnKeys`], fed by a
 /// [`Watch::from_now`](crate::watch::Watch::from_now) of its prefix.
 ///
 /// # Invariants
-/// 1. What it holds grows with the own keys only.
+/// 1. Its memory grows with the own keys only.
 /// 2. No key is written before the watch has said where it begins: so every later damage is seen.
 /// 3. The canary is written when all keys given before it was asked for are in the kvstore, and once. A key that the
 ///    kvstore refuses for good, or that is left to another owner, holds it up no more than any other key.
@@ -48,9 +48,9 @@ pub struct Publisher {
     begun: bool,
     /// The last name of the list under way.
     listed: Option<Box<str>>,
-    on_the_way: OnTheWay,
+    pending: Pending,
     left_to_others: BTreeMap<KeyName, Arc<str>>,
-    /// Who waits for all keys given before.
+    /// The tickets that wait for all keys given before.
     waiting: Vec<(Mark, Ticket)>,
     closing: Option<Closing>,
     events: VecDeque<PublishEvent>,
@@ -81,7 +81,7 @@ impl Publisher {
             state: State::Connecting { cause: None },
             begun: false,
             listed: None,
-            on_the_way: OnTheWay::default(),
+            pending: Pending::default(),
             left_to_others: BTreeMap::new(),
             waiting: Vec::new(),
             closing: None,
@@ -95,7 +95,7 @@ impl Publisher {
     pub fn put(&mut self, now: Instant, name: KeyName, value: Bytes) {
         if self.closing.is_none() {
             self.left_to_others.remove(&name);
-            self.on_the_way.begin(&name);
+            self.pending.begin(&name);
             self.keys.command(now, Command::Put { name, value });
             self.take_events(now);
         }
@@ -105,15 +105,16 @@ impl Publisher {
     /// [`OwnEvent::Done`](crate::own::OwnEvent::Done).
     pub fn delete(&mut self, now: Instant, name: KeyName, ticket: Ticket) {
         self.left_to_others.remove(&name);
-        self.on_the_way.end(&name);
+        self.pending.end(&name);
         self.keys.command(now, Command::Delete { name, ticket: Some(ticket) });
         self.take_events(now);
     }
 
-    /// All keys have been given that the canary is to stand for. `ticket` comes back in [`PublishEvent::Synced`] when
-    /// they, and then the canary, are in the kvstore. The first time counts for the canary; it is no error to ask again.
+    /// All keys that the canary stands for have been given. `ticket` comes back in [`PublishEvent::Synced`] when these
+    /// keys, and then the canary, are in the kvstore. The first call decides what the canary waits for; later calls
+    /// are no error.
     pub fn synced(&mut self, now: Instant, ticket: Ticket) {
-        let mark = self.on_the_way.mark();
+        let mark = self.pending.mark();
         self.waiting.push((mark, ticket));
         if let Some(canary) = &mut self.canary {
             canary.ask(mark);
@@ -124,11 +125,11 @@ impl Publisher {
     /// Whether it is time for [`write_canary`](Self::write_canary).
     #[must_use]
     pub fn canary_is_due(&self) -> bool {
-        let due = |canary: &Canary| canary.waits_for().is_some_and(|mark| self.on_the_way.is_past(mark));
+        let due = |canary: &Canary| canary.waits_for().is_some_and(|mark| self.pending.is_past(mark));
         self.begun && self.closing.is_none() && self.canary.as_ref().is_some_and(due)
     }
 
-    /// Writes the canary, whose value says when.
+    /// Writes the canary. Its value is the time.
     pub fn write_canary(&mut self, now: Instant, value: Bytes) {
         if let Some(canary) = &mut self.canary {
             canary.write(now, value);
@@ -154,7 +155,7 @@ impl Publisher {
         let keys = Some(command.clone());
         self.closing = Some(Closing { canary: self.canary.is_none(), leave_keys: keys, ..Closing::default() });
         match &mut self.canary {
-            // It must not say that the keys are there when they are not.
+            // The canary must not say that the keys are there when they are not.
             Some(canary) => canary.own.command(now, command),
             None => self.leave_keys(now),
         }
@@ -179,9 +180,9 @@ impl Publisher {
             Delivery::Began { same_history, revision } => {
                 let again = std::mem::replace(&mut self.begun, true);
                 if !same_history {
-                    self.forget(now);
+                    self.new_history(now);
                 } else if again {
-                    // Another watch: nobody has seen what was between them.
+                    // Another watch: what happened between the two is unknown.
                     self.keys.mark_unsure(now);
                 }
                 self.keys.reached(now, revision);
@@ -202,7 +203,7 @@ impl Publisher {
                 if let Some(canary) = &mut self.canary {
                     canary.own.backend_up();
                     if was_broken {
-                        // Nobody watches it, and the kvstore may have been set back to before it.
+                        // The canary is not watched, and the kvstore may have been set back to before it.
                         canary.own.mark_unsure(now);
                     }
                 }
@@ -244,7 +245,7 @@ impl Publisher {
         for kv in kvs {
             let ours = self.keys.is_ours(kv.lease);
             let name = self.prefix.strip(&kv.path).filter(|name| ours && !self.keys.contains(name.as_str()));
-            // A name that is not known is deleted, whatever its value.
+            // The key of an unknown name is deleted, whatever its value.
             let state = Some(KeyState { hash: 0, mod_revision: kv.mod_revision, lease: kv.lease });
             if let Some(name) = name {
                 self.keys.observe(now, Observation { name, revision: page.revision, state });
@@ -337,7 +338,7 @@ impl Publisher {
             refused,
             repairs: stats.repairs,
             leases: stats.leases,
-            canary: self.canary.as_ref().map(|canary| canary.state(&self.on_the_way)),
+            canary: self.canary.as_ref().map(|canary| canary.state(&self.pending)),
         }
     }
 

@@ -6,11 +6,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::cache::{self, Point, Shared};
 use crate::change::Origin;
 use crate::key::KeyName;
 use crate::kv::{LeaseId, Revision};
 use crate::status::State;
-use crate::store::cache::{self, Point, Shared};
 
 pub use self::key_watch::KeyWatch;
 
@@ -288,8 +288,8 @@ impl<K> Reader<K> {
         }
     }
 
-    /// Waits until the cache has changed since this reader was made, cloned or last answered here, and answers with the
-    /// revision. Cancel-safe.
+    /// Waits until the cache has changed since this reader was made, was cloned or last returned from this method, and
+    /// returns the revision. Cancel-safe.
     ///
     /// # Errors
     /// [`Closed`] if the store has left.
@@ -321,7 +321,7 @@ impl<K> Reader<K> {
     pub async fn state_changed(&self, known: &State) -> State {
         let mut point = self.shared.point.subscribe();
         let changed = point.wait_for(|point| point.state != *known).await;
-        // The sender is in `shared`: it is there as long as this reader.
+        // The sender is in `shared`, so it lives as long as this reader.
         changed.map_or_else(|_| self.state(), |point| point.state.clone())
     }
 }

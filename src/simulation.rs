@@ -26,7 +26,7 @@ use self::item::Dice;
 use self::member::Member;
 use self::party::Party;
 use self::publishing::Publishing;
-use self::seeds::seeds;
+use self::seeds::{Trace, seeds};
 use self::world::World;
 use crate::config::{Config, ConflictPolicy, DeletionGuard, OnUndecodable};
 use crate::key::KeyName;
@@ -47,11 +47,11 @@ struct Simulation {
     world: World,
     members: Vec<Member>,
     publishers: Vec<Publishing>,
-    loud: bool,
+    trace: Trace,
 }
 
 impl Simulation {
-    fn new(seed: u64, loud: bool) -> Self {
+    fn new(seed: u64, trace: Trace) -> Self {
         let mut dice = Dice(fastrand::Rng::with_seed(seed));
         let prefix = Prefix::new("p").expect("it is a prefix");
         let policy = dice.of(&[OnUndecodable::KeepLast, OnUndecodable::Remove]);
@@ -73,18 +73,16 @@ impl Simulation {
             let names = names.map(|(_, name)| KeyName::new(*name).expect("it is a name")).collect();
             let seed = seed + n as u64;
             if dice.one_in(3) {
-                publishers.push(Publishing::new(config, names, seed, &mut dice, loud));
+                publishers.push(Publishing::new(config, names, seed, &mut dice, trace));
             } else {
-                members.push(Member::new(config, names, seed, &mut dice, loud));
+                members.push(Member::new(config, names, seed, &mut dice, trace));
             }
         }
-        Self { members, publishers, now: Instant::now(), world: World::new(&prefix), loud, dice }
+        Self { members, publishers, now: Instant::now(), world: World::new(&prefix), trace, dice }
     }
 
     fn say(&self, words: impl FnOnce() -> String) {
-        if self.loud {
-            println!("{}", words());
-        }
+        self.trace.say(words);
     }
 
     fn run(&mut self) {
@@ -148,9 +146,9 @@ impl Simulation {
                 party.lose_watch(world, dice, *now);
             }
             48 => {
-                if let Some(writes) = world.late.pop().filter(|_| !world.frozen) {
+                if let Some(writes) = world.delayed_writes.pop().filter(|_| !world.frozen) {
                     let outcome = world.transact(writes);
-                    self.say(|| format!("late: {outcome:?}"));
+                    self.say(|| format!("delayed write: {outcome:?}"));
                 }
             }
             49 if dice.one_in(4) => {
@@ -180,9 +178,10 @@ impl Simulation {
     /// What has become due by now.
     fn pass(&mut self) {
         let (world, now) = (&mut self.world, self.now);
-        let mut unaware = false;
-        parties(&mut self.members, &mut self.publishers).for_each(|party| unaware |= party.shell().unaware);
-        world.frozen = unaware;
+        let mut rollback_unnoticed = false;
+        parties(&mut self.members, &mut self.publishers)
+            .for_each(|party| rollback_unnoticed |= party.shell().rollback_unnoticed);
+        world.frozen = rollback_unnoticed;
         world.expire(now);
         parties(&mut self.members, &mut self.publishers).for_each(|party| party.timeout(world, now));
     }
@@ -200,7 +199,8 @@ impl Simulation {
             let watched = party.watched();
             let shell = party.shell_mut();
             shell.link.cut(dice);
-            shell.unaware = watched.max(shell.link.named) > revision && disaster == world::Disaster::WentBack;
+            shell.rollback_unnoticed =
+                watched.max(shell.link.named) > revision && disaster == world::Disaster::WentBack;
         }
         for member in &mut self.members {
             member.left.iter_mut().for_each(|left| left.dead |= left.revision > revision);
@@ -251,10 +251,10 @@ impl Simulation {
                     quiet = false;
                 } else {
                     let shell = party.shell();
-                    let synced = party.is_synced() && !shell.link.is_mute() && !shell.unaware;
+                    let synced = party.is_synced() && !shell.link.is_mute() && !shell.rollback_unnoticed;
                     quiet &= synced || !party.watch_times_out(now);
                 }
-                while let Some(writes) = world.late.pop().filter(|_| !world.frozen) {
+                while let Some(writes) = world.delayed_writes.pop().filter(|_| !world.frozen) {
                     // Nobody hears what comes of it.
                     let _ = world.transact(writes);
                 }
@@ -287,5 +287,5 @@ fn parties<'a>(members: &'a mut [Member], publishers: &'a mut [Publishing]) -> i
 
 #[test]
 fn cache_observers_and_own_keys_are_true_whatever_happens() {
-    seeds(600, |seed, loud| Simulation::new(seed, loud).run());
+    seeds(600, |seed, trace| Simulation::new(seed, trace).run());
 }

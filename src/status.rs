@@ -6,8 +6,7 @@ use std::time::Instant;
 
 use crate::key::KeyName;
 use crate::kv::Revision;
-use crate::outbox::Lag;
-use crate::store::ObserverId;
+use crate::outbox::{Lag, ObserverId};
 
 /// How far a store's cache can be trusted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,8 +26,8 @@ pub enum State {
     },
     /// The cache shows the kvstore, and the watch is proven alive.
     Synced,
-    /// The cache was right once; the connection is lost or has still to catch up, or the cache is what was known before
-    /// a restart.
+    /// The cache was correct once. The connection is lost, or the watch has still to catch up, or the cache is from
+    /// before a restart.
     Stale {
         /// Since when.
         since: Instant,
@@ -55,7 +54,7 @@ impl State {
         }
     }
 
-    /// What is shown may be old from now on.
+    /// The cache may be outdated from now on.
     pub(crate) fn out_of_date(&mut self, now: Instant, cause: Arc<str>) {
         *self = match std::mem::replace(self, Self::Synced) {
             Self::Connecting { .. } => Self::Connecting { cause: Some(cause) },
@@ -156,6 +155,6 @@ pub struct AuditStats {
     pub rounds: u64,
     /// How many keys have been compared.
     pub keys: u64,
-    /// Keys that differed though nothing explains it: something was lost on the way, and a relist has mended it.
+    /// Keys that differed without an explanation: an event was lost, and a relist has repaired it.
     pub differences: u64,
 }

@@ -1,9 +1,8 @@
-//! From what the kvstore says and what the owner wants to a cache, to observers and to writes.
+//! Turns what the kvstore says and what the owner wants into a cache, notifications of observers and writes.
 
 mod apply;
 mod attaching;
 mod audits;
-pub(crate) mod cache;
 mod guard;
 mod ignored;
 mod incoming;
@@ -21,13 +20,14 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use crate::cache::{Cache, Entry, Shared};
 use crate::change::{Change, Notice, Parcel};
 use crate::config::{Config, OnUndecodable};
 use crate::filter::Filter;
 use crate::index::Index;
 use crate::key::{CodecError, Key, KeyName};
 use crate::kv::{ClusterId, Header, KeyValue, LeaseId, Revision};
-use crate::outbox::{DeliveryMode, change};
+use crate::outbox::{DeliveryMode, ObserverId, change};
 use crate::own::{KeyState, OwnEvent, OwnKeys};
 use crate::prefix::Prefix;
 use crate::reader::Reader;
@@ -38,12 +38,11 @@ use crate::watch::{Delivery, Page, Resume};
 use self::apply::Cause;
 use self::audits::Audits;
 pub use self::audits::{AuditReport, Difference, DifferenceKind};
-use self::cache::{Cache, Entry, Shared};
 use self::guard::Guard;
 use self::ignored::Ignored;
 pub use self::incoming::{Decoded, Decoder};
+pub use self::observers::Mark;
 use self::observers::Observers;
-pub use self::observers::{Mark, ObserverId};
 use self::staging::Staging;
 use self::tombstones::Tombstones;
 
@@ -54,10 +53,10 @@ use self::tombstones::Tombstones;
 /// # Invariants
 /// 1. When all deliveries are in, the cache equals the kvstore, except for own keys that somebody deleted (they are
 ///    shown until they are back or given up) and deletions held back for the delay.
-/// 2. What an observer is told, in order, leads from nothing to the cache.
+/// 2. The changes that an observer is told, in order, lead from nothing to the cache.
 /// 3. A list is taken in as a whole or not at all, and tells its true difference.
 /// 4. A value is decoded outside the lock, and not at all if its bytes are those of the value in the cache.
-/// 5. A value that cannot be decoded stops nothing: it is in quarantine until it heals or goes.
+/// 5. A value that cannot be decoded stops nothing: it is in quarantine until the key has a good value or is deleted.
 /// 6. [`OwnKeys`] sees every change of its names before the cache shows it, and the state of each after a list.
 /// 7. Mass deletions, and all deletions of another history, are held back ([`DeletionGuard`](crate::DeletionGuard)).
 /// 8. A key is [`Origin::Local`](crate::Origin::Local) if its lease was granted by this owner.
@@ -74,11 +73,11 @@ pub struct Store<K: Key> {
     revision: Revision,
     /// The cluster it is a revision of.
     cluster: ClusterId,
-    /// Where it is from.
+    /// Where the shown state comes from.
     shows: Contents,
     staging: Option<Staging<K>>,
     /// The next list is of another kvstore or prefix than the cache.
-    elsewhere: bool,
+    reattached: bool,
     guard: Guard,
     audits: Audits,
     relists: Relists,
@@ -144,7 +143,7 @@ impl<K: Key> Store<K> {
             cluster: ClusterId::default(),
             shows: Contents::Nothing,
             staging: None,
-            elsewhere: false,
+            reattached: false,
             guard: Guard::new(config.deletion_guard),
             audits: Audits::default(),
             relists: Relists::default(),
@@ -206,7 +205,7 @@ impl<K: Key> Store<K> {
                 self.observers.push(now, changes);
             }
             Delivery::Audited(part) => self.audited(now, &part)?,
-            // Of a watch that lists no values, which a cache cannot do without.
+            // This comes from a watch that lists no values. A cache needs them.
             Delivery::Began { .. } => return Err(Refused::Inconsistent),
             Delivery::Live => {
                 self.state = State::Synced;
@@ -234,10 +233,10 @@ impl<K: Key> Store<K> {
         (self.shows == Contents::List).then_some(Resume { cluster, revision, since: Some(revision) })
     }
 
-    /// What is shown may be old from now on.
+    /// The cache may be outdated from now on.
     fn out_of_date(&mut self, now: Instant, cause: Arc<str>) {
         if self.has_state() && matches!(self.state, State::Connecting { .. } | State::Listing { .. }) {
-            // The list is complete: it was right a moment ago.
+            // The list is complete: the cache was correct a moment ago.
             self.state = State::Synced;
         }
         self.state.out_of_date(now, cause);
@@ -248,7 +247,9 @@ impl<K: Key> Store<K> {
         let mut staging = match (page.first, self.staging.take()) {
             (true, _) => {
                 let header = Header { cluster: page.cluster, revision: page.revision };
-                Staging::new(header, page.same_history && !self.elsewhere)
+                let mut staging = Staging::new(header);
+                staging.same_history = page.same_history && !self.reattached;
+                staging
             }
             (false, Some(staging)) => staging,
             // Without its first part a list would delete what that part named.
@@ -267,7 +268,7 @@ impl<K: Key> Store<K> {
             staging.add(&page.keys, decoded, known, |kv| self.prefix.strip(&kv.path));
         }
         if contradicts && staging.same_history {
-            // Within one history no key's revision goes back, and nothing changes without it.
+            // Within one history no key's revision goes back, and no value changes without a new revision.
             return Err(Refused::Inconsistent);
         }
         if matches!(self.state, State::Connecting { .. } | State::Listing { .. }) {
@@ -284,7 +285,7 @@ impl<K: Key> Store<K> {
         Ok(())
     }
 
-    /// The name of a key we have a value of, and what that is.
+    /// The name of a key that has a value, in the cache or in quarantine, and that value.
     fn known(&self, cache: &Cache<K>, kv: &KeyValue) -> Option<(KeyName, KeyState)> {
         let name = self.prefix.strip_str(&kv.path)?;
         if self.tombstones.contains(name) {
@@ -337,7 +338,7 @@ impl<K: Key> Store<K> {
         self.observers.mark()
     }
 
-    /// Whether observers have handled all that they had still to be told when the mark was made.
+    /// Whether observers have handled everything that was pending when the mark was made.
     pub fn have_passed(&self, mark: &mut Mark) -> bool {
         self.observers.have_passed(mark)
     }
@@ -378,7 +379,7 @@ impl<K: Key> Store<K> {
         cache.scan("").map(create).collect()
     }
 
-    /// What is wrong now: values that cannot be decoded, and own keys that the kvstore refuses.
+    /// The present problems: values that cannot be decoded, and own keys that the kvstore refuses.
     fn notices(&self) -> Vec<Notice> {
         let undecodable = self.quarantine.iter().map(|(name, quarantined)| quarantined.notice(name));
         let aside = self.own.stats().set_aside.into_iter();

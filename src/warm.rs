@@ -18,25 +18,25 @@ use crate::prefix::Prefix;
 #[non_exhaustive]
 pub enum SnapshotError {
     /// It is something else.
-    #[error("it is no snapshot of a store")]
+    #[error("not a snapshot of a store")]
     NotASnapshot,
     /// A newer program wrote it.
-    #[error("its format {version} is newer than {}", format::VERSION)]
+    #[error("snapshot format {version} is newer than {}", format::VERSION)]
     Newer {
         /// The version of its format.
         version: u32,
     },
     /// An older program wrote it.
-    #[error("its format {version} is older than {}", format::VERSION)]
+    #[error("snapshot format {version} is older than {}", format::VERSION)]
     Older {
         /// The version of its format.
         version: u32,
     },
-    /// It is cut short, or not as it was written.
-    #[error("it is torn")]
+    /// It is truncated or damaged.
+    #[error("file is truncated or damaged")]
     Torn,
     /// It is another store's: of another prefix, or of another codec.
-    #[error("it is of the {what} {found:?}, not of {wanted:?}")]
+    #[error("snapshot is of the {what} {found:?}, not of {wanted:?}")]
     Foreign {
         /// What differs: `prefix` or `codec`.
         what: &'static str,
@@ -88,13 +88,13 @@ pub(crate) enum Kind {
 }
 
 impl Image {
-    /// What the bytes of a file say; they may be any.
+    /// Reads the bytes of a file, which may be anything.
     pub(crate) fn parse(file: &Bytes, prefix: &Prefix, codec: &str) -> Result<Self, SnapshotError> {
         format::parse(file, prefix.as_str(), codec)
     }
 }
 
-/// A point of the cache, taken to be written: cheap to take, since values are shared.
+/// The cache at one revision, to be written to a file. Cheap to take, since values are shared.
 #[derive(Debug)]
 pub struct Capture {
     pub(crate) prefix: Prefix,
@@ -117,7 +117,7 @@ impl Capture {
         self.version
     }
 
-    /// The bytes of its file. Takes its time with many keys.
+    /// The bytes of the file. Slow with many keys.
     #[must_use]
     pub fn encode(self) -> Vec<u8> {
         let Self { prefix, codec, mut image, .. } = self;

@@ -1,7 +1,7 @@
 //! List, watch, resume, relist: which revision to go on from after which answer.
 
+mod compactions;
 mod from_now;
-mod haste;
 mod history;
 mod listing;
 mod page_limit;
@@ -18,16 +18,16 @@ use crate::backoff::Backoff;
 use crate::clock::bounded;
 use crate::kv::{ClusterId, Header, KeyRange, Revision};
 
+use self::compactions::Compactions;
 use self::from_now::Lists;
-use self::haste::Haste;
 use self::history::History;
 use self::listing::Listing;
 pub(crate) use self::page_limit::PageLimit;
 pub use self::proof::{Check, Gap, Proof};
-use self::reading::Reading;
-pub use self::types::{Action, Delivery, Outcome, Page, PageKeys, Resume};
+use self::reading::{Follows, Reading};
+pub use self::types::{Action, AuditKind, AuditPart, Delivery, Outcome, Page, PageKeys, Resume};
 
-/// Many watches that find at once that they have to list do so within this time.
+/// Watches that have to list at the same time spread their lists over this time.
 const SPREAD: [Duration; 2] = [Duration::ZERO, Duration::from_secs(1)];
 /// Missing more revisions than this, a relist is faster than etcd's catch-up (about 1000 revisions per 100 ms).
 const REPLAY_LIMIT: u64 = 5000;
@@ -54,12 +54,12 @@ pub struct Watch {
     seed: u64,
     backoff: Backoff,
     rng: fastrand::Rng,
-    /// What we are in step with, once a list was complete.
+    /// The history that everything delivered belongs to, once a list was complete.
     history: Option<History>,
     lists: Lists,
-    /// The revision of a list that has begun and is not complete: the kvstore has been there.
+    /// The revision of an unfinished list: the kvstore has reached it.
     begun: Option<Revision>,
-    haste: Haste,
+    compactions: Compactions,
     /// A gap since the last list, until the shell takes it.
     gap: Option<Gap>,
     state: State,
@@ -69,13 +69,10 @@ pub struct Watch {
 enum State {
     Listing(Listing),
     /// Asks where to open a watch before this list.
-    Ahead(Listing),
+    FindingStart(Listing),
     /// Opens a watch from this revision on before this list.
-    OpeningAhead(Revision, Listing),
-    /// `listed`: a list has just proven that nothing was missed before it.
-    Opening {
-        listed: bool,
-    },
+    OpeningFirst(Revision, Listing),
+    Opening(Follows),
     Reading(Reading),
     Waiting {
         delay: Duration,
@@ -103,7 +100,7 @@ impl Watch {
             history: None,
             lists: Lists::Values,
             begun: None,
-            haste: Haste::default(),
+            compactions: Compactions::default(),
             gap: None,
         }
     }
@@ -124,35 +121,35 @@ impl Watch {
     pub fn action(&self) -> Action {
         match &self.state {
             State::Listing(listing) => Action::List(listing.request(&self.range)),
-            State::Ahead(_) => Action::List(Listing::now(&self.range).request(&self.range)),
-            State::OpeningAhead(start, _) => Action::Open(WatchRequest { range: self.range.clone(), start: *start }),
+            State::FindingStart(_) => Action::List(Listing::now(&self.range).request(&self.range)),
+            State::OpeningFirst(start, _) => Action::Open(WatchRequest { range: self.range.clone(), start: *start }),
             State::Opening { .. } => Action::Open(WatchRequest { range: self.range.clone(), start: self.cursor() }),
             State::Reading(reading) => Action::Read(reading.patience(self.silence)),
             State::Waiting { delay, .. } => Action::Wait(*delay),
         }
     }
 
-    /// Starts a full list: the consumer found that what it has does not fit. Drop what is open and ask for the action.
+    /// Starts a full list: the consumer found that its state does not fit. Drop what is open and ask for the action.
     ///
-    /// Nothing is lost within one history. So this is another one, which may have been set back and have overtaken this
-    /// one while nobody looked, and the list will be told as such.
+    /// Within one history nothing is lost. So the history is another one, which may have been set back and then have
+    /// overtaken the known one while nobody looked. The list is delivered as one of another history.
     pub fn relist(&mut self) {
         self.history = self.history.map(History::ended);
         self.state = State::Listing(self.whole());
     }
 
-    /// Something else than this watch has found that the kvstore's history is another: a full list tells. Drop what is
-    /// open and ask for the action.
+    /// Something other than this watch found that the kvstore's history is another: a full list finds out. Drop what
+    /// is open and ask for the action.
     #[must_use]
     pub fn history_changed(&mut self, error: BackendError) -> Option<Delivery> {
         self.other_history(error)
     }
 
-    /// Lists what changed although the watch goes on, if nothing else is under way: somebody needs a newer revision than
+    /// Lists what changed while the watch goes on, if nothing else is under way: somebody needs a newer revision than
     /// the last one delivered, or a [`Proof`] found that something may be lost. Ask for the action.
     pub fn refresh(&mut self) {
         if self.in_step().is_some() {
-            self.state = State::Listing(self.haste.beside(self.changes(), self.cursor()));
+            self.state = State::Listing(self.compactions.beside(self.changes(), self.cursor()));
         }
     }
 
@@ -162,7 +159,7 @@ impl Watch {
         Proof::new(self.range.clone(), self.seed)
     }
 
-    /// Why something may be lost although nothing is missing as far as the kvstore says: for a [`Proof`]. Said once.
+    /// The reason why events may be lost although the kvstore reports none as missing, for a [`Proof`]. Returned once.
     #[must_use]
     pub fn take_gap(&mut self) -> Option<Gap> {
         self.in_step().and_then(|_| self.gap.take())
@@ -187,8 +184,8 @@ impl Watch {
             (
                 State::Reading(_)
                 | State::Listing(_)
-                | State::Ahead(_)
-                | State::OpeningAhead(..)
+                | State::FindingStart(_)
+                | State::OpeningFirst(..)
                 | State::Opening { .. }
                 | State::Waiting { .. },
                 _,
@@ -199,27 +196,27 @@ impl Watch {
     /// Takes what came of the last action.
     #[must_use]
     pub fn handle(&mut self, outcome: Outcome) -> Option<Delivery> {
-        let state = std::mem::replace(&mut self.state, State::Opening { listed: false });
+        let state = std::mem::replace(&mut self.state, State::Opening(Follows::Watch));
         match (state, outcome) {
             (State::Listing(listing), Outcome::Listed(page)) => self.listed(listing, page),
             (State::Listing(listing), Outcome::Failed(error)) => self.list_failed(listing, error),
-            (State::Opening { listed }, Outcome::Opened(header)) => self.opened(header, listed),
+            (State::Opening(follows), Outcome::Opened(header)) => self.opened(header, follows),
             (State::Reading(reading), Outcome::Read(WatchResponse::Events(events))) => self.events(reading, events),
             (State::Reading(reading), Outcome::Read(WatchResponse::Progress(header))) => self.progress(reading, header),
             (State::Reading(reading), Outcome::Silent) => self.silent(reading),
-            (State::Opening { listed: true }, Outcome::Failed(error)) if is_gone(&error) => {
-                self.haste.overtaken();
+            (State::Opening(Follows::List), Outcome::Failed(error)) if needs_list(&error) => {
+                self.compactions.overtaken();
                 self.wait(Then::List(self.changes()), error)
             }
-            (State::Ahead(listing), Outcome::Listed(page)) => {
-                self.state = State::OpeningAhead(page.header.revision.next(), listing);
+            (State::FindingStart(listing), Outcome::Listed(page)) => {
+                self.state = State::OpeningFirst(page.header.revision.next(), listing);
                 None
             }
-            (State::OpeningAhead(start, listing), Outcome::Opened(_)) => {
+            (State::OpeningFirst(start, listing), Outcome::Opened(_)) => {
                 self.state = State::Listing(listing.beside(start));
                 None
             }
-            (State::Ahead(listing) | State::OpeningAhead(_, listing), Outcome::Failed(error)) => {
+            (State::FindingStart(listing) | State::OpeningFirst(_, listing), Outcome::Failed(error)) => {
                 self.wait(Then::List(listing), error)
             }
             (State::Opening { .. } | State::Reading(_), Outcome::Failed(error)) => self.watch_failed(error),
@@ -270,7 +267,7 @@ impl Watch {
         self.begun = (!page.last).then_some(self.begun.map_or(page.revision, |begun| begun.max(page.revision)));
         if page.last {
             self.history = Some(History { cluster, revision: page.revision });
-            self.haste.listed(&listing);
+            self.compactions.listed(&listing);
             self.state = self.after_list(&listing);
             self.gap = None;
         } else {
@@ -283,8 +280,8 @@ impl Watch {
         let then = match error {
             // The pinned revision is gone: begin again at a new one.
             BackendError::Compacted { .. } => {
-                self.haste.listed(&listing);
-                self.haste.overtaken();
+                self.compactions.listed(&listing);
+                self.compactions.overtaken();
                 listing.anew(&self.range)
             }
             BackendError::FutureRevision => self.whole(),
@@ -299,15 +296,15 @@ impl Watch {
     }
 
     fn watch_failed(&mut self, error: BackendError) -> Option<Delivery> {
-        if is_gone(&error) {
+        if needs_list(&error) {
             self.relist_soon();
             return Some(Delivery::Broken(error));
         }
         self.wait(Then::Open, error)
     }
 
-    /// What answered shows another history, or lags behind this one: a full list tells. It waits like any failure, or it
-    /// would ask for list after list as long as there are two that answer differently.
+    /// The answer is of another history, or of a member that lags behind: a full list finds out. The list waits as
+    /// after any failure; otherwise two members that answer differently would cause list after list.
     fn other_history(&mut self, error: BackendError) -> Option<Delivery> {
         self.wait(Then::List(self.whole()), error)
     }
@@ -329,7 +326,7 @@ impl Watch {
         }
     }
 
-    /// A list of what changed, but not at the same moment as others that have to list, too.
+    /// A list of what changed, after a random delay, so that watches do not list at the same moment.
     fn relist_soon(&mut self) {
         self.state = State::Waiting { delay: self.draw(SPREAD), then: Then::List(self.changes()) };
     }
@@ -348,7 +345,7 @@ impl Watch {
 }
 
 /// Whether there is no watch from the revision asked for, so that only a list helps.
-fn is_gone(error: &BackendError) -> bool {
+fn needs_list(error: &BackendError) -> bool {
     matches!(error, BackendError::Compacted { .. } | BackendError::FutureRevision)
 }
 

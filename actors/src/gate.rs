@@ -12,17 +12,18 @@ use shared_store_core::{Backend, Config, GateStatus, GatedStore};
 use tokio::sync::oneshot;
 use tracing::Span;
 
+use crate::clock::now;
 use crate::error::{JoinError, StoreError};
 use crate::owner::Owner;
 use crate::store::HandleDropped;
-use crate::sync::now;
 use crate::thread::{StoreThread, span};
 use crate::watcher::{Deliver, Stop, WatcherActor};
 
-/// Waits for the canaries of one cluster, and starts each store when its canary is seen: a prefix without one is still
-/// being filled, and its keys would be taken for all there are.
+/// Waits for the canaries of one cluster, and starts each store when its canary is seen. A prefix without a canary is
+/// still being filled: a store that started there would take the keys it finds for all keys.
 ///
-/// Cheap to clone, usable from any thread. When all clones are dropped nothing more is started; what was started stays.
+/// Cheap to clone, usable from any thread. When all clones are dropped, no further store is started; started stores go
+/// on.
 ///
 /// ```no_run
 /// # use std::sync::Arc;
@@ -34,8 +35,8 @@ use crate::watcher::{Deliver, Stop, WatcherActor};
 ///     let store = join::<Node>(Config::new(prefix).shared_backend(backend)).await;
 ///     // ...
 /// }).await?;
-/// for (prefix, passage) in gate.status().await?.stores {
-///     println!("{prefix}: {passage}");
+/// for (prefix, progress) in gate.status().await?.stores {
+///     println!("{prefix}: {progress}");
 /// }
 /// # Ok(()) }
 /// ```
@@ -114,7 +115,7 @@ struct GetGateStatus;
 /// Runs a [`Gate`].
 struct GateActor {
     gate: Gate,
-    /// What has still to be started.
+    /// Stores that have not been started.
     stores: HashMap<GateId, StartStore>,
     start: Option<(Arc<dyn Backend>, Watch, Span)>,
     watcher: Option<Addr<WatcherActor>>,

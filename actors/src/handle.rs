@@ -54,8 +54,8 @@ impl<K: Key> SharedStore<K> {
         &self.reader
     }
 
-    /// Waits until the cache shows the kvstore ([`State::Synced`]), also after [`Join::start`](crate::Join::start). Observers
-    /// may have still to be told. Cancel-safe.
+    /// Waits until the cache shows the kvstore ([`State::Synced`]), also after [`Join::start`](crate::Join::start).
+    /// Observers may not have been told everything by then. Cancel-safe.
     ///
     /// # Errors
     /// [`StoreError::Closed`].
@@ -154,11 +154,11 @@ impl<K: Key> SharedStore<K> {
         self.addr().send(Subscribe(observer)).await?
     }
 
-    /// All changes as a stream, with the contract of every observer: first the keys there are, as creates, then every
-    /// change, in order. Nothing queues up: while the reader is busy, changes of a key melt into one. What it has read
-    /// counts as handled when it comes for more. Dropping the stream ends the subscription; the stream ends when the store
-    /// does. A store that closes waits for the reader, at most [`Config::close_timeout`](crate::Config::close_timeout): go
-    /// on reading, or drop the stream.
+    /// All changes as a stream, with the contract of every observer: first the existing keys, as creates, then every
+    /// change, in order. The queue is bounded: while the reader is busy, the changes of a key are merged into one.
+    /// What the reader has taken counts as handled when it asks for the next change. Dropping the stream ends the
+    /// subscription; the stream ends when the store does. A store that closes waits for the reader, at most
+    /// [`Config::close_timeout`](crate::Config::close_timeout): go on reading, or drop the stream.
     ///
     /// It is a [`Stream`](futures_util::Stream), too.
     ///
@@ -212,7 +212,7 @@ impl<K: Key> SharedStore<K> {
         self.addr().send(Detach).await?
     }
 
-    /// Watches again, there: see [`Attach`].
+    /// Watches `backend` below `prefix` from now on: see [`Attach`].
     ///
     /// # Errors
     /// [`StoreError::Attached`] if it is watching, [`StoreError::Closed`].
@@ -245,7 +245,7 @@ impl<K: Key> SharedStore<K> {
         self.addr().send(Audit { timeout }).await.unwrap_or(Err(AuditError::Closed))
     }
 
-    /// Leaves and deletes the own keys: see [`Close`]. A store that has left already has nothing to do.
+    /// Leaves and deletes the own keys: see [`Close`]. Does nothing if the store has left already.
     ///
     /// # Errors
     /// [`CloseError`] names the keys that could not be deleted.
@@ -253,7 +253,7 @@ impl<K: Key> SharedStore<K> {
         self.addr().send(Close).await.unwrap_or_else(|_| self.has_left())
     }
 
-    /// Leaves; own keys stay until their lease expires: see [`Release`]. A store that has left already has nothing to do.
+    /// Leaves; own keys stay until their lease expires: see [`Release`]. Does nothing if the store has left already.
     ///
     /// # Errors
     /// [`CloseError`] names the keys that could not be written before.
@@ -261,7 +261,7 @@ impl<K: Key> SharedStore<K> {
         self.addr().send(Release).await.unwrap_or_else(|_| self.has_left())
     }
 
-    /// The actor is gone: whether the store has left before.
+    /// The actor has ended: an error unless the store had left before.
     fn has_left(&self) -> Result<(), CloseError> {
         let State::Closed { cause } = self.reader.state() else {
             return Err(CloseError::ended("store actor is gone"));
@@ -270,7 +270,7 @@ impl<K: Key> SharedStore<K> {
     }
 }
 
-/// The name of a key, if it is one.
+/// The text as a key's name.
 pub(crate) fn key_name(name: impl AsRef<str>) -> Result<KeyName, StoreError> {
     KeyName::new(name.as_ref()).map_err(|error| KeyError::from(error).into())
 }

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::error::JoinError;
 use crate::handle::SharedStore;
-use crate::messages::StateChanged;
+use crate::notifications::StateChanged;
 use crate::observer::Observer;
 use crate::owner::Owner;
 use crate::store::{Prepared, Start, StoreActor};
@@ -19,16 +19,16 @@ use crate::thread::{StoreThread, can_start, no_thread, span};
 /// Joins the store that `config` describes: starts its actors, and answers when the whole initial list is in the cache
 /// and in every observer given here (Cilium's `JoinSharedStore`).
 ///
-/// With a snapshot in [`Config::state_dir`] it answers when that is in the cache and in every observer, without waiting
-/// for the kvstore: the store is [`State::Stale`](crate::State::Stale) until that has answered, and observers are told
-/// [`Synced`](crate::Synced) only then, after what has changed since. What [`Config::list_timeout`] limits is then how
-/// long observers take.
+/// With a snapshot in [`Config::state_dir`] it answers when the snapshot is in the cache and in every observer,
+/// without waiting for the kvstore. The store is [`State::Stale`](crate::State::Stale) until the kvstore has answered.
+/// Then observers are told what has changed since the snapshot, and only then [`Synced`](crate::Synced).
+/// [`Config::list_timeout`] limits how long observers take.
 ///
 /// Works in an actix `System`, in plain tokio and on a `LocalSet`: the actors run on a thread of their own, or where
 /// [`Join::on`] says. Dropping it before it answers stops everything.
 ///
-/// It answers once every observer given here has handled its first state. So an actor that waits for it inside `ctx.wait`
-/// cannot be one of them: its mailbox is not read meanwhile. Subscribe it afterwards.
+/// It answers once every observer given here has handled its first state. So an actor that waits for `join` inside
+/// `ctx.wait` cannot be one of these observers: its mailbox is not read meanwhile. Subscribe it afterwards.
 #[must_use = "a store is joined by awaiting this"]
 pub fn join<K: Key>(config: Config) -> Join<K> {
     Join { config, observers: Vec::new(), indexes: Vec::new(), thread: None, state_observers: Vec::new() }
@@ -58,7 +58,7 @@ impl<K: Key> Join<K> {
         self
     }
 
-    /// Adds a recipient that is told the state from the start: also why joining takes so long.
+    /// Adds a recipient that is told the state from the start, so it also learns why joining takes long.
     #[allow(clippy::needless_pass_by_value, reason = "a subscription takes over")]
     pub fn state_observer(mut self, recipient: Recipient<StateChanged>) -> Self {
         self.state_observers.push(recipient.downgrade());
@@ -83,9 +83,9 @@ impl<K: Key> IntoFuture for Join<K> {
 
 impl<K: Key> Join<K> {
     /// Starts the store and answers at once, whether the kvstore can be reached or not: a service can open its port and
-    /// answer whether it is ready while etcd is away. Keys can be owned and observers added right away; the cache is empty
-    /// until the first list is in. The store tries until it is closed: [`Config::list_timeout`] means nothing here. With a
-    /// [`Config::state_dir`] the snapshot is read first.
+    /// answer whether it is ready while etcd is unavailable. Keys can be owned and observers added right away; the
+    /// cache is empty until the first list is complete. The store tries until it is closed: [`Config::list_timeout`]
+    /// has no effect. With a [`Config::state_dir`] the snapshot is read first.
     ///
     /// ```no_run
     /// # use shared_store::{Config, Key, State, join};
@@ -93,7 +93,7 @@ impl<K: Key> Join<K> {
     /// let store = join::<Node>(config).start().await?;
     /// // What a readiness probe asks:
     /// let ready = store.reader().state() == State::Synced;
-    /// // What waits for it:
+    /// Or wait until it is ready:
     /// store.synced().await?;
     /// # Ok(()) }
     /// ```
@@ -114,7 +114,7 @@ impl<K: Key> Join<K> {
         }
     }
 
-    /// Starts the actor, which tells `joined` how that went.
+    /// Starts the actor, which sends the outcome to `joined`.
     async fn begin(self, joined: Option<oneshot::Sender<Result<(), JoinError>>>) -> Result<SharedStore<K>, JoinError> {
         let Self { config, observers, indexes, thread, state_observers } = self;
         config.check()?;
@@ -131,9 +131,9 @@ impl<K: Key> Join<K> {
         };
         let reader = store.reader();
         let thread = StoreThread::or_new(thread)?;
-        let place = thread.clone();
+        let store_thread = thread.clone();
         let start = Start { resume, observers, state_observers, saving, joined };
-        let owner = Owner(thread.start(span, move || StoreActor::new(store, config, place, start)));
+        let owner = Owner(thread.start(span, move || StoreActor::new(store, config, store_thread, start)));
         Ok(SharedStore::new(owner, reader))
     }
 }

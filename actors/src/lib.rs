@@ -12,11 +12,14 @@
 //! The repository has a guide in `docs/` and programs in `examples/`. The machines behind the actors are in the crate
 //! [`shared_store_core`].
 
+mod clock;
+mod delivery;
 mod error;
 mod gate;
 mod handle;
 mod join;
 mod messages;
+mod notifications;
 mod observer;
 mod owner;
 mod publisher;
@@ -34,14 +37,17 @@ pub use gate::CanaryGate;
 pub use handle::SharedStore;
 pub use join::{Join, join};
 pub use messages::{
-    Attach, Audit, Changes, Close, Conflict, Delete, DeleteLocalKey, DeleteLocalKeys, Detach, Drain, GetQuarantined,
-    GetStatus, Healed, Progress, Release, Repaired, Resynced, SetAside, SharedKeys, StateChanged, Subscribe,
-    SubscribeState, Synced, Trouble, Undecodable, Unsubscribe, Update, UpdateKeySync, UpdateLocalKey,
-    UpdateLocalKeySync, UpdateLocalKeys, WriteOnce,
+    Attach, Audit, Close, DeleteLocalKey, DeleteLocalKeys, Detach, Drain, GetQuarantined, GetStatus, Release,
+    SharedKeys, Subscribe, SubscribeState, Unsubscribe, UpdateKeySync, UpdateLocalKey, UpdateLocalKeySync,
+    UpdateLocalKeys, WriteOnce,
+};
+pub use notifications::{
+    Changes, Conflict, Delete, Healed, Progress, Repaired, Resynced, SetAside, StateChanged, Synced, Trouble,
+    Undecodable, Update,
 };
 pub use observer::Observer;
 pub use publisher::{Publish, Publisher, publish};
-/// What a backend of one's own, or a direct write, is made of.
+/// The types that a backend implements, and that a direct write uses.
 pub use shared_store_core::backend;
 pub use shared_store_core::own::{Lifetime, OwnEvent, WriteError};
 pub use shared_store_core::{

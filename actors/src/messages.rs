@@ -1,4 +1,4 @@
-//! Every public message in one place: what a store is told, and what observers are told.
+//! What a store is told and asked. What observers are told is in `notifications.rs`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,192 +6,33 @@ use std::time::Duration;
 use actix::{Message, Recipient};
 use bytes::Bytes;
 use shared_store_core::own::Lifetime;
-use shared_store_core::{
-    AuditReport, Backend, CodecError, ConflictPolicy, Damage, Key, KeyName, LeaseId, ObserverId, Origin, Prefix,
-    PublishEvent, Reason, Revision, Snapshot, State, Status,
-};
+use shared_store_core::{AuditReport, Backend, Key, KeyName, ObserverId, Prefix, Revision, Snapshot, Status};
 
 use crate::error::{AuditError, CloseError, StoreError};
+use crate::notifications::StateChanged;
 use crate::observer::Observer;
 
-// To an observer.
-
-/// To an observer: a key was created or has a new value.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct Update<K: 'static> {
-    /// The key's name.
-    pub name: KeyName,
-    /// The value now.
-    pub key: Arc<K>,
-    /// The value this observer was last told; `None` if it knew of none, so this is a create.
-    pub old: Option<Arc<K>>,
-    /// The revision that wrote the value.
-    pub revision: Revision,
-    /// Whose key it is.
-    pub origin: Origin,
-    /// Why the observer is told this.
-    pub reason: Reason,
-    /// Whether it is part of the first state, before [`Synced`].
-    pub initial: bool,
-}
-
-/// To an observer: a key is gone, or has left the observer's filter.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct Delete<K: 'static> {
-    /// The key's name.
-    pub name: KeyName,
-    /// The value this observer was last told.
-    pub key: Arc<K>,
-    /// The revision of the deletion.
-    pub revision: Revision,
-    /// Whose key it was.
-    pub origin: Origin,
-    /// Why the observer is told this. The key itself may still be in the kvstore.
-    pub reason: Reason,
-}
-
-/// To an observer that takes batches: changes, in order, never empty, shared by all that are told the same.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct Changes<K: 'static>(pub shared_store_core::Changes<K>);
-
-/// To an observer: its first state is complete, and is the kvstore's. What was known before a restart
-/// ([`Config::state_dir`](shared_store_core::Config::state_dir)) is told before, and what has changed since, too.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
-#[rtype(result = "()")]
-pub struct Synced {
-    /// The revision it shows.
-    pub revision: Revision,
-    /// How many keys this observer was told.
-    pub entries: usize,
-}
-
-/// To an observer: steps are left out, the difference between what it was told and now follows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
-#[rtype(result = "()")]
-pub struct Resynced {
-    /// The last revision told before.
-    pub from: Revision,
-    /// The revision the difference leads to; less than `from` if the kvstore itself went back.
-    pub to: Revision,
-}
-
-/// To an observer: it was told everything up to this revision, and nothing it observes has changed since what it was told
-/// last. For those that keep a position ([`Observer::progress`](crate::Observer::progress)).
-///
-/// It comes after changes that the observer's filter does not pass, and when the kvstore says that it has nothing new (etcd:
-/// every 10 minutes).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
-#[rtype(result = "()")]
-pub struct Progress {
-    /// The revision.
-    pub revision: Revision,
-}
-
-/// To an observer: a key has a value that is not one of the store's type.
-#[derive(Debug, Clone, PartialEq, Eq, Message)]
-#[rtype(result = "()")]
-pub struct Undecodable {
-    /// The key's name.
-    pub name: KeyName,
-    /// The revision that wrote the value.
-    pub revision: Revision,
-    /// Why; never shows the value.
-    pub cause: CodecError,
-}
-
-/// To an observer: another live owner writes one of our names.
-#[derive(Debug, Clone, PartialEq, Eq, Message)]
-#[rtype(result = "()")]
-pub struct Conflict {
-    /// The key's name.
-    pub name: KeyName,
-    /// The revision of the other's write.
-    pub revision: Revision,
-    /// The other's lease.
-    pub lease: LeaseId,
-    /// What is done about it.
-    pub policy: ConflictPolicy,
-}
-
-/// To an observer: a key is undecodable no longer. It has a value of the store's type, whose [`Update`] comes after this
-/// unless the value is the last good one; or it was deleted. An observer that joined with a snapshot
-/// ([`Config::state_dir`](shared_store_core::Config::state_dir)) may be told this without the [`Undecodable`] before it.
-#[derive(Debug, Clone, PartialEq, Eq, Message)]
-#[rtype(result = "()")]
-pub struct Healed {
-    /// The key's name.
-    pub name: KeyName,
-    /// The revision that made it so.
-    pub revision: Revision,
-}
-
-/// To an observer: an own key that somebody else had deleted or overwritten was put back.
-///
-/// A key that went with its lease is no repair, whoever ended the lease, and neither is a key that is put again because the
-/// kvstore lost it with its history. An observer that is behind is told the newest repair of a key only.
-#[derive(Debug, Clone, PartialEq, Eq, Message)]
-#[rtype(result = "()")]
-pub struct Repaired {
-    /// The key's name.
-    pub name: KeyName,
-    /// What had been done to the key; what was seen first if there was more.
-    pub damage: Damage,
-    /// The revision that put it back.
-    pub revision: Revision,
-}
-
-/// To an observer: the kvstore refuses an own key (it is not permitted, or too large, for example), or refuses it no longer.
-/// A new observer is told the keys that are set aside after [`Synced`].
-#[derive(Debug, Clone, PartialEq, Eq, Message)]
-#[rtype(result = "()")]
-pub struct SetAside {
-    /// The key's name.
-    pub name: KeyName,
-    /// What the kvstore said; `None` if it has accepted the key since, or the owner has given the key up.
-    pub cause: Option<Arc<str>>,
-}
-
-/// To a recipient of [`SubscribeState`]: the store's state has changed. The first message tells the state at that time.
-#[derive(Debug, Clone, PartialEq, Eq, Message)]
-#[rtype(result = "()")]
-pub struct StateChanged(pub State);
-
-/// To an observer of a publisher: something is wrong with own keys or the canary, or is right again. Only
-/// [`Conflict`](shared_store_core::own::OwnEvent::Conflict), [`Lost`](shared_store_core::own::OwnEvent::Lost),
-/// [`SetAside`](shared_store_core::own::OwnEvent::SetAside),
-/// [`NoLongerSetAside`](shared_store_core::own::OwnEvent::NoLongerSetAside),
-/// [`Repaired`](shared_store_core::own::OwnEvent::Repaired), [`LeaseLost`](shared_store_core::own::OwnEvent::LeaseLost),
-/// [`HistoryChanged`](shared_store_core::own::OwnEvent::HistoryChanged) and
-/// [`BackendFailed`](shared_store_core::own::OwnEvent::BackendFailed).
-#[derive(Debug, Clone, PartialEq, Eq, Message)]
-#[rtype(result = "()")]
-pub struct Trouble(pub PublishEvent);
-
-// To a store.
-
-/// Own a key: it is in the kvstore soon, and stays there until it is deleted. Answered at once (Cilium's
+/// Own a key: the store puts it into the kvstore and keeps it there until it is deleted. Answered at once (Cilium's
 /// `UpdateLocalKey`).
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<(), StoreError>")]
 pub struct UpdateLocalKey<K: 'static>(pub K);
 
-/// Own a key; answered with its revision when it is in the kvstore. On failure it is not owned, and what was there
+/// Own a key; answered with its revision when the kvstore has it. On failure the key is not owned, and what was there
 /// before stays (Cilium's `UpdateLocalKeySync`).
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Revision, StoreError>")]
 pub struct UpdateLocalKeySync<K: 'static>(pub K);
 
-/// Write a key once, without owning it: nobody repairs it (Cilium's `UpdateKeySync`). It is under a lease of this store: it
-/// goes when the store closes, and when the lease expires after Release or a crash ([`Lifetime::Store`]).
+/// Write a key once, without owning it: nobody repairs it (Cilium's `UpdateKeySync`). The key is under a lease of this
+/// store: it is deleted when the store closes, and when the lease expires after Release or a crash
+/// ([`Lifetime::Store`]).
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Revision, StoreError>")]
 pub struct UpdateKeySync<K: 'static>(pub K);
 
-/// Write a key once, without owning it, for as long as the store lives or for good (Cilium's `UpdateKeySync` with its
-/// argument `lease`). [`UpdateKeySync`] is this with [`Lifetime::Store`].
+/// Write a key once, without owning it, under a lease of the store or without a lease (Cilium's `UpdateKeySync` with
+/// its argument `lease`). [`UpdateKeySync`] is this with [`Lifetime::Store`].
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Revision, StoreError>")]
 pub struct WriteOnce<K: 'static> {
@@ -201,8 +42,8 @@ pub struct WriteOnce<K: 'static> {
     pub lifetime: Lifetime,
 }
 
-/// Give up a key and delete it; answered when it is gone. What another owner has put there meanwhile stays (Cilium's
-/// `DeleteLocalKey`).
+/// Give up a key and delete it; answered when it is deleted. A key that another owner has put there meanwhile stays
+/// (Cilium's `DeleteLocalKey`).
 #[derive(Debug, Clone, PartialEq, Eq, Message)]
 #[rtype(result = "Result<Revision, StoreError>")]
 pub struct DeleteLocalKey(pub KeyName);
@@ -222,8 +63,8 @@ pub struct DeleteLocalKeys(pub Vec<KeyName>);
 #[rtype(result = "Option<Bytes>")]
 pub struct GetQuarantined(pub KeyName);
 
-/// All keys at one revision, own ones included (Cilium's `SharedKeysMap`). A [`Reader`](shared_store_core::Reader) answers
-/// the same without a message.
+/// All keys at one revision, own keys included (Cilium's `SharedKeysMap`). A [`Reader`](shared_store_core::Reader)
+/// returns the same without a message.
 #[derive(Debug)]
 pub struct SharedKeys<K>(std::marker::PhantomData<K>);
 
@@ -240,7 +81,7 @@ impl<K: Key> Message for SharedKeys<K> {
     type Result = Result<Snapshot<K>, StoreError>;
 }
 
-/// Add an observer: it is told all keys, then [`Synced`], then every change. Answered with a name for
+/// Add an observer: it is told all keys, then [`Synced`](crate::Synced), then every change. Answered with the id for
 /// [`Unsubscribe`]. The subscription does not keep the observer alive.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<ObserverId, StoreError>")]
@@ -251,7 +92,7 @@ pub struct Subscribe<K: Key>(pub Observer<K>);
 #[rtype(result = "()")]
 pub struct Unsubscribe(pub ObserverId);
 
-/// Answer when all observers have handled what they have still to be told now.
+/// Answered when all observers have handled everything that was pending for them when it was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
 #[rtype(result = "Told")]
 pub(crate) struct AwaitTold {
@@ -271,15 +112,17 @@ pub(crate) enum Told {
 #[rtype(result = "()")]
 pub struct SubscribeState(pub Recipient<StateChanged>);
 
-/// Stop watching: the cache stays as it is, [`State::Stale`], until [`Attach`] or [`Drain`]. Once this is answered nothing
-/// more arrives. Refused with [`StoreError::Owner`] if the store owns keys; from now on it can own none.
+/// Stop watching: the cache stays as it is, [`State::Stale`](crate::State::Stale), until [`Attach`] or [`Drain`].
+/// After the answer no change arrives any more. Refused with [`StoreError::Owner`] if the store owns keys; from now on
+/// it can own none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
 #[rtype(result = "Result<(), StoreError>")]
 pub struct Detach;
 
 /// Watch again after [`Detach`]: another kvstore, another prefix, or the same ones (Cilium's `WatchStore` is run again).
-/// Answered at once. When the list is in, observers have been told the true difference: keys that are not in it are
-/// deleted, keys with the same value are silence. Refused with [`StoreError::Attached`] while the store is watching.
+/// Answered at once. When the list is complete, observers are told the difference: keys that are not in it are
+/// deleted, keys with the same value are not mentioned. Refused with [`StoreError::Attached`] while the store is
+/// watching.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<(), StoreError>")]
 pub struct Attach {
@@ -289,15 +132,15 @@ pub struct Attach {
     pub prefix: Prefix,
 }
 
-/// Tell every key as deleted, and be empty (Cilium's `Drain`). Refused with [`StoreError::Attached`] while the store is
-/// watching: it needs a [`Detach`] first.
+/// Tell every key as deleted, and empty the cache (Cilium's `Drain`). Refused with [`StoreError::Attached`] while the
+/// store is watching: send [`Detach`] first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
 #[rtype(result = "Result<(), StoreError>")]
 pub struct Drain;
 
 /// Compare the whole cache with the kvstore, part by part and value by value, each part at the revision the cache shows.
-/// Answered with what differs; what nothing explains is mended by a relist. A request during an audit is answered
-/// with what that audit finds.
+/// Answered with what differs; a relist repairs differences that nothing explains. A request during an audit is
+/// answered with the result of that audit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
 #[rtype(result = "Result<AuditReport, AuditError>")]
 pub struct Audit {
@@ -310,8 +153,8 @@ pub struct Audit {
 #[rtype(result = "Result<Status, StoreError>")]
 pub struct GetStatus;
 
-/// Leave, and delete the own keys. Answered when all is done; observers are told one [`Delete`] per own key before,
-/// and nothing after.
+/// Leave, and delete the own keys. Answered when all is done. Before the answer observers are told one
+/// [`Delete`](crate::Delete) per own key, and nothing after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
 #[rtype(result = "Result<(), CloseError>")]
 pub struct Close;

@@ -10,16 +10,16 @@ use actix::{Actor, Addr, Handler, MailboxError, Message, Recipient, WeakRecipien
 use shared_store_core::{Change, DeliveryMode, Filter, Key, Notice, Parcel};
 
 use self::call::Call;
-use crate::messages::{
+use crate::delivery::{Delivery, Undelivered};
+use crate::notifications::{
     Changes, Conflict, Delete, Healed, Progress, Repaired, Resynced, SetAside, Synced, Undecodable, Update,
 };
-use crate::store::SLOW;
 use crate::stream::Sender;
 
 /// An observer: where changes go, which ones, and what happens when it is slow. See
 /// [`Subscribe`](crate::Subscribe) and [`Join::observer`](crate::Join::observer).
 ///
-/// Does not keep its actor alive; when that is gone, the subscription is, too.
+/// Does not keep its actor alive; when the actor ends, the subscription ends.
 #[derive(Debug)]
 #[must_use]
 pub struct Observer<K: Key> {
@@ -62,7 +62,7 @@ impl<K: Key> Observer<K> {
         Self::of_recipients(observer.clone().recipient(), observer.clone().recipient())
     }
 
-    /// Two recipients, which should lead to one actor: only then do updates and deletions keep their order.
+    /// Two recipients. They should be one actor: otherwise updates and deletions lose their order.
     #[allow(clippy::needless_pass_by_value, reason = "a subscription takes over")]
     pub fn of_recipients(update: Recipient<Update<K>>, delete: Recipient<Delete<K>>) -> Self {
         Self::of(ChangeSink::Single { update: update.downgrade(), delete: delete.downgrade() })
@@ -113,7 +113,7 @@ impl<K: Key> Observer<K> {
         self
     }
 
-    /// After how long the log warns that the observer has not handled a parcel, once a parcel. Default 5 s.
+    /// Sets how long the observer may take to handle a parcel before the log warns, once for that parcel. Default 5 s.
     pub fn slow_after(mut self, limit: Duration) -> Self {
         self.slow_after = limit.min(FOR_EVER);
         self
@@ -207,7 +207,7 @@ impl<K: Key> Sinks<K> {
     /// Sends a parcel; the future ends when the observer has handled it, or is gone. Dropping the future cancels what the
     /// observer has not begun to handle.
     ///
-    /// A parcel is sent whole and only then awaited: what is in the observer's mailbox is at most one parcel.
+    /// A parcel is sent whole and then awaited: the observer's mailbox holds at most one parcel.
     pub(crate) fn send(&self, parcel: Parcel<K>) -> Delivery {
         if let ChangeSink::Stream(stream) = &self.changes {
             return stream.send(parcel);
@@ -247,7 +247,7 @@ impl<K: Key> Sinks<K> {
         }
     }
 
-    /// A notice nobody wants, or nobody wants any more, is delivered.
+    /// Sends a notice. Without a recipient, or when the recipient has ended, the notice counts as delivered.
     fn optional<M>(&self, to: Option<&WeakRecipient<M>>, message: M) -> Delivery
     where
         M: Message<Result = ()> + Send + 'static,
@@ -256,25 +256,10 @@ impl<K: Key> Sinks<K> {
     }
 }
 
-/// Ends when a parcel has been handled.
-pub(crate) type Delivery = std::pin::Pin<Box<dyn Future<Output = Result<(), Undelivered>>>>;
+/// After this long the log names an observer that has not handled a parcel.
+pub(crate) const SLOW: Duration = Duration::from_secs(5);
 
-/// A parcel was not handled.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Undelivered {
-    /// The observer is gone.
-    Gone,
-    /// The observer panicked, and can be told more.
-    Panicked,
-}
-
-impl From<MailboxError> for Undelivered {
-    fn from(_: MailboxError) -> Self {
-        Self::Gone
-    }
-}
-
-/// Far enough away, and no clock goes beyond its end.
+/// A hundred years: in place of longer durations, which a clock cannot add to a point in time.
 const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 fn deliver<M>(to: Option<&WeakRecipient<M>>, message: M) -> Delivery
@@ -301,7 +286,8 @@ fn each<K: Key>(
     let (Some(update), Some(delete)) = (connected(update), connected(delete)) else {
         return Box::pin(std::future::ready(Err(Undelivered::Gone)));
     };
-    // Each through a handle of its own: one that was used before may find the mailbox full and send only when polled.
+    // Each message through its own handle: a handle that was used before may find the mailbox full, and then sends
+    // only when it is polled.
     let sent: Vec<Sent> = changes
         .iter()
         .filter_map(|change| match single(change)? {

@@ -1,11 +1,11 @@
-//! What ends an actor when nobody holds it any more.
+//! Ends an actor when nobody holds it any more.
 
 use actix::prelude::*;
 
 use crate::store::HandleDropped;
 
-/// The address of an actor that would not stop by itself, because it always has something to wait for: it stops when
-/// this is dropped.
+/// The address of an actor that always has something to wait for and so would never stop by itself: it stops when this
+/// is dropped.
 #[derive(Debug)]
 pub(crate) struct Owner<A>(pub(crate) Addr<A>)
 where

@@ -14,12 +14,13 @@ use tokio::sync::watch;
 use self::actor::{AwaitSynced, Delete, PublisherActor, PublisherState, Put};
 use crate::error::{CloseError, JoinError, StoreError};
 use crate::handle::key_name;
-use crate::messages::{Close, Release, Trouble};
+use crate::messages::{Close, Release};
+use crate::notifications::Trouble;
 use crate::owner::Owner;
 use crate::thread::{StoreThread, span};
 
-/// Publishes keys below the prefix that `config` names, and reads none: what it holds in memory grows with the own keys
-/// only. They are kept in the kvstore as a joined store keeps its own.
+/// Publishes keys below the prefix that `config` names, and reads none: its memory grows only with the own keys. They
+/// are kept in the kvstore as a joined store keeps its own keys.
 ///
 /// ```no_run
 /// # use shared_store::{Config, Key, Prefix, publish};
@@ -48,8 +49,8 @@ pub struct Publish<K: Key> {
 }
 
 impl<K: Key> Publish<K> {
-    /// Writes a canary below `canaries` once [`synced`](Publisher::synced) was asked and all keys given before are in
-    /// the kvstore. See [`Prefix::canaries`].
+    /// Writes a canary below `canaries` once [`synced`](Publisher::synced) was called and all keys given before that
+    /// call are in the kvstore. See [`Prefix::canaries`].
     pub fn canary(mut self, canaries: Prefix) -> Self {
         self.canaries = Some(canaries);
         self
@@ -139,10 +140,10 @@ impl<K: Key> Publisher<K> {
         self.owner.0.send(Delete(names)).await?
     }
 
-    /// All keys have been given, for now: answers when they are in the kvstore, and then the canary, if there is to be
-    /// one. Keys that the kvstore refuses for good, or that are left to another owner, are not waited for, and do not
-    /// hold the canary up: they are in [`PublisherStatus::refused`]. The canary is written once, however often this is
-    /// asked, and again after a lease was lost, when its keys are back.
+    /// Says that all keys have been given for now, and answers when these keys are in the kvstore, and then the
+    /// canary, if there is one. Keys that the kvstore refuses for good, or that are left to another owner, are not
+    /// waited for, and do not delay the canary: they are in [`PublisherStatus::refused`]. The canary is written once,
+    /// however often this is called, and written again after a lease was lost, when the keys of that lease are back.
     ///
     /// # Errors
     /// [`StoreError::Closed`].
@@ -158,7 +159,7 @@ impl<K: Key> Publisher<K> {
         self.owner.0.send(PublisherState).await?
     }
 
-    /// How far what it knows of its keys can be trusted, without a message.
+    /// How far its knowledge of its keys can be trusted, without a message.
     #[must_use]
     pub fn state(&self) -> State {
         self.state.borrow().clone()
@@ -172,7 +173,7 @@ impl<K: Key> Publisher<K> {
         state.borrow().clone()
     }
 
-    /// Leaves and deletes the canary and the own keys. One that has left already has nothing to do.
+    /// Leaves and deletes the canary and the own keys. Does nothing if the publisher has left already.
     ///
     /// # Errors
     /// [`CloseError`] names the keys that could not be deleted.
@@ -188,7 +189,7 @@ impl<K: Key> Publisher<K> {
         self.owner.0.send(Release).await.unwrap_or_else(|_| self.has_left())
     }
 
-    /// The actor is gone: whether the publisher has left before.
+    /// The actor has ended: an error unless the publisher had left before.
     fn has_left(&self) -> Result<(), CloseError> {
         let State::Closed { cause } = self.state() else {
             return Err(CloseError::ended("publisher actor is gone"));

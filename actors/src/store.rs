@@ -27,13 +27,13 @@ pub(crate) use self::closing::{CLOSED, RELEASED};
 use self::observing::Subscribed;
 pub(crate) use self::saving::Prepared;
 use self::saving::Saving;
-pub(crate) use self::slow::SLOW;
 use self::slow::{Look, Untold};
 use self::state_observers::StateObservers;
+use crate::clock::now;
 use crate::error::{JoinError, StoreError};
-use crate::messages::StateChanged;
-use crate::observer::Observer;
-use crate::sync::{Answered, Perform, SyncActor, log, now};
+use crate::notifications::StateChanged;
+use crate::observer::{Observer, SLOW};
+use crate::sync::{Answered, Perform, SyncActor, log};
 use crate::thread::{StoreThread, span};
 use crate::watcher::{BeginAudit, Deliver, HistoryChanged, Stop, WatcherActor};
 
@@ -52,7 +52,7 @@ pub struct StoreActor<K: Key> {
     look: Look,
     /// Who waits until observers were told.
     untold: Vec<Untold>,
-    /// How many observers there were after those that are gone were dropped.
+    /// How many observers there were after ended ones were last removed.
     pruned: usize,
     tickets: HashMap<Ticket, oneshot::Sender<Result<Revision, StoreError>>>,
     next_ticket: u64,
@@ -89,7 +89,7 @@ pub(crate) struct Start<K: Key> {
     pub(crate) joined: Option<oneshot::Sender<Result<(), JoinError>>>,
 }
 
-/// How long after its end a watcher is replaced: one that always panics must not keep the thread busy.
+/// How long after its end a watcher is replaced, so that a watcher that always panics does not keep the thread busy.
 pub(crate) const RESTART: Duration = Duration::from_secs(1);
 
 impl<K: Key> StoreActor<K> {
@@ -215,7 +215,7 @@ impl<K: Key> StoreActor<K> {
         ctx.spawn(ended.into_actor(self).map(move |_, actor, ctx| actor.watcher_ended(started, ctx)));
         self.audits.retain(|waiting| !waiting.is_closed());
         if !self.audits.is_empty() {
-            // The watcher that was asked is gone.
+            // The watcher that ran the audit has ended.
             watcher.do_send(BeginAudit);
         }
         watcher
@@ -307,7 +307,7 @@ impl<K: Key> Actor for StoreActor<K> {
         ctx.run_later(self.config.list_timeout, Self::join_timed_out);
         ctx.run_later(SLOW, |actor, _| {
             if actor.joining.is_some() && actor.store.has_state() {
-                tracing::warn!("join waits: {}", actor.join_cause());
+                tracing::warn!("still joining: {}", actor.join_cause());
             }
         });
         self.tell_state();
@@ -328,7 +328,7 @@ impl<K: Key> Actor for StoreActor<K> {
     }
 }
 
-/// Nobody wants this store any more: stop, and leave the own keys until their lease expires.
+/// The last handle was dropped: stop. The own keys stay until their lease expires.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) struct HandleDropped;

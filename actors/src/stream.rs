@@ -8,7 +8,7 @@ use futures_util::Stream;
 use shared_store_core::{Change, Changes, Key, ObserverId, Parcel};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::observer::{Delivery, Undelivered};
+use crate::delivery::{Delivery, Undelivered};
 
 /// A parcel on its way to a stream, and where it is told that it was handled.
 type Sent<K> = (Parcel<K>, oneshot::Sender<()>);
@@ -22,8 +22,8 @@ impl<K: Key> Sender<K> {
         !self.0.is_closed()
     }
 
-    /// Sends a parcel; the future ends when the reader comes for the next one. Dropping the future takes it back, unless
-    /// the reader has it.
+    /// Sends a parcel; the future ends when the reader asks for the next one. Dropping the future takes the parcel
+    /// back, unless the reader has it.
     pub(crate) fn send(&self, parcel: Parcel<K>) -> Delivery {
         let (sender, handled) = oneshot::channel();
         // A reader that is gone drops it.
@@ -42,12 +42,12 @@ pub(crate) fn channel<K>() -> (Sender<K>, Receiver<K>) {
 #[derive(Debug)]
 pub(crate) struct Receiver<K> {
     receiver: mpsc::UnboundedReceiver<Sent<K>>,
-    /// Told when the reader comes again.
+    /// Sent when the reader asks for the next parcel.
     under_way: Option<oneshot::Sender<()>>,
 }
 
 impl<K> Receiver<K> {
-    /// The reader comes for the next parcel: it has handled the last one.
+    /// The reader asks for the next parcel: it has handled the last one.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Parcel<K>>> {
         if let Some(handled) = self.under_way.take() {
             // The store may not wait for it any more.

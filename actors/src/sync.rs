@@ -1,7 +1,6 @@
 //! Sends the requests for own keys to the kvstore.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use actix::WeakRecipient;
 use actix::prelude::*;
@@ -69,11 +68,6 @@ impl<Id: Send + Unpin + 'static> Handler<Stop> for SyncActor<Id> {
     fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
         ctx.stop();
     }
-}
-
-/// The runtime's clock, which tests can pause.
-pub(crate) fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }
 
 /// Sends a request.

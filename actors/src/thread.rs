@@ -23,7 +23,7 @@ pub struct StoreThread(Kind);
 
 #[derive(Debug, Clone)]
 enum Kind {
-    /// A thread that ends when the last of these is dropped.
+    /// A thread that ends when the last handle to it is dropped.
     ///
     /// Not an arbiter: those end with the first `System::stop`, which actix-web calls on SIGTERM, just when a store has
     /// still to delete its keys.
@@ -59,7 +59,8 @@ impl StoreThread {
                 }
             });
         })?;
-        // After the thread: without one, it would be dropped here, and a runtime panics if it is dropped in another one.
+        // After the thread: if the thread could not be started, the runtime would be dropped here, and a runtime
+        // panics if it is dropped inside another one.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         // The thread waits for it.
         let _ = give.send(runtime);

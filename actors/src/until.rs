@@ -60,8 +60,8 @@ impl<K: Key> SharedStore<K> {
         self.wait_until(written, until, timeout).await.map(|()| written)
     }
 
-    /// Waits until the cache shows a revision that a write has answered with, or until all observers have handled what the
-    /// cache shows then. An observer that waits for that in its own handler waits for itself, until the time is over.
+    /// Waits until the cache shows a revision that a write has answered with, or until all observers have handled what
+    /// the cache shows then. An observer that waits for this in its own handler waits for itself until the timeout.
     ///
     /// # Errors
     /// [`StoreError::NotYet`] after `timeout`, [`StoreError::Closed`].

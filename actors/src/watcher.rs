@@ -21,7 +21,7 @@ use tokio::sync::{Notify, oneshot};
 
 pub(crate) use self::decode::Decode;
 use self::prover::{Proven, Prover};
-use crate::sync::now;
+use crate::clock::now;
 
 /// To the store: what the watch delivers. The watcher reads on when it is answered, so a store that is busy slows the
 /// kvstore down, and nothing queues up here.
@@ -60,7 +60,7 @@ pub(crate) struct Stop;
 #[rtype(result = "()")]
 pub(crate) struct BeginAudit;
 
-/// Something else found that the kvstore's history is another: list it.
+/// Something other than the watch found that the kvstore's history is another: list it.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) struct HistoryChanged;
@@ -124,7 +124,7 @@ impl<D: Decode> Handler<HistoryChanged> for WatcherActor<D> {
     }
 }
 
-/// For so long a watch may have a response ready whenever it is asked: then etcd may be waiting for its reader.
+/// How long a watch may always have a response ready when it is asked. After that, etcd may be waiting for its reader.
 const BACKLOG: Duration = Duration::from_millis(500);
 
 /// The loop of the actor.
@@ -213,7 +213,7 @@ impl<D: Decode> Run<D> {
         }
     }
 
-    /// Hands on a page and asks for the next one meanwhile; `None` if that is not wanted any more.
+    /// Delivers a page and asks for the next one meanwhile; `None` if the next one is not wanted any more.
     async fn deliver_and_list(
         &mut self,
         page: Option<Delivery>,
@@ -235,7 +235,7 @@ impl<D: Decode> Run<D> {
         }
     }
 
-    /// Hands on what is to be told, and does what the store says to it.
+    /// Delivers to the store, and does what the store answers.
     async fn deliver(&mut self, delivery: Option<Delivery>) -> Result<Then, MailboxError> {
         let mut next = delivery;
         let mut then = Then::GoOn;
@@ -339,7 +339,7 @@ async fn perform(
             Err(error) => Outcome::Failed(error),
         },
         Action::Read(silence) => {
-            // In its place: dropping this future keeps the watch.
+            // Borrowed, not taken out: dropping this future keeps the watch.
             let Some(open) = stream.as_mut() else {
                 return Outcome::Failed(BackendError::unavailable("watch is not open"));
             };
@@ -377,7 +377,7 @@ async fn some<F: Future>(future: Option<F>) -> F::Output {
     }
 }
 
-/// A backend that panics has failed, nothing more.
+/// A panic of the backend counts as a failed call.
 pub(crate) async fn guarded<T>(call: impl Future<Output = Result<T, BackendError>>) -> Result<T, BackendError> {
     AssertUnwindSafe(call).catch_unwind().await.unwrap_or_else(|_| Err(BackendError::unavailable("backend panicked")))
 }

@@ -3,7 +3,7 @@
 mod rounds;
 
 use super::*;
-use crate::kv::{ClusterId, Event, LeaseId};
+use crate::kv::{ClusterId, Event, KeyValue, LeaseId, Revision};
 use crate::prefix::Prefix;
 use crate::watch::{Page, PageKeys};
 
@@ -29,7 +29,7 @@ fn page(revision: u64, kvs: Vec<KeyValue>, more: bool) -> Result<ListPage, Backe
     Ok(ListPage { header: header(revision), count, kvs, more })
 }
 
-fn part(found: Found) -> Part {
+fn part(found: Found) -> AuditPart {
     match found {
         Found::Part(part) => part,
         found => panic!("{found:?}"),
@@ -68,7 +68,7 @@ fn a_rolling_round_asks_for_names_at_the_revision_of_the_cache_and_takes_the_int
     assert!(bench.now < start + HOUR, "at any time of the first interval");
     assert_eq!((request.revision, request.keys_only, request.limit), (Some(Revision(5)), true, 500));
     let first = part(bench.answer(page(9, vec![kv("a", 2), kv("b", 3)], true)));
-    assert_eq!((first.first, first.last, first.revision, first.kind), (true, false, Revision(5), Kind::Rolling));
+    assert_eq!((first.first, first.last, first.revision, first.kind), (true, false, Revision(5), AuditKind::Rolling));
     assert_eq!((&first.range.start[..], &first.range.end[..]), (&b"p/"[..], &b"p/b\0"[..]));
     let begun = bench.now;
     assert_eq!(&bench.request(9).range.start[..], b"p/b\0");
@@ -105,7 +105,7 @@ fn a_round_that_was_asked_for_goes_at_once_with_values_and_then_all_is_as_before
     assert!(!part(bench.answer(page(5, vec![kv("a", 2)], true))).last);
     assert_eq!(&bench.audit.poll_request(bench.now, Some(header(6))).unwrap().range.start[..], b"p/a\0");
     let last = part(bench.answer(page(6, vec![], false)));
-    assert_eq!((last.kind, last.last, last.revision), (Kind::Asked, true, Revision(6)));
+    assert_eq!((last.kind, last.last, last.revision), (AuditKind::Asked, true, Revision(6)));
     assert_eq!((bench.audit.poll_request(bench.now, Some(header(6))), bench.audit.deadline()), (None, None));
 }
 

@@ -1,4 +1,4 @@
-//! The kvstore for real: etcd 3.4 or newer, over gRPC.
+//! etcd 3.4 or newer as the kvstore, over gRPC.
 
 mod addresses;
 mod certificates;
@@ -9,6 +9,7 @@ mod convert;
 mod diagnosis;
 mod endpoint;
 mod endpoints;
+mod error;
 mod failure;
 mod pings;
 #[cfg(feature = "test-kit")]
@@ -24,9 +25,9 @@ use async_trait::async_trait;
 use etcd_client::{Compare, CompareOp, GetOptions, LeaseGrantOptions, PutOptions, Txn, TxnOp};
 
 use self::cluster::Cluster;
-pub use self::config::{EtcdConfig, EtcdConfigError};
+pub use self::config::EtcdConfig;
 use self::connection::{Connection, Link, Role};
-pub use self::endpoint::EndpointProblem;
+pub use self::error::{EndpointProblem, EtcdConfigError};
 use self::watch::EtcdWatch;
 use self::worker::Worker;
 use super::{
@@ -37,7 +38,7 @@ use crate::kv::{LeaseId, Revision};
 
 /// etcd's default for `--max-txn-ops`.
 const MAX_WRITES: usize = 128;
-/// A page of a list may be large and the line slow: it may take this many times longer than a write.
+/// How many times longer than a write a page of a list may take: it may be large and the connection slow.
 const LIST_PATIENCE: u32 = 3;
 
 /// etcd as a [`Backend`].
@@ -110,7 +111,7 @@ impl EtcdBackend {
 
 #[cfg(feature = "test-kit")]
 impl EtcdBackend {
-    /// How many tasks run on the connections' thread: for tests that look for some left behind.
+    /// How many tasks run on the connections' thread: for tests that check that none is left.
     #[must_use]
     pub fn tasks(&self) -> usize {
         self.bulk.tasks()
@@ -179,7 +180,7 @@ impl Backend for EtcdBackend {
 
     async fn keep_alive(&self, lease: LeaseId) -> Result<Duration, BackendError> {
         let call = move |link: Link| async move {
-            // The client keeps the first answer to itself; the second tells the time the lease has.
+            // The client does not pass on the first answer; the second one holds the remaining time of the lease.
             let (mut keeper, mut answers) = link.lease().keep_alive(lease.0).await?;
             keeper.keep_alive().await?;
             Ok(answers.message().await?.map_or(0, |answer| answer.ttl()))
@@ -201,7 +202,7 @@ impl Backend for EtcdBackend {
     }
 }
 
-/// What etcd would refuse with less clear words.
+/// Checks what etcd would refuse with a less clear message.
 fn check(writes: &[Write]) -> Result<(), BackendError> {
     let cost: usize = writes.iter().map(|write| write.expect.cost()).sum();
     if cost > MAX_WRITES {

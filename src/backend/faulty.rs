@@ -53,12 +53,12 @@ pub enum Op {
     Revoke,
 }
 
-/// At which side of the kvstore a fault happens.
+/// When a fault happens: before the kvstore has the request, or after.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum When {
-    /// On the way there: nothing is applied.
+    /// On the way to the kvstore: nothing is applied.
     Before,
-    /// On the way back: it is applied, and the answer suffers.
+    /// On the way back: the request is applied, and its answer is lost or late.
     After,
 }
 
@@ -127,7 +127,7 @@ impl Faulty {
         self.script.send_modify(|script| script.breaks = (script.breaks.0 + 1, Some(error)));
     }
 
-    /// Lets open and new watches fall silent, as behind a network that swallows everything.
+    /// Lets open and new watches fall silent, as behind a network that drops everything.
     pub fn mute_watches(&self) {
         self.script.send_modify(|script| script.muted = true);
     }
@@ -137,14 +137,15 @@ impl Faulty {
         self.script.send_modify(|script| script.muted = false);
     }
 
-    /// Lets watches lose what happens from now on until [`heal`](Self::heal), and say nothing of it: what no kvstore may
-    /// do, and an audit finds.
+    /// Lets watches lose events, without a sign, from now on until [`heal`](Self::heal). No kvstore may do that; an
+    /// audit finds it.
     pub fn lose_events(&self) {
         self.script.send_modify(|script| script.lossy = true);
     }
 
-    /// Cuts what watches tell into responses of at most `max_events` (0 for whole ones again), also inside a revision,
-    /// flagged so then. The header of each is that of the whole, ahead of the events.
+    /// Cuts the events of watches into responses of at most `max_events` (0 for whole ones again), also inside a
+    /// revision, and flags such responses as incomplete. The header of each response is that of the whole, ahead of
+    /// its events.
     pub fn fragment(&self, max_events: usize) {
         self.script.send_modify(|script| script.max_events = (max_events > 0).then_some(max_events));
     }

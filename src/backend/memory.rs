@@ -30,8 +30,9 @@ pub struct MemoryBackend {
 }
 
 impl MemoryBackend {
-    /// An empty kvstore. The ids of its leases begin somewhere, as etcd's do: if a process that serves one starts again,
-    /// an id from before is not another owner's lease now, which its old owner would keep alive or revoke.
+    /// An empty kvstore. The ids of its leases begin at a random number, as etcd's do: if a process that serves a
+    /// kvstore starts again, an id from before must not be another owner's lease now, which its old owner would keep
+    /// alive or revoke.
     #[must_use]
     pub fn new() -> Self {
         let somewhere = RandomState::new().hash_one(()) >> 16;

@@ -1,4 +1,4 @@
-//! The first state: before a restart, and as the kvstore says it.
+//! The first state: as it was known before a restart, and as the kvstore confirms it.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::change::{Change, Notice};
 use crate::key::KeyName;
 use crate::kv::Revision;
 
-/// The first state as the kvstore says it, after another was told from before a restart.
+/// The first state as the kvstore has it, after another was told from before a restart.
 #[derive(Debug)]
 pub(crate) struct First<'a> {
     pub(crate) revision: Revision,
@@ -20,21 +20,21 @@ pub(crate) struct First<'a> {
 }
 
 impl<K> Outbox<K> {
-    /// Gives what was known before a restart: creates. `Synced` waits until it is [`verified`](Self::verified).
+    /// Tells what was known before a restart, as creates. `Synced` waits for [`verified`](Self::verified).
     pub(crate) fn begin_unverified(&mut self, now: Instant, snapshot: &Arc<[Change<K>]>, revision: Revision) {
         self.begin(now, snapshot, revision);
         self.synced = None;
         self.begun = self.backlog.is_none();
     }
 
-    /// The first state is known for sure: `changes` lead to it from what the cache showed, and `Synced` follows. What
-    /// waits melts with them, in either mode: the first state is told as it is, not how it came to be.
+    /// The first state is confirmed: `changes` lead to it from what the cache showed, and `Synced` follows. They are
+    /// merged with the waiting changes, in either mode: the first state is told as it is, not how it came about.
     pub(crate) fn verified(&mut self, now: Instant, changes: &Arc<[Change<K>]>, first: &First<'_>) {
         self.behind_since.get_or_insert(now);
         self.overrun = None;
         let mut changes = self.wanted(changes);
         if self.backlog.is_some() || !self.pending.is_empty() || !self.queue.is_empty() {
-            changes = self.melt(&changes, first.revision);
+            changes = self.coalesce(&changes, first.revision);
         }
         self.backlog = (!changes.is_empty()).then_some(Backlog { changes, next: 0 });
         let passing = || first.names.iter().filter(|name| self.filter.passes_name(name)).count();
@@ -48,9 +48,9 @@ impl<K> Outbox<K> {
         self.reached = self.reached.map(|_| first.revision);
     }
 
-    /// All changes that wait, and then `changes`, each key once and none newer than `to`: what is left of an earlier
-    /// history is so as of this one. Notices stay.
-    fn melt(&mut self, changes: &[Change<K>], to: Revision) -> Arc<[Change<K>]> {
+    /// All waiting changes and then `changes`, each key once and none newer than `to`: what remains of an earlier
+    /// history gets a revision of this one. Notices stay.
+    fn coalesce(&mut self, changes: &[Change<K>], to: Revision) -> Arc<[Change<K>]> {
         let (slots, mut pending) = (std::mem::take(&mut self.slots), std::mem::take(&mut self.pending));
         if let Some(Backlog { changes, next }) = self.backlog.take() {
             changes[next..].iter().for_each(|change| self.merge(change.clone()));

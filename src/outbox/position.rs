@@ -15,7 +15,7 @@ impl<K> Outbox<K> {
         self.reached = self.reached.map(|_| revision);
     }
 
-    /// When nothing is left to be told: the revision reached, if that is news.
+    /// The revision reached, if nothing is left to be told and the revision was not told before.
     pub(super) fn progress(&mut self) -> Option<Parcel<K>> {
         let revision = self.reached.filter(|reached| *reached > self.told)?;
         self.told = revision;
@@ -28,13 +28,13 @@ impl<K> Outbox<K> {
         backlog + self.slots.len() + self.queue.len()
     }
 
-    /// What was taken out is handled.
+    /// The parcel that was taken out is handled.
     pub(super) fn count_handled(&mut self) {
         self.handled += std::mem::take(&mut self.taken) as u64;
     }
 
-    /// The place behind everything that has still to be handled. Entries keep their order, and those that melt only make
-    /// it come later.
+    /// The position behind everything that has still to be handled. Entries keep their order; merged entries only make
+    /// the position come later.
     pub(crate) fn mark(&self) -> u64 {
         self.handled + (self.taken + self.waiting()) as u64
     }

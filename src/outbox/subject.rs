@@ -3,7 +3,7 @@
 use crate::change::Notice;
 use crate::key::KeyName;
 
-/// What a notice is about. Of two about the same the newer is enough, and what it ends.
+/// What a notice is about. Of two notices about the same subject the newer one is enough, with the one that it ends.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Subject {
     FirstState,
@@ -36,7 +36,7 @@ impl Subject {
     }
 }
 
-/// Whether it says that something told before is over.
+/// Whether the notice ends an earlier one.
 pub(super) fn is_end(notice: &Notice) -> bool {
     matches!(notice, Notice::Healed { .. } | Notice::SetAside { cause: None, .. })
 }

@@ -4,11 +4,21 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::name::{Step, Wish};
+use super::name::{Presence, SetAside, Step};
+use super::wish::{Deletable, Wish};
 use super::{OwnEvent, OwnKeys, Request, RequestId, Ticket, WriteError};
 use crate::backend::BackendError;
 use crate::key::KeyName;
 use crate::kv::LeaseId;
+
+/// What becomes of the own keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leave {
+    /// They are deleted.
+    Close,
+    /// They stay until their leases end.
+    Release,
+}
 
 /// How far leaving has got.
 #[derive(Debug)]
@@ -29,7 +39,7 @@ impl OwnKeys {
         self.closing.as_ref().is_some_and(|closing| closing.over.is_some())
     }
 
-    pub(super) fn leave(&mut self, now: Instant, ticket: Ticket, delete: bool) {
+    pub(super) fn leave(&mut self, now: Instant, ticket: Ticket, how: Leave) {
         if let Some(closing) = &mut self.closing {
             match closing.over.clone() {
                 Some(left) => self.events.push_back(OwnEvent::Closed { ticket, left }),
@@ -39,7 +49,7 @@ impl OwnKeys {
         }
         // One revocation deletes up to 1000 keys at one revision, never another owner's, and a put still under way
         // cannot come after it.
-        let revoke = delete.then(|| self.leases.all().into());
+        let revoke = (how == Leave::Close).then(|| self.leases.all().into());
         self.closing = Some(Closing {
             waiting: vec![ticket],
             deadline: now + self.close_timeout,
@@ -48,7 +58,7 @@ impl OwnKeys {
             revoked: HashSet::new(),
             over: None,
         });
-        if delete {
+        if how == Leave::Close {
             self.give_up_all(now);
         }
         self.finish_closing(now);
@@ -61,17 +71,19 @@ impl OwnKeys {
             let tickets = own.supersede();
             let done = tickets.into_iter().map(|ticket| OwnEvent::Done { ticket, result: Err(WriteError::Closed) });
             self.events.extend(done);
-            let owned =
-                own.held && matches!(own.wish, Wish::Keep { .. }) || matches!(own.wish, Wish::Gone { owned: true });
-            own.wish = Wish::Nothing;
+            let owned = match std::mem::take(&mut own.wish) {
+                Wish::Keep { .. } => own.presence != Presence::Never,
+                Wish::Delete(which) | Wish::Released(which) => which == Deletable::OnOwnOrNoLease,
+                Wish::Nothing => false,
+            };
             if owned && own.known.state.is_some_and(|seen| seen.lease == LeaseId::NONE) {
-                own.wish = Wish::Gone { owned };
+                own.wish = Wish::Delete(Deletable::OnOwnOrNoLease);
                 own.wished();
                 lasting.push(name.clone());
             }
         }
         self.dirty.clear();
-        self.suspects.clear();
+        self.bisected.clear();
         self.timeouts.clear();
         let names: Vec<_> = self.names.keys().cloned().collect();
         for name in &names {
@@ -126,13 +138,13 @@ impl OwnKeys {
         }
     }
 
-    /// Says that it is over, once everything is done or the time is.
+    /// Reports the end, once everything is done or the time is over.
     pub(super) fn finish_closing(&mut self, now: Instant) {
         let Some(closing) = &self.closing else { return };
         if closing.over.is_some() {
             return;
         }
-        // A lease may be on its way yet.
+        // A lease may still be granted.
         let revoked = closing
             .revoke
             .as_ref()
@@ -152,7 +164,7 @@ impl OwnKeys {
         self.events.extend(waiting.into_iter().map(|ticket| OwnEvent::Closed { ticket, left: left.clone() }));
     }
 
-    /// The names that are not as leaving promised.
+    /// The names for which Close or Release did not do what it promised.
     fn left(&self) -> Vec<(KeyName, Arc<str>)> {
         let Some(closing) = &self.closing else { return Vec::new() };
         let unknown = || Arc::from("not confirmed in time");
@@ -164,9 +176,9 @@ impl OwnKeys {
             .filter(|(_, own)| {
                 if closing.revoke.is_some() {
                     let there = own.known.state.is_some_and(|seen| held(seen.lease)) || own.lease.is_some_and(held);
-                    there || own.wish.is_gone() && !own.released
+                    there || matches!(own.wish, Wish::Delete(_))
                 } else {
-                    own.step != Step::Idle || own.aside.is_some()
+                    own.step != Step::Idle || matches!(own.set_aside, SetAside::Refused(_) | SetAside::Retried)
                 }
             })
             .map(|(name, _)| (name.clone(), self.aside.get(name).unwrap_or(&cause).clone()))
@@ -175,7 +187,7 @@ impl OwnKeys {
         left
     }
 
-    /// After Close: whether the name's key is not in the kvstore any more, as far as is known.
+    /// After Close: whether the name's key has been deleted, as far as is known.
     #[must_use]
     pub fn is_deleted(&self, name: &KeyName) -> bool {
         let Some(closing) = self.closing.as_ref().filter(|closing| closing.revoke.is_some()) else { return false };

@@ -19,8 +19,8 @@ const NUMBER_BITS: u32 = 20;
 
 /// The leases own keys are attached to.
 ///
-/// The owner chooses their ids: the upper 43 bits say whose they are, so a key of one's own past is known by its lease,
-/// without a list of the leases that were ever granted.
+/// The owner chooses their ids: the upper 43 bits name the owner, so a key from before a restart is recognised by its
+/// lease, without a list of all leases ever granted.
 #[derive(Debug)]
 pub(super) struct Leases {
     owner: i64,
@@ -115,7 +115,7 @@ impl Leases {
         }
     }
 
-    /// A grant was answered; whether the lease is alive. What took longer than its TTL is not.
+    /// A grant was answered. Returns whether the lease is alive: not if the answer took longer than its TTL.
     pub(super) fn granted(&mut self, now: Instant, asked: Instant, grant: LeaseGrant) -> bool {
         let ttl = bounded(grant.ttl);
         if now >= asked + ttl {
@@ -185,12 +185,12 @@ impl Leases {
             .collect()
     }
 
-    /// Forgets lost leases that cannot exist any more.
+    /// Drops lost leases that cannot exist any more.
     pub(super) fn drop_lost(&mut self, now: Instant) {
         self.lost.retain(|_, until| *until > now);
     }
 
-    /// The lease is not ours to use any more.
+    /// The lease must not be used any more.
     pub(super) fn lose(&mut self, lease: LeaseId) {
         self.alive.remove(&lease);
     }
@@ -201,9 +201,9 @@ impl Leases {
         self.lost.remove(&lease);
     }
 
-    /// None of them counts in another history: answers with those that were alive. They may exist all the same: the
+    /// No lease counts in another history. Returns the leases that were alive. They may exist all the same: the
     /// kvstore that answers now may have granted them before anybody knew that it is another one.
-    pub(super) fn forget(&mut self, now: Instant) -> Vec<LeaseId> {
+    pub(super) fn new_history(&mut self, now: Instant) -> Vec<LeaseId> {
         self.granting = None;
         let alive = std::mem::take(&mut self.alive);
         self.lost.extend(alive.iter().map(|(id, lease)| (*id, now + lease.ttl)));

@@ -1,9 +1,10 @@
-//! What a list of names, without values, tells of own keys.
+//! What a list without values says about own keys.
 
 use std::time::Instant;
 
 use super::OwnKeys;
-use super::name::{OwnName, Step, Wish};
+use super::name::{OwnName, Presence, Step};
+use super::wish::Wish;
 use crate::key::KeyName;
 use crate::kv::Revision;
 
@@ -21,7 +22,7 @@ pub struct NamesPart<'a> {
 }
 
 impl OwnKeys {
-    /// The name, if it is one this takes care of.
+    /// The name as it is stored, if it is known.
     #[must_use]
     pub fn name(&self, name: &str) -> Option<&KeyName> {
         self.names.get_key_value(name).map(|(name, _)| name)
@@ -29,14 +30,16 @@ impl OwnKeys {
 
     /// The own keys that are on their way into the kvstore: not there yet, or lost with their lease. In name order.
     pub fn missing(&self) -> impl Iterator<Item = &KeyName> {
-        let is_missing = |own: &OwnName| matches!(own.wish, Wish::Keep { .. }) && own.step != Step::Idle && !own.stored;
+        let is_missing = |own: &OwnName| {
+            matches!(own.wish, Wish::Keep { .. }) && own.step != Step::Idle && own.presence != Presence::Stored
+        };
         let mut missing: Vec<_> = self.names.iter().filter(|(_, own)| is_missing(own)).map(|(name, _)| name).collect();
         missing.sort_unstable();
         missing.into_iter()
     }
 
-    /// Takes a part of a list of names. A key that is not there is put again. The state of one that somebody else wrote is
-    /// asked for by a write that is sure to be refused.
+    /// Takes a part of a list of names. A missing key is put again. If somebody else wrote a key, its state is asked
+    /// for by a write that is sure to be refused.
     pub fn listed(&mut self, now: Instant, part: NamesPart<'_>) {
         let end = match part.keys.last() {
             _ if part.last => None,
@@ -63,8 +66,8 @@ impl OwnKeys {
         }
     }
 
-    /// Something may have happened to the own keys that nothing shows. The state of each is asked for by a write that is
-    /// sure to be refused if the key is there.
+    /// Own keys may have changed without an event. The state of each is asked for by a write that is refused if the
+    /// key exists.
     pub(crate) fn mark_unsure(&mut self, now: Instant) {
         self.names.values_mut().for_each(OwnName::mark_unsure);
         self.review_all(now);

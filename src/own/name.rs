@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::leases::Leases;
+use super::wish::{Deletable, Once, Wish};
 use super::{Damage, KeyState, Lifetime, Ticket};
 use crate::backend::Expect;
 use crate::config::ConflictPolicy;
@@ -13,15 +14,15 @@ use crate::kv::{LeaseId, Revision};
 const REPAIR_BASE: Duration = Duration::from_millis(100);
 const REPAIR_CAP: Duration = Duration::from_secs(30);
 
-/// One name.
+/// One name. Its booleans are facts of their own: they come in every combination.
 #[derive(Debug, Default)]
 pub(super) struct OwnName {
     pub(super) wish: Wish,
-    /// A synchronous write, which counts before the wish until it is done or has failed.
+    /// A synchronous write. It takes precedence over the wish until it is done or has failed.
     pub(super) once: Option<Once>,
     /// Who waits for the deletion.
     pub(super) deletes: Vec<Ticket>,
-    /// Counts the commands: a refusal concerns only the value that was sent.
+    /// Counts the commands: a refusal concerns only the value of the command that it was sent for.
     pub(super) version: u64,
     /// The kvstore has answered a request that was sent after the last command.
     pub(super) verified: bool,
@@ -29,62 +30,51 @@ pub(super) struct OwnName {
     /// The newest revision at which the watch or a list showed the name.
     pub(super) watched: Revision,
     pub(super) step: Step,
-    /// The lease on which a place is reserved for the key.
+    /// The lease on which room is reserved for the key.
     pub(super) lease: Option<LeaseId>,
-    /// `Released` was emitted. Until the name is dropped, a late put of it is deleted.
-    pub(super) released: bool,
     /// There was nothing to delete, and the cache does not show anything either.
     pub(super) found_nothing: bool,
-    /// A write of ours may have been applied that `known` does not show.
+    /// `known` may be incomplete: a write of ours may have been applied that it does not show, or the value is not
+    /// known.
     pub(super) unsure: bool,
     /// Until when a put whose answer was lost may be applied.
-    pub(super) lingers: Option<Instant>,
-    /// The kvstore refuses the value.
-    pub(super) aside: Option<Refusal>,
-    /// `SetAside` was emitted, and `NoLongerSetAside` was not.
-    pub(super) told_aside: bool,
-    /// The key was in the kvstore under a lease of ours since the wish was first given.
-    pub(super) held: bool,
-    /// `Stored` was emitted, and nothing was written since.
-    pub(super) stored: bool,
-    /// What somebody else has done to the stored key, until it is put back or another reason to put it comes up.
+    pub(super) unanswered_put_until: Option<Instant>,
+    pub(super) set_aside: SetAside,
+    pub(super) presence: Presence,
+    /// What somebody else has done to the stored key, until the key is put back or is put for another reason.
     pub(super) damage: Option<Damage>,
     /// The foreign write that was reported last.
     pub(super) conflict: Option<Revision>,
     /// The last write was refused because somebody else had changed the key.
-    pub(super) resisted: bool,
+    pub(super) contested: bool,
     overwrites: Repairs,
     deletions: Repairs,
 }
 
-/// What is wanted of a name until the next command.
-#[derive(Debug, Default)]
-pub(super) enum Wish {
-    /// Nothing: the key is left as it is.
+/// Whether the key was in the kvstore under a lease of ours since the wish was first given.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Presence {
+    /// It was not.
     #[default]
-    Nothing,
-    /// The key has this value under a lease of ours.
-    Keep { value: Bytes, hash: u128 },
-    /// The key is gone, if it is ours: under a lease of ours, or, if it was owned, under none.
-    Gone { owned: bool },
+    Never,
+    /// It was, and `Stored` is to be emitted when it is so again.
+    Before,
+    /// It was, `Stored` was emitted, and nothing was written since.
+    Stored,
 }
 
-impl Wish {
-    pub(super) fn is_gone(&self) -> bool {
-        matches!(self, Self::Gone { .. })
-    }
-}
-
-/// A synchronous write.
-#[derive(Debug)]
-pub(super) struct Once {
-    pub(super) ticket: Ticket,
-    pub(super) value: Bytes,
-    pub(super) hash: u128,
-    /// Whether the key is owned once it is written.
-    pub(super) adopt: bool,
-    pub(super) lifetime: Lifetime,
-    pub(super) deadline: Instant,
+/// Whether the kvstore refuses the key, and what was emitted about that.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SetAside {
+    /// It does not.
+    #[default]
+    No,
+    /// It does: `SetAside` was emitted.
+    Refused(Refusal),
+    /// It was `Refused(ForNow)` and is tried again.
+    Retried,
+    /// It was refused, and there is a new wish: `NoLongerSetAside` is emitted if that is accepted.
+    NewWish,
 }
 
 /// Whether a refused write can be accepted later.
@@ -94,11 +84,9 @@ pub(super) enum Refusal {
     ForGood,
     /// When somebody changes the roles of the user.
     ForNow,
-    /// It was `ForNow`, and is tried again: the key is set aside until that is accepted.
-    Retried,
 }
 
-/// How far the next write of a name has got.
+/// The progress of the next write of a name.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
     /// There is none.
@@ -168,9 +156,9 @@ pub(super) enum Verdict {
     Settled,
     /// A write, not before this.
     Write(Instant),
-    /// That something changes: a new value, or the other owner leaves.
+    /// To wait for a change: a new value, or the other owner leaves.
     Wait,
-    /// That a conflict is reported.
+    /// A report of a conflict.
     Conflict(KeyState),
 }
 
@@ -190,20 +178,20 @@ impl OwnName {
     /// What is to be written, if anything is.
     pub(super) fn target(&self) -> Option<Target> {
         if let Some(once) = &self.once {
-            return Some(Target::Put { value: once.value.clone(), hash: once.hash, lifetime: once.lifetime });
+            return Some(Target::Put { value: once.value.clone(), hash: once.hash, lifetime: once.lifetime() });
         }
         match &self.wish {
             Wish::Nothing => None,
             Wish::Keep { value, hash } => {
                 Some(Target::Put { value: value.clone(), hash: *hash, lifetime: Lifetime::Store })
             }
-            Wish::Gone { .. } => Some(Target::Delete),
+            Wish::Delete(_) | Wish::Released(_) => Some(Target::Delete),
         }
     }
 
     /// The lease that the key is to be under, once that is known.
-    fn place(&self) -> Option<LeaseId> {
-        match self.once.as_ref().map(|once| once.lifetime) {
+    fn wanted_lease(&self) -> Option<LeaseId> {
+        match self.once.as_ref().map(Once::lifetime) {
             Some(Lifetime::Unlimited) => Some(LeaseId::NONE),
             Some(Lifetime::Store) | None => self.lease,
         }
@@ -215,8 +203,11 @@ impl OwnName {
             (Some(once), _) => once.hash,
             (None, Wish::Keep { hash, .. }) => *hash,
             (None, Wish::Nothing) => return Verdict::Settled,
-            (None, Wish::Gone { owned }) => {
-                let ours = |seen: KeyState| leases.is_ours(seen.lease) || (*owned && seen.lease == LeaseId::NONE);
+            (None, Wish::Delete(which) | Wish::Released(which)) => {
+                let ours = |seen: KeyState| match which {
+                    Deletable::OnOwnLease => leases.is_ours(seen.lease),
+                    Deletable::OnOwnOrNoLease => leases.is_ours(seen.lease) || seen.lease == LeaseId::NONE,
+                };
                 return match known.state {
                     _ if self.waits() => Verdict::Wait,
                     _ if self.unsure => self.write(now),
@@ -235,27 +226,27 @@ impl OwnName {
         }
         let Some(seen) = known.state else { return self.write(now) };
         let foreign = seen.lease != LeaseId::NONE && !leases.is_ours(seen.lease);
-        let placed = match &self.once {
-            Some(Once { lifetime: Lifetime::Unlimited, .. }) => seen.lease == LeaseId::NONE,
-            Some(_) | None => leases.is_alive(seen.lease),
+        let right_lease = match self.once.as_ref().map(Once::lifetime) {
+            Some(Lifetime::Unlimited) => seen.lease == LeaseId::NONE,
+            Some(Lifetime::Store) | None => leases.is_alive(seen.lease),
         };
         match (seen.hash == wanted, foreign) {
-            (true, false) if placed && !self.unsure => match &self.once {
+            (true, false) if right_lease && !self.unsure => match &self.once {
                 // Known from before the command: ask whether it is still so.
                 Some(_) if !self.verified => self.write(now),
                 Some(_) | None => Verdict::Settled,
             },
             // Another owner wants the same and has written it after us.
-            (true, true) if self.stored && self.once.is_none() => Verdict::Settled,
+            (true, true) if self.presence == Presence::Stored && self.once.is_none() => Verdict::Settled,
             (true, _) | (false, false) => self.write(now),
             (false, true) => {
                 let told = self.conflict == Some(seen.mod_revision);
-                // What was there before us may be of our own past, whose lease ends.
-                let taken = self.held || self.once.is_some();
+                // A key from before the wish may be of an earlier process of ours, whose lease ends.
+                let was_ours = self.presence != Presence::Never;
                 match policy {
-                    ConflictPolicy::Overwrite if told || !self.held => self.write(now),
+                    ConflictPolicy::Overwrite if told || !was_ours => self.write(now),
                     ConflictPolicy::Yield if told && self.once.is_none() => Verdict::Wait,
-                    ConflictPolicy::Fail if told && !taken => Verdict::Wait,
+                    ConflictPolicy::Fail if told && !was_ours && self.once.is_none() => Verdict::Wait,
                     ConflictPolicy::Overwrite | ConflictPolicy::Yield | ConflictPolicy::Fail => Verdict::Conflict(seen),
                 }
             }
@@ -264,29 +255,30 @@ impl OwnName {
 
     /// Whether the kvstore refuses it, and it is not tried again now.
     pub(super) fn waits(&self) -> bool {
-        matches!(self.aside, Some(Refusal::ForGood | Refusal::ForNow))
+        matches!(self.set_aside, SetAside::Refused(_))
     }
 
-    /// Whether somebody else has just damaged the stored key is to be told once it is put back.
+    /// Remembers that somebody else has just damaged the stored key, so that its repair is reported.
     pub(super) fn note_damage(&mut self) {
-        if self.stored && self.once.is_none() && matches!(self.wish, Wish::Keep { .. }) {
-            // Of a list without values it is known that the key exists.
+        if self.presence == Presence::Stored && self.once.is_none() && matches!(self.wish, Wish::Keep { .. }) {
+            // A list without values has shown that the key exists.
             let deleted = self.known.state.is_none() && !self.unsure;
             self.damage.get_or_insert(if deleted { Damage::Deleted } else { Damage::Overwritten });
         }
     }
 
-    /// A write now, or at the end of the back-off step if others undo what we do.
+    /// A write now, or at the end of the back-off step if others keep damaging the key.
     fn write(&self, now: Instant) -> Verdict {
         let repairs = if self.known.state.is_none() { &self.deletions } else { &self.overwrites };
         Verdict::Write(repairs.repair_at(now))
     }
 
-    /// A write is sent. One that repairs what others did, or that others refused, waits longer each time.
+    /// A write is sent. Repairs, and writes that others refused, wait longer each time.
     pub(super) fn sent(&mut self, now: Instant) {
         self.step = Step::Sent;
-        let (stored, resisted) = (std::mem::take(&mut self.stored), std::mem::take(&mut self.resisted));
-        if stored || resisted {
+        let (presence, contested) = (self.presence, std::mem::take(&mut self.contested));
+        self.not_stored();
+        if presence == Presence::Stored || contested {
             let repairs = if self.known.state.is_none() { &mut self.deletions } else { &mut self.overwrites };
             repairs.repaired(now);
         }
@@ -298,15 +290,18 @@ impl OwnName {
         match target {
             Target::Delete => self.unsure,
             Target::Put { hash, .. } => {
-                let there = self.known.state.is_some_and(|seen| seen.hash == *hash && Some(seen.lease) == self.place());
+                let there =
+                    self.known.state.is_some_and(|seen| seen.hash == *hash && Some(seen.lease) == self.wanted_lease());
                 there && self.once.is_some() && !self.verified
             }
         }
     }
 
-    /// What a write is compared with. Of a name never seen: that it does not exist; a refusal teaches better.
+    /// What a write is compared with. For a name never seen: that the key does not exist; a refusal then tells its
+    /// state.
     ///
-    /// The lease is compared, too, where another owner's key must not be hit that has the same revision in another history.
+    /// The lease is compared as well where the write could otherwise hit another owner's key, which in another history
+    /// can have the same revision.
     pub(super) fn expect(&self, target: &Target, policy: ConflictPolicy) -> Expect {
         match self.known.state.filter(|_| !self.is_probe(target)) {
             None => Expect::Absent,
@@ -339,16 +334,17 @@ impl OwnName {
     pub(super) fn observe(&mut self, as_of: Revision, state: Option<KeyState>) -> bool {
         let newer = self.learn(as_of, state);
         self.watched = self.watched.max(as_of);
-        // It is what we wrote without knowing.
+        // This is the write of ours whose outcome was unknown.
         let wanted =
             self.target().and_then(|target| if let Target::Put { hash, .. } = target { Some(hash) } else { None });
-        if newer && state.is_some_and(|seen| Some(seen.hash) == wanted && Some(seen.lease) == self.place()) {
+        if newer && state.is_some_and(|seen| Some(seen.hash) == wanted && Some(seen.lease) == self.wanted_lease()) {
             self.unsure = false;
         }
         newer
     }
 
-    /// Takes what a list without values says: when the key was written, or that it does not exist. Whether that is news.
+    /// Takes what a list without values says: the revision that wrote the key, or that the key does not exist. Returns
+    /// whether that is new.
     pub(super) fn listed(&mut self, as_of: Revision, written: Option<Revision>) -> bool {
         let Some(written) = written else { return self.observe(as_of, None) };
         self.watched = self.watched.max(as_of);
@@ -365,7 +361,7 @@ impl OwnName {
         true
     }
 
-    /// What is known of the key may be out of date: it is asked for, if the key is wanted.
+    /// What is known of the key may be outdated: if the key is wanted, its state is asked for.
     pub(super) fn mark_unsure(&mut self) {
         if matches!(self.wish, Wish::Keep { .. }) {
             self.known.state = None;
@@ -394,25 +390,28 @@ impl OwnName {
         self.once.take().map(|once| once.ticket).into_iter().collect()
     }
 
-    /// A wish of the owner does not wait for a back-off.
+    /// There is a new wish. It does not wait for a back-off.
     pub(super) fn wished(&mut self) {
         self.version += 1;
-        (self.verified, self.found_nothing, self.released) = (false, false, false);
+        (self.verified, self.found_nothing) = (false, false);
         // A conflict is reported for each wish.
         self.conflict = None;
-        (self.aside, self.stored, self.resisted, self.damage) = (None, false, false, None);
+        self.set_aside = if self.set_aside == SetAside::No { SetAside::No } else { SetAside::NewWish };
+        self.not_stored();
+        (self.contested, self.damage) = (false, None);
         (self.overwrites, self.deletions) = (Repairs::default(), Repairs::default());
     }
 
-    /// What was known of the key is void, and nobody resists in another history.
-    pub(super) fn forget(&mut self) {
-        if std::mem::take(&mut self.released) {
+    /// What was known of the key is void, and so is the back-off.
+    pub(super) fn clear_known(&mut self) {
+        if matches!(self.wish, Wish::Released(_)) {
             self.wish = Wish::Nothing;
         }
         (self.known, self.watched, self.verified) = (Known::default(), Revision::ZERO, false);
-        (self.unsure, self.lease, self.conflict, self.lingers) = (false, None, None, None);
+        (self.unsure, self.lease, self.conflict, self.unanswered_put_until) = (false, None, None, None);
         // Nobody else did this: putting it again is no repair.
-        (self.stored, self.resisted, self.damage) = (false, false, None);
+        self.not_stored();
+        (self.contested, self.damage) = (false, None);
         (self.overwrites, self.deletions) = (Repairs::default(), Repairs::default());
     }
 
@@ -422,11 +421,18 @@ impl OwnName {
     }
 
     pub(super) fn give_up(&mut self) {
-        self.wish = match std::mem::take(&mut self.wish) {
-            Wish::Keep { .. } => Wish::Gone { owned: self.held },
-            Wish::Nothing => Wish::Gone { owned: false },
-            gone @ Wish::Gone { .. } => gone,
-        };
-        self.held = false;
+        self.wish = Wish::Delete(match self.wish {
+            Wish::Keep { .. } if self.presence != Presence::Never => Deletable::OnOwnOrNoLease,
+            Wish::Keep { .. } | Wish::Nothing => Deletable::OnOwnLease,
+            Wish::Delete(which) | Wish::Released(which) => which,
+        });
+        self.presence = Presence::Never;
+    }
+
+    /// Something was written since the key was stored, or its state is not known any more.
+    pub(super) fn not_stored(&mut self) {
+        if self.presence == Presence::Stored {
+            self.presence = Presence::Before;
+        }
     }
 }

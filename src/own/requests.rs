@@ -19,7 +19,7 @@ pub(super) struct Requests {
     retry_at: Option<Instant>,
     last_error: Option<Arc<str>>,
     pub(super) limiter: Limiter,
-    /// When there was nothing to send, last time somebody asked.
+    /// When a request was last asked for and there was nothing to send.
     idle: Option<Instant>,
 }
 
@@ -80,13 +80,13 @@ impl Requests {
         self.last_error.as_ref()
     }
 
-    /// Somebody asked for a request, and there was none.
+    /// A request was asked for, and there was none.
     pub(super) fn nothing_to_send(&mut self, now: Instant) {
         self.idle = Some(now);
     }
 
-    /// Whether something can become due at this time: what was due when there was nothing to send waits for an answer or
-    /// a command and not for the clock.
+    /// Whether something can become due at this time. What was due when there was nothing to send waits for an answer
+    /// or a command, not for the clock.
     pub(super) fn is_news(&self, at: Instant) -> bool {
         self.idle.is_none_or(|idle| at > idle)
     }

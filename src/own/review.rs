@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use super::name::{Step, Verdict, Wish};
+use super::name::{Presence, SetAside, Step, Verdict};
+use super::wish::{Deletable, OnceKind, Wish};
 use super::{KeyState, OwnEvent, OwnKeys, WriteError};
 use crate::config::ConflictPolicy;
 use crate::key::KeyName;
@@ -35,7 +36,7 @@ impl OwnKeys {
             }
             Verdict::Wait => {
                 if !own.waits() {
-                    // It is left to another owner, and not because the kvstore refuses it.
+                    // The key is left to another owner; the kvstore does not refuse it.
                     self.accepted(name);
                 }
                 self.step(name, Step::Idle);
@@ -68,7 +69,7 @@ impl OwnKeys {
         }
     }
 
-    /// The kvstore is as it should be for this name.
+    /// The kvstore has the wanted state of this name.
     fn settled(&mut self, now: Instant, name: &KeyName) {
         let Some(own) = self.names.get_mut(name) else { return };
         if own.once.is_some() {
@@ -80,9 +81,8 @@ impl OwnKeys {
         match &own.wish {
             Wish::Keep { .. } => {
                 let revision = own.known.written();
-                own.held = true;
                 let damage = own.damage.take();
-                if !std::mem::replace(&mut own.stored, true) {
+                if std::mem::replace(&mut own.presence, Presence::Stored) != Presence::Stored {
                     self.events.push_back(OwnEvent::Stored { name: name.clone(), revision });
                     if let Some(damage) = damage {
                         self.repairs += 1;
@@ -90,19 +90,21 @@ impl OwnKeys {
                     }
                 }
             }
-            Wish::Gone { .. } => {
+            Wish::Delete(which) | Wish::Released(which) => {
                 let result = match own.known.state {
                     Some(theirs) => Err(WriteError::NotOwned { lease: theirs.lease }),
-                    // Others write elsewhere: the cache need not reach the revision at which nothing was found.
+                    // The revision may come from other prefixes: the cache need not reach the one at which nothing was
+                    // found.
                     None if own.found_nothing => Ok(self.reached),
                     None => Ok(own.known.as_of),
                 };
-                own.lingers = None;
-                let (revision, told) = (own.known.as_of, std::mem::replace(&mut own.released, true));
+                own.unanswered_put_until = None;
+                let (revision, released) = (own.known.as_of, Wish::Released(*which));
+                let before = std::mem::replace(&mut own.wish, released);
                 for ticket in std::mem::take(&mut own.deletes) {
                     self.done(ticket, result.clone());
                 }
-                if !told {
+                if matches!(before, Wish::Delete(_)) {
                     self.events.push_back(OwnEvent::Released { name: name.clone(), revision });
                 }
                 self.retire(name);
@@ -111,12 +113,11 @@ impl OwnKeys {
         }
     }
 
-    /// The kvstore refuses the name's wish no longer.
+    /// The kvstore does not refuse the name's wish any more.
     fn accepted(&mut self, name: &KeyName) {
         self.aside.remove(name);
         let Some(own) = self.names.get_mut(name) else { return };
-        own.aside = None;
-        if std::mem::take(&mut own.told_aside) {
+        if std::mem::take(&mut own.set_aside) != SetAside::No {
             self.events.push_back(OwnEvent::NoLongerSetAside { name: name.clone() });
         }
     }
@@ -125,7 +126,7 @@ impl OwnKeys {
     pub(super) fn written_once(&mut self, now: Instant, name: &KeyName, revision: Revision) {
         let Some(own) = self.names.get_mut(name) else { return };
         let Some(once) = own.once.take() else { return };
-        if once.adopt {
+        if once.kind == OnceKind::Adopt {
             own.wish = Wish::Keep { value: once.value, hash: once.hash };
         }
         self.timeouts.remove(&(once.deadline, name.clone()));
@@ -148,27 +149,27 @@ impl OwnKeys {
         {
             self.timeouts.remove(&(once.deadline, name.clone()));
             self.done(once.ticket, Err(WriteError::Conflict { lease: theirs.lease }));
-        } else if policy == ConflictPolicy::Fail && own.held {
-            // A late put of ours would take it back: it is deleted, as that of a name which was given up.
-            (own.wish, own.held, own.released) = (Wish::Gone { owned: false }, false, true);
+        } else if policy == ConflictPolicy::Fail && own.presence != Presence::Never {
+            // A delayed put of ours would take the key back: it is deleted, as for a name that was given up.
+            (own.wish, own.presence) = (Wish::Released(Deletable::OnOwnLease), Presence::Never);
             self.events.push_back(OwnEvent::Lost { name: name.clone() });
         }
         // It is reported: with `Overwrite` it may be written now.
         self.review(now, name);
     }
 
-    /// Drops a name that nothing is wanted of, unless it is still needed (invariant 9).
+    /// Drops a name without a wish, unless it is still needed (invariant 9).
     pub(super) fn retire(&mut self, name: &KeyName) {
         let Some(own) = self.names.get(name) else { return };
-        let wanted = own.once.is_some() || !matches!(own.wish, Wish::Nothing) && !own.released;
+        let wanted = own.once.is_some() || matches!(own.wish, Wish::Keep { .. } | Wish::Delete(_));
         // A key that was put once stays on its lease.
         let stays = own.known.state.is_some_and(|seen| self.leases.is_alive(seen.lease));
         // Leaving says what became of each name.
         if wanted || own.step != Step::Idle || stays || self.closing.is_some() {
             return;
         }
-        if let Some(at) = own.lingers {
-            self.lingering.insert((at, name.clone()));
+        if let Some(at) = own.unanswered_put_until {
+            self.unanswered_puts.insert((at, name.clone()));
         } else if own.known.as_of > self.reached {
             self.behind.insert((own.known.as_of, name.clone()));
         } else if let Some(own) = self.names.remove(name) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::name::{Refusal, Step};
+use super::name::{Refusal, SetAside, Step};
 use super::{Damage, OwnEvent, OwnKeys, WriteError};
 use crate::kv::LeaseId;
 
@@ -29,12 +29,12 @@ impl OwnKeys {
             self.step(&name, Step::Idle);
             self.review(now, &name);
         }
-        while let Some((at, _)) = self.lingering.first()
+        while let Some((at, _)) = self.unanswered_puts.first()
             && *at <= now
-            && let Some((_, name)) = self.lingering.pop_first()
+            && let Some((_, name)) = self.unanswered_puts.pop_first()
         {
             if let Some(own) = self.names.get_mut(&name) {
-                own.lingers = None;
+                own.unanswered_put_until = None;
             }
             self.retire(&name);
         }
@@ -56,15 +56,15 @@ impl OwnKeys {
         now + self.sync_interval.mul_f64(0.9 + 0.1 * self.rng.f64())
     }
 
-    /// The periodic synchronization: what was forbidden is tried again, since roles change. All else is repaired when it is
-    /// damaged, so a clean tick sends nothing.
+    /// The periodic sync: forbidden keys are tried again, since roles change. Other damage is repaired when it
+    /// happens, so a tick without damage sends nothing.
     fn retry_refused(&mut self, now: Instant) {
         let names: Vec<_> = self.aside.keys().cloned().collect();
         for name in names {
             if let Some(own) = self.names.get_mut(&name)
-                && own.aside == Some(Refusal::ForNow)
+                && own.set_aside == SetAside::Refused(Refusal::ForNow)
             {
-                own.aside = Some(Refusal::Retried);
+                own.set_aside = SetAside::Retried;
                 self.review(now, &name);
             }
         }
@@ -81,7 +81,7 @@ impl OwnKeys {
             if let Some(own) = self.names.get_mut(name) {
                 own.lease = own.lease.filter(|kept| *kept != lease);
                 // Nobody else did this: putting it again is no repair.
-                own.stored = false;
+                own.not_stored();
                 own.damage = own.damage.filter(|damage| *damage != Damage::Deleted);
             }
             self.review(now, name);

@@ -11,7 +11,7 @@ use crate::config::ConflictPolicy;
 use crate::key::KeyName;
 use crate::kv::{LeaseId, Revision};
 
-/// Names a command whose end its giver wants to know. Chosen by the giver, who gives each once.
+/// Identifies a command whose end is reported. The caller chooses it, and uses each ticket once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);
 
@@ -29,7 +29,7 @@ pub enum Command {
         /// Its value.
         value: Bytes,
     },
-    /// Own the key once it is in the kvstore. If that fails, all is as before.
+    /// Own the key once it is in the kvstore. If that fails, nothing has changed.
     PutSync {
         /// Comes back in [`OwnEvent::Done`].
         ticket: Ticket,
@@ -151,11 +151,12 @@ pub enum OwnEvent {
         /// The revision that wrote it.
         revision: Revision,
     },
-    /// An own key that somebody else had damaged is in the kvstore again; comes after [`Stored`](Self::Stored). Says what
-    /// was seen first if it was damaged more than once meanwhile.
+    /// An own key that somebody else had damaged is in the kvstore again; comes after [`Stored`](Self::Stored).
+    /// Reports the first damage if there was more than one.
     ///
-    /// A key that went with its lease is no repair: [`LeaseLost`](Self::LeaseLost) says so, whoever ended the lease. Neither
-    /// is a key that is put again because the kvstore lost it with its history, or because it was given a new value.
+    /// A key that was deleted with its lease and put again is no repair: [`LeaseLost`](Self::LeaseLost) reports that,
+    /// whoever ended the lease. Neither is a key that is put again because the kvstore lost it with its history, or
+    /// because it was given a new value.
     Repaired {
         /// The key's name.
         name: KeyName,
@@ -187,8 +188,8 @@ pub enum OwnEvent {
         /// The key's name.
         name: KeyName,
     },
-    /// The kvstore refuses this key: it is left out until it has a new value. What is only forbidden now is tried again at
-    /// every sync interval: [`StillSetAside`](Self::StillSetAside) if the cause is the same.
+    /// The kvstore refuses this key: it is not written until it has a new value. A key that is only forbidden now is
+    /// tried again at every sync interval, with [`StillSetAside`](Self::StillSetAside) if the cause is the same.
     SetAside {
         /// The key's name.
         name: KeyName,
@@ -215,7 +216,7 @@ pub enum OwnEvent {
     /// A request failed and will be repeated.
     BackendFailed(BackendError),
     /// An answer contradicts what was known before it was asked for: the kvstore's history went back, or another kvstore
-    /// answers ([`Watch::ended`](crate::watch::Watch::ended)); said once until the watch is live again.
+    /// answers ([`Watch::ended`](crate::watch::Watch::ended)). Emitted once until the watch is live again.
     HistoryChanged,
     /// It has stopped.
     Closed {
@@ -226,7 +227,7 @@ pub enum OwnEvent {
     },
 }
 
-/// What somebody else has done to an own key.
+/// How somebody else has damaged an own key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Damage {
     /// The key was deleted.
@@ -249,7 +250,7 @@ impl fmt::Display for Damage {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WriteError {
-    /// Not in the time given; it may have been applied all the same.
+    /// The write was not confirmed in time; it may have been applied all the same.
     #[error("write was not confirmed after {} s{}", .after.as_secs_f64(), .cause.as_ref().map_or(String::new(), |cause| format!(": {cause}")))]
     TimedOut {
         /// The write timeout.

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::name::{Known, Refusal, Step, Target, Verdict, Wish};
+use super::name::{Known, Refusal, SetAside, Step, Target, Verdict};
+use super::wish::Wish;
 use super::{Answer, KeyState, LATEST_PUT, Lifetime, OwnEvent, OwnKeys, Request, RequestId, WriteError};
 use crate::backend::{Applied, BackendError, Expect, LeaseGrant, Write, WriteAction, WriteOutcome};
 use crate::hash::value_hash;
@@ -28,11 +29,11 @@ pub(super) struct Flight {
 #[derive(Debug)]
 struct Written {
     name: KeyName,
-    /// Of the command that this write is for.
+    /// The version of the command that this write is for.
     version: u64,
     expect: Expect,
-    /// Whether that was the state of the key as we knew it.
-    aware: bool,
+    /// Whether `expect` is a state that was known, not a guess.
+    expected_known: bool,
     /// The put value's fingerprint and lease; `None` for a deletion.
     put: Option<(u128, LeaseId)>,
 }
@@ -58,7 +59,7 @@ impl OwnKeys {
 
     /// A transaction of what is to be written, or the grant it needs first.
     pub(super) fn write_request(&mut self, now: Instant) -> Option<(RequestId, Request)> {
-        if self.dirty.is_empty() && self.suspects.is_empty() {
+        if self.dirty.is_empty() && self.bisected.is_empty() {
             if self.flights.is_empty() && !self.names.is_empty() {
                 self.requests.limiter.bootstrapped();
             }
@@ -67,7 +68,7 @@ impl OwnKeys {
         if !self.requests.may_write(now, self.flights.len()) {
             return None;
         }
-        let (flight, writes, starved) = match self.suspects.pop_front() {
+        let (flight, writes, needs_lease) = match self.bisected.pop_front() {
             Some(names) => {
                 let mut names = names.into();
                 let batch = self.batch(now, &mut names);
@@ -84,7 +85,7 @@ impl OwnKeys {
             }
         };
         if writes.is_empty() {
-            let grant = starved && self.leases.granting.is_none();
+            let grant = needs_lease && self.leases.granting.is_none();
             return grant.then(|| {
                 let id = self.requests.id();
                 self.leases.granting = Some((id, now));
@@ -98,14 +99,15 @@ impl OwnKeys {
         Some((id, Request::Write(writes)))
     }
 
-    /// As many of the names as fit into one transaction, taken out of the queue. All puts of a transaction that
-    /// are under a lease are under the same, so a lost lease is known by its transaction. Also whether a put found no lease.
+    /// As many of the names as fit into one transaction, taken out of the queue. All puts of a transaction that are
+    /// under a lease are under the same lease, so a lost lease is known from its transaction. Also returns whether a
+    /// put found no lease.
     fn batch(&mut self, now: Instant, queue: &mut VecDeque<KeyName>) -> (Flight, Vec<Write>, bool) {
         let floor = self.answered.max(self.reached);
         let mut flight = Flight { epoch: self.epoch, floor, lease: None, writes: Vec::new() };
-        let (mut writes, mut cost, mut bytes, mut starved) = (Vec::new(), 0, 0, false);
+        let (mut writes, mut cost, mut bytes, mut needs_lease) = (Vec::new(), 0, 0, false);
         let mut later = Vec::new();
-        // Names under other leases are passed over, but not without end.
+        // Names under other leases are skipped, up to a limit.
         while cost < self.max_writes && later.len() < 4 * self.max_writes {
             let Some(name) = queue.pop_front() else { break };
             let Some(own) = self.names.get_mut(&name).filter(|own| own.step == Step::Queued) else { continue };
@@ -127,7 +129,7 @@ impl OwnKeys {
                 Target::Put { value, hash, lifetime: Lifetime::Store } => {
                     let kept = own.lease.filter(|lease| self.leases.is_alive(*lease));
                     own.lease = kept.or_else(|| self.leases.reserve());
-                    starved |= own.lease.is_none();
+                    needs_lease |= own.lease.is_none();
                     match own.lease.filter(|lease| *flight.lease.get_or_insert(*lease) == *lease) {
                         Some(lease) => {
                             bytes += value.len();
@@ -149,17 +151,17 @@ impl OwnKeys {
             own.sent(now);
             flight.floor = flight.floor.max(known.as_of);
             writes.push(Write { path, expect, action });
-            let written = Written { name, version, expect, aware: false, put };
-            let aware = known.as_of > Revision::ZERO && written.expected() == known.expected();
-            flight.writes.push(Written { aware, ..written });
+            let written = Written { name, version, expect, expected_known: false, put };
+            let expected_known = known.as_of > Revision::ZERO && written.expected() == known.expected();
+            flight.writes.push(Written { expected_known, ..written });
         }
         for name in later.into_iter().rev() {
             queue.push_front(name);
         }
-        (flight, writes, starved)
+        (flight, writes, needs_lease)
     }
 
-    /// What was under way has no answer, and never will: whether it was applied is not known.
+    /// The requests under way will have no answer: whether they were applied is unknown.
     pub fn requests_lost(&mut self, now: Instant) {
         let error = || BackendError::unavailable("the request was lost");
         let written = self.flights.keys().map(|id| (*id, Answer::Written(Err(error()))));
@@ -250,7 +252,7 @@ impl OwnKeys {
                 for Written { name, put, .. } in writes.iter().filter(|_| applied && current) {
                     if let Some(own) = self.names.get_mut(name) {
                         own.unsure = true;
-                        own.lingers = put.map(|_| now + LATEST_PUT).or(own.lingers);
+                        own.unanswered_put_until = put.map(|_| now + LATEST_PUT).or(own.unanswered_put_until);
                     }
                 }
                 self.backend_failed(now, error);
@@ -278,7 +280,7 @@ impl OwnKeys {
             self.unconfirmed.insert((revision, written.name.clone()));
         }
         own.found_nothing = !changed && !own.unsure && own.known.state.is_none();
-        (own.unsure, own.lingers) = (false, None);
+        (own.unsure, own.unanswered_put_until) = (false, None);
         own.verified |= own.version == written.version;
         own.learn(revision, written.put.map(|(hash, lease)| KeyState { hash, mod_revision: revision, lease }));
         // It is answered even if somebody has changed the key since.
@@ -293,13 +295,13 @@ impl OwnKeys {
         let seen =
             state.map(|kv| KeyState { hash: value_hash(&kv.value), mod_revision: kv.mod_revision, lease: kv.lease });
         let mismatch = seen.map_or(Revision::ZERO, |seen| seen.mod_revision) != written.expected();
-        // Not knowing better is no resistance, and neither is that a dead lease took the key.
+        // A wrong guess is no contest, and neither is a key that was deleted with its lease.
         let dead = |seen: KeyState| self.leases.is_ours(seen.lease) && !self.leases.is_alive(seen.lease);
-        let unaware = !written.aware || own.known.state.is_some_and(dead);
-        own.resisted |= mismatch && (!unaware || revision < floor);
+        let guessed = !written.expected_known || own.known.state.is_some_and(dead);
+        own.contested |= mismatch && (!guessed || revision < floor);
         // An answer of another history verifies nothing.
         own.verified |= own.version == written.version && revision >= floor;
-        // The watch has to show it, too, or it was in another history.
+        // The watch has to show this state, too; otherwise it is of another history.
         if let Some(seen) = seen.filter(|seen| seen.mod_revision > self.reached.max(own.watched)) {
             self.unconfirmed.insert((seen.mod_revision, written.name.clone()));
         }
@@ -310,7 +312,7 @@ impl OwnKeys {
         }
     }
 
-    /// One of the writes is bad: which one is found by halves.
+    /// One of the writes is bad: bisection finds which one.
     fn not_accepted(&mut self, now: Instant, writes: Vec<Written>, cause: &Arc<str>, refusal: Refusal) {
         self.requests.answered();
         let [written] = &writes[..] else {
@@ -319,7 +321,7 @@ impl OwnKeys {
                 self.step(name, Step::Queued);
             }
             let second = names.split_off(names.len() / 2);
-            self.suspects.extend([names, second]);
+            self.bisected.extend([names, second]);
             return;
         };
         let name = &written.name;
@@ -335,16 +337,16 @@ impl OwnKeys {
             if let Some(once) = own.once.take() {
                 self.timeouts.remove(&(once.deadline, name.clone()));
                 self.done(once.ticket, Err(rejected()));
-            } else if own.wish.is_gone() && refusal == Refusal::ForGood {
+            } else if own.wish.is_given_up() && refusal == Refusal::ForGood {
                 // It cannot exist.
                 own.wish = Wish::Nothing;
                 let (tickets, revision) = (std::mem::take(&mut own.deletes), own.known.as_of);
                 self.settle_tickets(tickets, &rejected());
                 self.events.push_back(OwnEvent::Released { name: name.clone(), revision });
             } else {
-                // Who waits for a deletion that is forbidden is answered now, and it is tried again later.
+                // Callers that wait for a forbidden deletion are answered now; the deletion is tried again later.
                 let tickets = std::mem::take(&mut own.deletes);
-                (own.aside, own.told_aside, own.damage) = (Some(refusal), true, None);
+                (own.set_aside, own.damage) = (SetAside::Refused(refusal), None);
                 self.settle_tickets(tickets, &rejected());
                 let before = self.aside.insert(name.clone(), Arc::clone(cause));
                 self.events.push_back(if before.as_ref() == Some(cause) {

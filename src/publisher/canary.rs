@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::on_the_way::{Mark, OnTheWay};
+use super::pending::{Mark, Pending};
 use super::types::CanaryState;
 use crate::config::{Config, ConflictPolicy};
 use crate::key::KeyName;
@@ -46,12 +46,12 @@ impl Canary {
         let mut config = config.clone();
         let name = KeyName::new(config.prefix.as_str()).expect("a prefix is not empty");
         config.prefix = canaries;
-        // What is there is our own past, or somebody's who says the same.
+        // An existing canary is of an earlier process of ours, or of another publisher of the same prefix.
         config.conflict = ConflictPolicy::Overwrite;
         Self { own: OwnKeys::new(&config, 1), name, phase: Phase::Unasked }
     }
 
-    /// It is wanted once all keys given before are there. Asking again changes nothing.
+    /// The canary is wanted once all keys given before are there. Asking again changes nothing.
     pub(super) fn ask(&mut self, mark: Mark) {
         if matches!(self.phase, Phase::Unasked) {
             self.phase = Phase::Waiting(mark);
@@ -72,7 +72,7 @@ impl Canary {
         self.phase = Phase::Written(revision);
     }
 
-    /// What it says is not true any more, until the keys given before are there.
+    /// The canary is not true any more, until the keys given before are there.
     pub(super) fn take_back(&mut self, now: Instant, mark: Mark) {
         match self.phase {
             Phase::Unasked => {}
@@ -89,10 +89,10 @@ impl Canary {
         matches!(self.phase, Phase::Written(_))
     }
 
-    pub(super) fn state(&self, on_the_way: &OnTheWay) -> CanaryState {
+    pub(super) fn state(&self, pending: &Pending) -> CanaryState {
         match self.phase {
             Phase::Unasked => CanaryState::Unasked,
-            Phase::Waiting(mark) => CanaryState::Waiting { keys: on_the_way.before(mark) },
+            Phase::Waiting(mark) => CanaryState::Waiting { keys: pending.before(mark) },
             Phase::Writing => CanaryState::Writing,
             Phase::Written(revision) => CanaryState::Written { revision },
         }

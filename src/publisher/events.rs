@@ -16,15 +16,15 @@ impl Publisher {
             match &event {
                 OwnEvent::Stored { name, .. } => {
                     self.left_to_others.remove(name);
-                    self.on_the_way.end(name);
+                    self.pending.end(name);
                 }
                 OwnEvent::SetAside { name, .. } | OwnEvent::StillSetAside { name } | OwnEvent::Lost { name } => {
-                    self.on_the_way.end(name);
+                    self.pending.end(name);
                 }
                 OwnEvent::Conflict { name, lease, policy, .. } if *policy != ConflictPolicy::Overwrite => {
                     let cause = format!("name is owned by another, under lease {lease}");
                     self.left_to_others.insert(name.clone(), cause.into());
-                    self.on_the_way.end(name);
+                    self.pending.end(name);
                 }
                 OwnEvent::LeaseLost { .. } => keys_lost = true,
                 OwnEvent::Closed { left, .. } => {
@@ -79,8 +79,8 @@ impl Publisher {
             self.lost(now);
         }
         if self.canary.as_ref().is_none_or(Canary::is_written) {
-            let (on_the_way, events) = (&self.on_the_way, &mut self.events);
-            let past = self.waiting.extract_if(.., |(mark, _)| on_the_way.is_past(*mark));
+            let (pending, events) = (&self.pending, &mut self.events);
+            let past = self.waiting.extract_if(.., |(mark, _)| pending.is_past(*mark));
             events.extend(past.map(|(_, ticket)| PublishEvent::Synced { ticket }));
         }
     }
@@ -95,21 +95,21 @@ impl Publisher {
         }
     }
 
-    /// The kvstore is another one: everything is put there.
-    pub(super) fn forget(&mut self, now: Instant) {
-        self.keys.forget(now);
+    /// Another kvstore answers: everything is put into it.
+    pub(super) fn new_history(&mut self, now: Instant) {
+        self.keys.new_history(now);
         if let Some(canary) = &mut self.canary {
-            canary.own.forget(now);
+            canary.own.new_history(now);
         }
         self.lost(now);
     }
 
-    /// Keys went with their lease: what is missing is waited for again.
+    /// Keys were deleted with their lease: the missing ones are waited for again.
     fn lost(&mut self, now: Instant) {
         for name in self.keys.missing() {
-            self.on_the_way.begin(name);
+            self.pending.begin(name);
         }
-        let mark = self.on_the_way.mark();
+        let mark = self.pending.mark();
         self.waiting.iter_mut().for_each(|(waits_for, _)| *waits_for = mark);
         if let Some(canary) = &mut self.canary {
             canary.take_back(now, mark);

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::{Closed, Reader};
 
-/// One key of the cache, of which only the newest value counts: see [`Reader::watch_key`]. As a receiver of
-/// `tokio::sync::watch`, it has seen the value of when it was made.
+/// One key of the cache, of which only the newest value counts: see [`Reader::watch_key`]. As with a receiver of
+/// `tokio::sync::watch`, the value at its creation counts as seen.
 #[derive(Debug)]
 pub struct KeyWatch<K> {
     reader: Reader<K>,
@@ -14,8 +14,8 @@ pub struct KeyWatch<K> {
 }
 
 impl<K> Reader<K> {
-    /// Watches one key, be it there or not. It costs nothing but a look at the key whenever the cache has changed, however
-    /// often it changed meanwhile.
+    /// Watches one key, whether it exists or not. The cost is one look-up of the key when the cache has changed,
+    /// however often it has changed.
     ///
     /// ```
     /// # async fn follow(reader: &shared_store_core::Reader<String>) {
@@ -42,8 +42,8 @@ impl<K> KeyWatch<K> {
         self.seen.clone()
     }
 
-    /// Waits until there is another value than the one seen last, and answers with the newest; `None` if the key is gone.
-    /// A key that was deleted and put again has another value, even if that is the same. Cancel-safe.
+    /// Waits until the value differs from the one seen last, and returns the newest; `None` if the key is deleted. A
+    /// key that was deleted and put again has another value, even if the bytes are the same. Cancel-safe.
     ///
     /// # Errors
     /// [`Closed`] if the store has left and the last value is seen.

@@ -13,16 +13,18 @@ use super::observer::Observer;
 use super::party::{Party, SILENCE, Shell};
 use super::requests::Requests;
 use super::restart::Left;
-use super::wants::Wants;
+use super::seeds::Trace;
+use super::wants::{Afterwards, Wants};
 use super::world::World;
 use crate::config::Config;
 use crate::index::Index;
 use crate::key::KeyName;
 use crate::kv::{LeaseId, Revision};
+use crate::outbox::ObserverId;
 use crate::own::{Lifetime, OwnEvent, RequestId};
 use crate::reader::Reader;
 use crate::status::State;
-use crate::store::{ObserverId, Store};
+use crate::store::Store;
 use crate::watch::{Delivery, Watch};
 
 /// One collaborator.
@@ -44,7 +46,7 @@ pub(super) fn indexes() -> Vec<Index<Item>> {
 }
 
 impl Member {
-    pub(super) fn new(config: Config, names: Vec<KeyName>, seed: u64, dice: &mut Dice, loud: bool) -> Self {
+    pub(super) fn new(config: Config, names: Vec<KeyName>, seed: u64, dice: &mut Dice, trace: Trace) -> Self {
         let store = Store::new(&config, indexes());
         let link = Link::new(Watch::new(config.prefix.range(), SILENCE, seed), dice);
         Self {
@@ -53,10 +55,10 @@ impl Member {
             store,
             model: Model::new(&config),
             observers: BTreeMap::new(),
-            requests: Requests::new(dice, config.conflict, loud),
+            requests: Requests::new(dice, config.conflict, trace),
             wants: Wants::new(&config),
             left: Vec::new(),
-            shell: Shell::new(config, names, link, loud),
+            shell: Shell::new(config, names, link, trace),
         }
     }
 
@@ -76,7 +78,7 @@ impl Member {
             self.model.event(&event);
             self.wants.event(world, self.store.own(), &event);
             assert!(!matches!(event, OwnEvent::Closed { .. }), "nobody closes a store");
-            self.shell.distrusts |= event == OwnEvent::HistoryChanged;
+            self.shell.told_history_changed |= event == OwnEvent::HistoryChanged;
         }
     }
 
@@ -139,14 +141,13 @@ impl Party for Member {
                 self.store.put_local(now, &item).expect("it has an encoding");
             }
             2..5 => {
-                let adopt = kind < 4;
-                let ticket = self.wants.write(&name, bytes, adopt, world.steps);
+                let after = if kind < 4 { Afterwards::Owned } else { Afterwards::Unowned };
+                let ticket = self.wants.write(&name, bytes, after, world.steps);
                 // No throw of the dice: seeds that are kept stay what they are.
                 let lifetime = if ticket.0.is_multiple_of(2) { Lifetime::Store } else { Lifetime::Unlimited };
-                let put = if adopt {
-                    self.store.put_local_sync(now, ticket, &item)
-                } else {
-                    self.store.put_once(now, ticket, &item, lifetime)
+                let put = match after {
+                    Afterwards::Owned => self.store.put_local_sync(now, ticket, &item),
+                    Afterwards::Unowned => self.store.put_once(now, ticket, &item, lifetime),
                 };
                 put.expect("it has an encoding");
             }

@@ -55,7 +55,7 @@ pub(super) struct Model {
     pub(super) visible: BTreeMap<KeyName, (u32, Origin)>,
     pub(super) own: Own,
     /// Own keys that somebody deleted.
-    ghosts: BTreeSet<KeyName>,
+    deleted_own: BTreeSet<KeyName>,
     /// Foreign keys whose deletion is held back.
     delayed: BTreeMap<KeyName, Instant>,
     staging: Option<BTreeMap<KeyName, Raw>>,
@@ -78,7 +78,7 @@ impl Model {
             raw: BTreeMap::new(),
             visible: BTreeMap::new(),
             own: Own::default(),
-            ghosts: BTreeSet::new(),
+            deleted_own: BTreeSet::new(),
             delayed: BTreeMap::new(),
             staging: None,
             log: Vec::new(),
@@ -136,7 +136,7 @@ impl Model {
         names
             .filter(|name| {
                 let shown = self.visible.contains_key(*name) && !self.delayed.contains_key(*name);
-                shown && !self.ghosts.contains(*name) && !self.own.contains.contains(*name)
+                shown && !self.deleted_own.contains(*name) && !self.own.contains.contains(*name)
             })
             .cloned()
             .collect()
@@ -166,13 +166,14 @@ impl Model {
             staging.insert(name, (value, kv.mod_revision, kv.lease));
         }
         if page.last {
-            self.list(now, staging, page.revision, page.same_history);
+            self.list(now, staging, page);
         } else {
             self.staging = Some(staging);
         }
     }
 
-    fn list(&mut self, now: Instant, list: BTreeMap<KeyName, Raw>, revision: Revision, same_history: bool) {
+    fn list(&mut self, now: Instant, list: BTreeMap<KeyName, Raw>, page: &Page) {
+        let (revision, same_history) = (page.revision, page.same_history);
         if !same_history {
             // What was known of own keys is void.
             self.own.contains = self.own.wanted.clone();
@@ -225,7 +226,7 @@ impl Model {
             self.own.kept.remove(name);
         }
         self.raw.insert(name.clone(), (kv.value.clone(), revision, kv.lease));
-        self.ghosts.remove(name);
+        self.deleted_own.remove(name);
         self.delayed.remove(name);
         self.guard.recent.remove(name);
         if let Some(value) = decode(&kv.value) {
@@ -243,7 +244,7 @@ impl Model {
         self.raw.remove(name);
         if !self.visible.contains_key(name) {
         } else if self.own.kept.contains(name) {
-            self.ghosts.insert(name.clone());
+            self.deleted_own.insert(name.clone());
         } else if !delay.is_zero() && !self.own.contains.contains(name) {
             self.delayed.insert(name.clone(), now + delay);
         } else {
@@ -279,7 +280,7 @@ impl Model {
     pub(super) fn given_up(&mut self, name: &KeyName) {
         let undecodable = self.raw.get(name).is_some_and(|raw| decode(&raw.0).is_none());
         let shown = !(undecodable && self.remove_undecodable);
-        if !self.own.kept.contains(name) && (self.ghosts.remove(name) || !shown) {
+        if !self.own.kept.contains(name) && (self.deleted_own.remove(name) || !shown) {
             self.delayed.remove(name);
             self.show(name, None, self.revision);
         }

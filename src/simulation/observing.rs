@@ -7,7 +7,7 @@ use super::NAMES;
 use super::item::Dice;
 use super::member::Member;
 use super::observer::Observer;
-use crate::store::ObserverId;
+use crate::outbox::ObserverId;
 
 impl Member {
     pub(super) fn subscribe(&mut self, dice: &mut Dice, now: Instant) {

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::item::Dice;
 use super::link::Link;
+use super::seeds::Trace;
 use super::world::World;
 use crate::config::Config;
 use crate::key::KeyName;
@@ -22,21 +23,19 @@ pub(super) struct Shell {
     /// What came of the watch's last action, on its way.
     arriving: Option<Outcome>,
     /// A write has shown that the history went back; the watch has not heard of it.
-    pub(super) distrusts: bool,
+    pub(super) told_history_changed: bool,
     /// The kvstore's history went back, and this watch has not noticed.
-    pub(super) unaware: bool,
-    pub(super) loud: bool,
+    pub(super) rollback_unnoticed: bool,
+    pub(super) trace: Trace,
 }
 
 impl Shell {
-    pub(super) fn new(config: Config, names: Vec<KeyName>, link: Link, loud: bool) -> Self {
-        Self { config, names, link, arriving: None, distrusts: false, unaware: false, loud }
+    pub(super) fn new(config: Config, names: Vec<KeyName>, link: Link, trace: Trace) -> Self {
+        Self { config, names, link, arriving: None, told_history_changed: false, rollback_unnoticed: false, trace }
     }
 
     pub(super) fn say(&self, words: impl FnOnce() -> String) {
-        if self.loud {
-            println!("{}", words());
-        }
+        self.trace.say(words);
     }
 
     pub(super) fn name(&self, dice: &mut Dice) -> KeyName {
@@ -55,7 +54,7 @@ impl Shell {
 
     /// A new watch begins, and nothing has come of it.
     pub(super) fn replace(&mut self, link: Link) {
-        (self.link, self.arriving, self.distrusts) = (link, None, false);
+        (self.link, self.arriving, self.told_history_changed) = (link, None, false);
     }
 }
 
@@ -121,7 +120,7 @@ pub(super) trait Party {
         let opened = matches!(outcome, Outcome::Opened(_));
         let next = shell.link.watch.handle(outcome);
         if opened && matches!(shell.link.watch.action(), Action::Read(_)) {
-            shell.unaware = false;
+            shell.rollback_unnoticed = false;
         }
         self.deliver(world, next, now);
     }
@@ -132,10 +131,10 @@ pub(super) trait Party {
             let shell = self.shell_mut();
             shell.say(|| format!("    {delivery:?}"));
             if let Delivery::Page(Page { last: true, .. }) | Delivery::Began { .. } = &delivery {
-                shell.unaware = false;
+                shell.rollback_unnoticed = false;
             }
             if delivery.is_of_another_history() {
-                shell.distrusts = false;
+                shell.told_history_changed = false;
             }
             if delivery == Delivery::Live {
                 assert!(watched >= shell.link.named, "live before it has caught up");
@@ -150,9 +149,9 @@ pub(super) trait Party {
     fn hear(&mut self, world: &World, now: Instant) -> bool {
         let shell = self.shell_mut();
         // A watch that lists or waits looks for itself, and hears it afterwards.
-        let hears = shell.distrusts && shell.link.watch.in_step().is_some();
+        let hears = shell.told_history_changed && shell.link.watch.in_step().is_some();
         if hears {
-            (shell.distrusts, shell.arriving) = (false, None);
+            (shell.told_history_changed, shell.arriving) = (false, None);
             let delivery = shell.link.watch.ended();
             self.deliver(world, delivery, now);
         }
@@ -161,6 +160,6 @@ pub(super) trait Party {
 
     /// Whether something is on its way.
     fn is_busy(&self) -> bool {
-        self.shell().is_hearing() || self.shell().distrusts || self.has_requests()
+        self.shell().is_hearing() || self.shell().told_history_changed || self.has_requests()
     }
 }

@@ -9,9 +9,9 @@ use super::item::Dice;
 use super::link::Link;
 use super::party::{Party, SILENCE, Shell};
 use super::requests::Requests;
-use super::truth::Truth;
+use super::seeds::Trace;
 use super::wants::Wants;
-use super::world::{TOO_LARGE, World};
+use super::world::{TOO_LARGE, Truth, World};
 use crate::config::{Config, ConflictPolicy};
 use crate::key::KeyName;
 use crate::kv::{Event, LeaseId, Revision};
@@ -51,7 +51,7 @@ pub(super) struct Publishing {
 }
 
 impl Publishing {
-    pub(super) fn new(config: Config, names: Vec<KeyName>, seed: u64, dice: &mut Dice, loud: bool) -> Self {
+    pub(super) fn new(config: Config, names: Vec<KeyName>, seed: u64, dice: &mut Dice, trace: Trace) -> Self {
         // Each has its own: two that share one tell the same.
         let own = Prefix::canaries(&format!("{seed}")).expect("it is a prefix");
         let canaries = (!dice.one_in(4)).then_some(own);
@@ -59,7 +59,7 @@ impl Publishing {
         Self {
             publisher: Publisher::new(&config, 3, canaries.clone()),
             canaries,
-            requests: Requests::new(dice, config.conflict, loud),
+            requests: Requests::new(dice, config.conflict, trace),
             wants: Wants::new(&config),
             revision: Revision::ZERO,
             began: 0,
@@ -71,7 +71,7 @@ impl Publishing {
             closes: None,
             closed: false,
             outlived: false,
-            shell: Shell::new(config, names, link, loud),
+            shell: Shell::new(config, names, link, trace),
         }
     }
 
@@ -129,7 +129,7 @@ impl Publishing {
                         self.refused.insert(name.clone());
                     }
                     OwnEvent::LeaseLost { .. } => self.takes_back(),
-                    OwnEvent::HistoryChanged => self.shell.distrusts = true,
+                    OwnEvent::HistoryChanged => self.shell.told_history_changed = true,
                     OwnEvent::Closed { .. } => panic!("{event:?}"),
                     OwnEvent::Conflict { .. }
                     | OwnEvent::Done { .. }
@@ -142,7 +142,7 @@ impl Publishing {
             }
             PublishEvent::Canary(event) => match event {
                 OwnEvent::LeaseLost { .. } => self.takes_back(),
-                OwnEvent::HistoryChanged => self.shell.distrusts = true,
+                OwnEvent::HistoryChanged => self.shell.told_history_changed = true,
                 OwnEvent::Conflict { .. } | OwnEvent::Lost { .. } | OwnEvent::Closed { .. } | OwnEvent::Done { .. } => {
                     panic!("{event:?} of the canary")
                 }

@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use std::time::Instant;
 
 use super::item::Dice;
+use super::seeds::Trace;
 use super::world::World;
 use crate::backend::{Applied, BackendError, Write, WriteAction, WriteOutcome};
 use crate::config::ConflictPolicy;
@@ -20,19 +21,17 @@ pub(super) struct Requests<Id> {
     /// Every lease it was granted.
     pub(super) granted: BTreeSet<LeaseId>,
     policy: ConflictPolicy,
-    loud: bool,
+    trace: Trace,
 }
 
 impl<Id: Debug> Requests<Id> {
-    pub(super) fn new(dice: &mut Dice, policy: ConflictPolicy, loud: bool) -> Self {
+    pub(super) fn new(dice: &mut Dice, policy: ConflictPolicy, trace: Trace) -> Self {
         let faults = dice.of(&[0, 4, 10]);
-        Self { sent: Vec::new(), answers: Vec::new(), faults, granted: BTreeSet::new(), policy, loud }
+        Self { sent: Vec::new(), answers: Vec::new(), faults, granted: BTreeSet::new(), policy, trace }
     }
 
     pub(super) fn send(&mut self, id: Id, request: Request) {
-        if self.loud {
-            println!("    {id:?} {request:?}");
-        }
+        self.trace.say(|| format!("    {id:?} {request:?}"));
         self.sent.push((id, request));
     }
 
@@ -57,7 +56,7 @@ impl<Id: Debug> Requests<Id> {
                 let applied = dice.of(&[None, Some(false), Some(true)]);
                 match applied {
                     Some(true) if !world.frozen => drop(world.transact(writes)),
-                    Some(_) => world.late.push(writes),
+                    Some(_) => world.delayed_writes.push(writes),
                     None => {}
                 }
                 Answer::Written(Err(error(if applied.is_some() { Applied::Maybe } else { Applied::No })))
@@ -99,9 +98,7 @@ impl<Id: Debug> Requests<Id> {
                 Answer::Revoked(if fails { Err(error(Applied::Maybe)) } else { Ok(()) })
             }
         };
-        if self.loud {
-            println!("{id:?} {answer:?} is on its way");
-        }
+        self.trace.say(|| format!("{id:?} {answer:?} is on its way"));
         self.answers.push((id, answer));
         true
     }
@@ -124,9 +121,7 @@ impl<Id: Debug> Requests<Id> {
             return None;
         }
         let (id, answer) = self.answers.swap_remove(dice.0.usize(..self.answers.len()));
-        if self.loud {
-            println!("{id:?} is answered");
-        }
+        self.trace.say(|| format!("{id:?} is answered"));
         Some((id, answer))
     }
 
@@ -136,7 +131,7 @@ impl<Id: Debug> Requests<Id> {
             if let Request::Write(writes) = request
                 && dice.one_in(2)
             {
-                world.late.push(writes);
+                world.delayed_writes.push(writes);
             }
         }
         self.answers.clear();

@@ -65,7 +65,7 @@ impl Member {
                 assert!(resume.since.is_some_and(|since| since < left.revision) || left.known.is_empty());
                 watch = Watch::resume(self.shell.config.prefix.range(), SILENCE, dice.0.u64(..), resume);
                 restored = Some((left.known.clone(), left.revision));
-                self.shell.unaware |= left.dead && left.cluster == header.cluster;
+                self.shell.rollback_unnoticed |= left.dead && left.cluster == header.cluster;
             }
         }
         self.say(|| words);
@@ -74,7 +74,7 @@ impl Member {
             self.model.own = Own::of(self.store.own());
             self.model.restore(&known, revision);
         } else {
-            self.shell.unaware = false;
+            self.shell.rollback_unnoticed = false;
         }
         self.shell.replace(Link::new(watch, dice));
     }

@@ -1,18 +1,11 @@
 //! The end of a history: everything against the kvstore itself. Nothing is skipped.
 
-use std::collections::BTreeMap;
-
-use bytes::Bytes;
-
 use super::Simulation;
 use super::item::decode;
 use super::member::Member;
+use super::world::Truth;
 use crate::change::Origin;
-use crate::key::KeyName;
-use crate::kv::{LeaseId, Revision};
 use crate::status::State;
-
-pub(super) type Truth = BTreeMap<KeyName, (Bytes, Revision, LeaseId)>;
 
 impl Simulation {
     /// Caches, readers and own keys against the kvstore itself.

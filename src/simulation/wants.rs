@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 
-use super::truth::Truth;
-use super::world::{TOO_LARGE, World};
+use super::world::{TOO_LARGE, Truth, World};
 use crate::config::{Config, ConflictPolicy};
 use crate::key::KeyName;
 use crate::kv::{LeaseId, Revision};
@@ -27,11 +26,18 @@ pub(super) struct Wants {
     next: u64,
 }
 
+/// What a key is once a synchronous write has put it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Afterwards {
+    Owned,
+    Unowned,
+}
+
 /// A command whose answer is awaited.
 struct Asked {
     name: KeyName,
-    /// The value of a write, and whether the key is owned then; `None` for a deletion.
-    write: Option<(Bytes, bool)>,
+    /// The value of a write, and what the key is then; `None` for a deletion.
+    write: Option<(Bytes, Afterwards)>,
     step: u64,
 }
 
@@ -56,12 +62,12 @@ impl Wants {
     }
 
     /// A synchronous write. It takes back a deletion.
-    pub(super) fn write(&mut self, name: &KeyName, value: Bytes, adopt: bool, step: u64) -> Ticket {
+    pub(super) fn write(&mut self, name: &KeyName, value: Bytes, after: Afterwards, step: u64) -> Ticket {
         if self.values.get(name) == Some(&None) {
             self.values.remove(name);
         }
         self.once.insert(name.clone());
-        self.ask(Asked { name: name.clone(), write: Some((value, adopt)), step })
+        self.ask(Asked { name: name.clone(), write: Some((value, after)), step })
     }
 
     pub(super) fn delete(&mut self, name: &KeyName, step: u64) -> Ticket {
@@ -120,10 +126,10 @@ impl Wants {
         let Asked { name, write, step } = self.tickets.remove(&ticket).expect("a ticket is answered once");
         let path = self.prefix.path(&name);
         match (write, result) {
-            (Some((value, adopt)), Ok(revision)) => {
+            (Some((value, after)), Ok(revision)) => {
                 let had = world.had(&path, &value, *revision, step);
                 assert!(had, "{name} was acknowledged and never so at {revision}");
-                if adopt {
+                if after == Afterwards::Owned {
                     self.values.insert(name, Some(value));
                 }
             }

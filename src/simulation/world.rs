@@ -1,6 +1,6 @@
 //! The kvstore, and all that strangers and operators do to it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -8,8 +8,12 @@ use bytes::Bytes;
 use super::item::Dice;
 use crate::backend::memory::Mvcc;
 use crate::backend::{BackendError, Expect, ListRequest, Write, WriteAction, WriteOutcome};
+use crate::key::KeyName;
 use crate::kv::{ClusterId, Event, KeyRange, KeyValue, LeaseId, Revision};
 use crate::prefix::Prefix;
+
+/// What the kvstore holds below the prefix, by name.
+pub(super) type Truth = BTreeMap<KeyName, (Bytes, Revision, LeaseId)>;
 
 /// The kvstore and its backup.
 pub(super) struct World {
@@ -22,7 +26,7 @@ pub(super) struct World {
     /// No member may write this path.
     pub(super) forbidden: Option<Bytes>,
     /// Transactions whose answer was an error, and that may be applied yet.
-    pub(super) late: Vec<Vec<Write>>,
+    pub(super) delayed_writes: Vec<Vec<Write>>,
     /// Counts the steps of the simulation.
     pub(super) steps: u64,
     /// What each path was, in order.
@@ -67,7 +71,7 @@ impl World {
             backup: None,
             frozen: false,
             forbidden: None,
-            late: Vec::new(),
+            delayed_writes: Vec::new(),
             steps: 1,
             journal: HashMap::new(),
             ended: 0,
@@ -217,7 +221,7 @@ impl World {
             self.frozen = true;
             Disaster::WentBack
         };
-        self.late.clear();
+        self.delayed_writes.clear();
         let everything = ListRequest::new(KeyRange { start: Bytes::new(), end: Bytes::from_static(&[255]) });
         let there = self.mvcc.list(&everything).expect("the newest revision is there").kvs;
         self.journal = there.into_iter().map(|kv| (kv.path.clone(), vec![Was::new(kv, self.steps)])).collect();

@@ -4,10 +4,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::cache::{Cache, Entry, Written};
 use super::incoming::{Arrived, Decoded, Incoming};
 use super::staging::{Listed, Staging};
 use super::{Contents, Quarantined, Store};
+use crate::cache::{Cache, Entry, Written};
 use crate::change::{Change, Notice, Origin};
 use crate::config::OnUndecodable;
 use crate::key::{Key, KeyName};
@@ -16,8 +16,8 @@ use crate::outbox::{First, change};
 use crate::own::Observation;
 use crate::reason::Reason;
 
-/// Why a batch changes the cache, and for how long deletions by others in it are held back; for the delay of the store if
-/// that is longer.
+/// Why a batch changes the cache, and how long deletions by others in it are held back, at least for the delay of the
+/// store.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Cause {
     reason: Reason,
@@ -42,18 +42,18 @@ impl<K: Key> Store<K> {
         let (deleted, entries): (Vec<_>, _) = {
             let cache = self.shared.read();
             let unseen = self.quarantine.keys().filter(|name| cache.get(name.as_str()).is_none() && absent(name));
-            // A key that is gone already stays gone as of the revision known for it.
+            // A key that is known to be deleted keeps the revision known for its deletion.
             let deleted = difference(cache.names(), &present).chain(unseen);
             (deleted.filter(|name| !self.tombstones.contains(name.as_str())).cloned().collect(), cache.len())
         };
-        let elsewhere = std::mem::take(&mut self.elsewhere);
-        let reason = match (elsewhere, same_history) {
+        let reattached = std::mem::take(&mut self.reattached);
+        let reason = match (reattached, same_history) {
             (true, _) => Reason::Attached,
             (false, true) => Reason::Listed,
             (false, false) => Reason::OtherHistory,
         };
-        let hold = match (elsewhere, same_history) {
-            // The change is meant.
+        let hold = match (reattached, same_history) {
+            // The change is intended.
             (true, _) => None,
             (false, true) => self.hold(now, self.removed(deleted.iter())),
             (false, false) => {
@@ -67,7 +67,7 @@ impl<K: Key> Store<K> {
         }
         incoming.extend(deleted.into_iter().map(|name| Incoming { name, revision, arrived: None }));
         if !same_history {
-            self.own.forget(now);
+            self.own.new_history(now);
         }
         let mut changes = self.apply(now, incoming, revision, Cause { reason, hold });
         let own: Vec<_> = self.own.names().map(|name| (name.clone(), self.seen(name))).collect();
@@ -97,20 +97,20 @@ impl<K: Key> Store<K> {
         self.own_events(now);
     }
 
-    /// Those of the deleted keys that are shown and that others have deleted.
+    /// The deleted keys that are shown and that others have deleted.
     fn removed<'a>(&self, deleted: impl Iterator<Item = &'a KeyName>) -> HashSet<KeyName> {
         let cache = self.shared.read();
         let theirs = |name: &&KeyName| cache.get(name.as_str()).is_some() && !self.own.contains(name.as_str());
         deleted.filter(theirs).cloned().collect()
     }
 
-    /// For how long the guard holds these deletions back.
+    /// How long the guard holds these deletions back.
     fn hold(&mut self, now: Instant, removed: HashSet<KeyName>) -> Option<Duration> {
         let cache = self.shared.read();
         self.guard.deletions(now, removed, cache.len(), |name| cache.get(name.as_str()).is_some())
     }
 
-    /// Another kvstore answers: owners have the whole time again for what is held back already.
+    /// Another kvstore answers: deletions that are held back already get the whole time again.
     fn hold_longer(&mut self, now: Instant, absent: impl Fn(&KeyName) -> bool) {
         let Some(hold) = self.guard.other_history() else { return };
         let held: Vec<_> = self.tombstones.held_names().filter(|name| absent(name)).cloned().collect();
@@ -174,7 +174,7 @@ impl<K: Key> Store<K> {
         changes
     }
 
-    /// What an owner is to know of it: also of a name that is not known, if its key is under a lease of ours.
+    /// What `OwnKeys` is told of the change, also for an unknown name if its key is under a lease of ours.
     fn observation(&self, incoming: &Incoming<K>) -> Option<Observation> {
         let ours = |arrived: &Arrived<K>| self.own.is_ours(arrived.lease);
         let concerns = self.own.contains(incoming.name.as_str()) || incoming.arrived.as_ref().is_some_and(ours);
@@ -210,7 +210,7 @@ impl<K: Key> Store<K> {
                     OnUndecodable::Remove if !self.own.is_kept(name.as_str()) => {
                         self.remove(cache, name.as_str(), mod_revision, Reason::Undecodable)
                     }
-                    // An own key will be put again: observers see no deletion.
+                    // The own key will be put again: observers see no deletion.
                     OnUndecodable::Remove | OnUndecodable::KeepLast => None,
                 };
             }
@@ -280,7 +280,7 @@ impl<K: Key> Store<K> {
         self.observers.push(now, changes);
     }
 
-    /// Tells readers where the cache stands, after it does.
+    /// Announces the revision and the state to readers, after the cache shows them.
     pub(super) fn announce(&self, changes: usize) {
         let changed = changes > 0;
         self.shared.point.send_if_modified(|point| {
@@ -294,8 +294,8 @@ impl<K: Key> Store<K> {
         });
     }
 
-    /// Shows keys no more that are gone from the kvstore. They were shown until now, so they go at the revision of now:
-    /// what is told after a change is never older.
+    /// Removes keys from the cache that the kvstore no longer has. They were shown until now, so they are deleted at
+    /// the present revision: changes are told in the order of their revisions.
     pub(super) fn give_up(&mut self, now: Instant, names: &[KeyName], reason: Reason) {
         let (shared, revision) = (Arc::clone(&self.shared), self.revision);
         let mut cache = shared.write();
@@ -331,7 +331,7 @@ fn difference<'a>(names: impl Iterator<Item = &'a KeyName>, present: &[KeyName])
     })
 }
 
-/// The value stays; whose key it is may not. Only observers who care for the origin see anything in it.
+/// The value is the same; the owner may have changed. Only observers whose filter checks the origin notice.
 fn changed_hands<K>(
     name: &KeyName,
     entry: &mut Entry<K>,

@@ -8,21 +8,21 @@ use crate::prefix::Prefix;
 use crate::reason::Reason;
 
 impl<K: Key> Store<K> {
-    /// Nothing more will be delivered, for now: the cache shows what it shows, and grows old.
+    /// Nothing more will be delivered for now: the cache keeps its state, which becomes outdated.
     pub fn detach(&mut self, now: Instant) {
         self.staging = None;
         self.out_of_date(now, "detached".into());
     }
 
-    /// What is delivered from now on is of another kvstore or another prefix. Nothing known so far says anything of it:
-    /// its first list tells the true difference, and no deletion is held back: the change is meant.
+    /// Deliveries from now on are of another kvstore or another prefix. Nothing known so far applies to it: its first
+    /// list tells the true difference. No deletion is held back, since the change is intended.
     pub fn attach(&mut self, prefix: Prefix) {
         self.decoder.prefix = prefix.clone();
         self.prefix = prefix;
-        self.elsewhere = true;
+        self.reattached = true;
     }
 
-    /// Tells every key as deleted, and is empty then.
+    /// Tells every key as deleted, and empties the cache.
     pub fn drain(&mut self, now: Instant) {
         let names: Vec<_> = self.shared.read().names().cloned().collect();
         let undecodable: Vec<_> = self.quarantine.keys().cloned().collect();

@@ -5,11 +5,11 @@ use std::fmt;
 use std::time::Instant;
 
 use super::{Refused, Store};
-use crate::audit::{Kind, Part};
 use crate::hash::value_hash;
 use crate::key::{Key, KeyName};
 use crate::kv::{KeyValue, Revision};
 use crate::status::AuditStats;
+use crate::watch::{AuditKind, AuditPart};
 
 /// What one comparison of the whole cache with the kvstore found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -25,7 +25,7 @@ pub struct AuditReport {
 }
 
 impl AuditReport {
-    /// The differences that nothing explains: something was lost on the way. A relist is mending them.
+    /// The differences that nothing explains: an event was lost. A relist is repairing them.
     pub fn unexplained(&self) -> impl Iterator<Item = &Difference> {
         self.differences.iter().filter(|difference| !difference.kind.is_explained())
     }
@@ -78,7 +78,7 @@ pub enum DifferenceKind {
 }
 
 impl DifferenceKind {
-    /// Whether it is as it should be.
+    /// Whether the difference is explained.
     #[must_use]
     pub fn is_explained(self) -> bool {
         matches!(self, Self::Undecodable { .. } | Self::BeingRepaired | Self::HeldBack)
@@ -123,7 +123,7 @@ impl<K: Key> Store<K> {
     }
 
     /// Compares, counts, and asks for a relist if something was lost.
-    pub(super) fn audited(&mut self, now: Instant, part: &Part) -> Result<(), Refused> {
+    pub(super) fn audited(&mut self, now: Instant, part: &AuditPart) -> Result<(), Refused> {
         debug_assert!(part.revision <= self.revision, "the cache has been there");
         let differences = self.compare(part);
         let lost = differences.iter().filter(|difference| !difference.kind.is_explained());
@@ -135,7 +135,7 @@ impl<K: Key> Store<K> {
         self.audits.stats.keys += keys;
         self.audits.stats.differences += lost as u64;
         self.audits.stats.rounds += u64::from(part.last);
-        if part.kind == Kind::Asked {
+        if part.kind == AuditKind::Asked {
             let round = &mut self.audits.round;
             if part.first {
                 *round = AuditReport::default();
@@ -144,7 +144,7 @@ impl<K: Key> Store<K> {
             round.keys += keys;
             round.ignored += ignored;
             round.differences.extend(differences);
-            // The report is completed before anything is mended.
+            // The report is completed before the relist.
             lost = if part.last { round.unexplained().count() } else { 0 };
             self.audits.finished = part.last.then(|| std::mem::take(round));
         }
@@ -155,14 +155,14 @@ impl<K: Key> Store<K> {
         Err(Refused::Inconsistent)
     }
 
-    fn compare(&self, part: &Part) -> Vec<Difference> {
+    fn compare(&self, part: &AuditPart) -> Vec<Difference> {
         let cache = &self.shared.read();
         let named = |kv: &KeyValue| self.prefix.strip(&kv.path).filter(|_| !part.changed.contains(&kv.path));
         let mut present = HashSet::with_capacity(part.keys.len());
         let mut differences = Vec::new();
         for (name, kv) in part.keys.iter().filter_map(|kv| Some((named(kv)?, kv))) {
             let kvstore = kv.mod_revision;
-            let altered = |hash: u128| part.kind == Kind::Asked && hash != value_hash(&kv.value);
+            let altered = |hash: u128| part.kind == AuditKind::Asked && hash != value_hash(&kv.value);
             let kind = if self.tombstones.contains(name.as_str()) {
                 Some(DifferenceKind::Missing { kvstore })
             } else if let Some(quarantined) = self.quarantine.get(&name) {

@@ -9,14 +9,14 @@ use crate::key::KeyName;
 
 /// Decides which deletions are held back, as its rule says.
 ///
-/// A deletion that is held back is shown as if it had not happened, and told when its time is over unless the key has
-/// come back. Nothing is asked again and nobody waits: all else of the answer is taken in at once.
+/// While a deletion is held back, the key stays visible. The deletion is told when the time is over, unless the key
+/// has come back. Nothing is asked again and nothing waits: the rest of the answer is taken in at once.
 #[derive(Debug)]
 pub(super) struct Guard {
     rule: DeletionGuard,
     hold: Duration,
-    /// The keys that others have deleted lately, that were not held back and have not come back; and when. No more than
-    /// the rule's share of all keys.
+    /// The keys that others have deleted lately, whose deletions were not held back and that have not come back, and
+    /// when. At most the rule's share of all keys.
     recent: HashMap<KeyName, Instant>,
 }
 
@@ -29,15 +29,15 @@ impl Guard {
         self.hold.is_zero() || self.rule.percent >= 100
     }
 
-    /// For how long deletions are held back that a list of another history makes: always. Owners need that time to put
-    /// their keys into the kvstore that answers now.
+    /// How long to hold back deletions in a list of another history; these are always held back. Owners need that time
+    /// to put their keys into the kvstore that answers now.
     pub(super) fn other_history(&self) -> Option<Duration> {
         (!self.is_off()).then_some(self.hold)
     }
 
-    /// For how long these deletions by others are held back; `None` to tell them at once. Deletions of the last `hold`
-    /// count together: leases of one site expire one after the other. All keys are the `entries` that are shown, and
-    /// those of the last `hold` that are not.
+    /// How long to hold back these deletions by others; `None` to tell them at once. Deletions of the last `hold`
+    /// count together: leases of one site expire one after the other. The total is the `entries` that are shown, plus
+    /// the keys deleted within the last `hold`.
     pub(super) fn deletions(
         &mut self,
         now: Instant,

@@ -1,4 +1,4 @@
-//! Keys below the prefix whose names are of no use.
+//! Keys below the prefix whose names cannot be used.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use crate::status::IgnoredKeys;
 #[derive(Debug, Default)]
 pub(super) struct Ignored {
     paths: BTreeSet<Bytes>,
-    /// Whether the log says it: once per store.
+    /// Whether it was logged: once per store.
     told: bool,
 }
 

@@ -6,15 +6,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
-use super::cache::{IndexValues, Shared};
+use crate::cache::{IndexValues, Shared};
 use crate::config::NameCheck;
-use crate::filter::{Panicked, contained};
 use crate::hash::value_hash;
 use crate::index::Index;
 use crate::key::{Codec, CodecError, Key, KeyName};
 use crate::kv::{Event, KeyValue, LeaseId, Revision};
 use crate::own::{KeyState, Observation};
 use crate::prefix::Prefix;
+use crate::user_code::{Panicked, contained};
 use crate::watch::{Delivery, Page, PageKeys};
 
 /// A key that was put, or deleted.
@@ -44,7 +44,7 @@ impl<K> Incoming<K> {
     }
 }
 
-/// So many keys are looked up under one lock: neither writer nor readers wait for long.
+/// How many keys are looked up under one lock, so that neither writer nor readers wait for long.
 const LOOKUPS: usize = 256;
 
 /// A key as the cache has it, with its name as it is stored there, so that each name is in memory once.
@@ -74,7 +74,8 @@ impl<K> Clone for Decoder<K> {
     }
 }
 
-/// The decoded values of a [`Delivery`]: one for each of its values and events, `None` for what is not a key of ours.
+/// The decoded values of a [`Delivery`]: one for each of its values and events, `None` for a path that is not a key of
+/// this store.
 #[derive(Debug)]
 pub struct Decoded<K>(pub(super) Vec<Option<Incoming<K>>>);
 
@@ -96,7 +97,7 @@ impl<K: Key> Decoder<K> {
         Self { prefix, shared, indexes: indexes.into(), name_check, panics: Arc::default() }
     }
 
-    /// Decodes those values of a delivery. The parts of a delivery may be decoded at the same time.
+    /// Decodes a range of the values of a delivery. Several ranges may be decoded at the same time.
     #[must_use]
     pub fn decode(&self, delivery: &Delivery, values: Range<usize>) -> Decoded<K> {
         let mut decoded = Vec::with_capacity(values.len());
@@ -123,7 +124,8 @@ impl<K: Key> Decoder<K> {
         Decoded(decoded)
     }
 
-    /// What the cache has of these paths; `None` for one that is not a key of ours. The lock is held for no longer.
+    /// What the cache has for these paths; `None` for a path that is not a key of this store. The lock is not held for
+    /// longer.
     fn known<'a>(&self, paths: impl Iterator<Item = &'a Bytes>) -> Vec<Option<Known<K>>> {
         let cache = self.shared.read();
         let known = |path: &Bytes| {

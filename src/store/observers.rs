@@ -7,26 +7,22 @@ use std::time::Instant;
 use crate::change::{Change, Notice, Parcel};
 use crate::filter::Filter;
 use crate::kv::Revision;
-use crate::outbox::{DeliveryMode, First, Lag, Outbox, PARCEL};
-
-/// Names one subscription of one store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ObserverId(u64);
+use crate::outbox::{DeliveryMode, First, Lag, ObserverId, Outbox, PARCEL};
 
 /// All observers and what each has still to be told.
 #[derive(Debug)]
 pub(super) struct Observers<K> {
     next: u64,
     outboxes: BTreeMap<ObserverId, Outbox<K>>,
-    /// Those that may have something to be told and nothing under way.
+    /// Observers that may have something to be told and have no parcel under way.
     ready: BTreeSet<ObserverId>,
-    /// Those that have not been given their first state.
+    /// Observers that have not been given their first state.
     waiting: BTreeSet<ObserverId>,
-    /// Those that want to be told of revisions without changes.
+    /// Observers that want to be told of revisions without changes.
     progress: BTreeSet<ObserverId>,
 }
 
-/// What observers had still to be told at some time: a place in the outbox of each.
+/// What was pending for observers at some time: a position in the outbox of each.
 #[derive(Debug)]
 pub struct Mark(Vec<(ObserverId, u64)>);
 
@@ -79,7 +75,7 @@ impl<K> Observers<K> {
         Mark(self.outboxes.iter().map(|(id, outbox)| (*id, outbox.mark())).collect())
     }
 
-    /// Whether everything before the mark is handled. Those that are gone are not waited for.
+    /// Whether everything before the mark is handled. Removed observers are not waited for.
     pub(super) fn have_passed(&self, Mark(places): &mut Mark) -> bool {
         places.retain(|(id, mark)| self.outboxes.get(id).is_some_and(|outbox| !outbox.has_passed(*mark)));
         places.is_empty()
@@ -91,7 +87,7 @@ impl<K> Observers<K> {
         }
     }
 
-    /// Gives those that wait their first state.
+    /// Gives their first state to the observers that wait for it.
     pub(super) fn begin_waiting(
         &mut self,
         now: Instant,
@@ -110,7 +106,7 @@ impl<K> Observers<K> {
         }
     }
 
-    /// Gives those that wait what was known before a restart.
+    /// Gives what was known before a restart to the observers that wait.
     pub(super) fn begin_unverified(&mut self, now: Instant, snapshot: &Arc<[Change<K>]>, revision: Revision) {
         for id in std::mem::take(&mut self.waiting) {
             if let Some(outbox) = self.outboxes.get_mut(&id) {
@@ -120,7 +116,7 @@ impl<K> Observers<K> {
         }
     }
 
-    /// What was known before a restart, with these changes, is what the kvstore says.
+    /// The state from before a restart, with these changes, is the kvstore's.
     pub(super) fn verified(&mut self, now: Instant, changes: Vec<Change<K>>, first: &First<'_>, notices: &[Notice]) {
         let changes: Arc<[Change<K>]> = changes.into();
         self.each(|outbox| {
@@ -131,8 +127,8 @@ impl<K> Observers<K> {
         });
     }
 
-    /// Adds steps of the cache. In parts no longer than a parcel, since they can name a key many times: what does not fit
-    /// into the first melts or overruns as each observer has it.
+    /// Adds changes of the cache, in parts no longer than a parcel, since they can name a key many times. What does
+    /// not fit into the first part is merged or left out, as the mode of each observer says.
     pub(super) fn push(&mut self, now: Instant, steps: Vec<Change<K>>) {
         if steps.len() <= PARCEL {
             return self.push_difference(now, steps);

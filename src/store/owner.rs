@@ -81,8 +81,8 @@ impl<K: Key> Store<K> {
         })
     }
 
-    /// Takes a command, and what the cache shows of its name. That the cache does not show it says nothing: it may be
-    /// behind.
+    /// Passes on a command, and then what the cache shows of its name. A name that the cache does not show is no
+    /// evidence: the cache may be behind.
     fn command(&mut self, now: Instant, command: Command, name: &KeyName) {
         self.own.command(now, command);
         if let Some(seen) = self.seen(name) {
@@ -92,7 +92,7 @@ impl<K: Key> Store<K> {
         self.given_up(now, name);
     }
 
-    /// What the kvstore holds for a name, as far as the cache knows.
+    /// The state of a name in the kvstore, as far as the cache knows.
     pub(super) fn seen(&self, name: &KeyName) -> Option<KeyState> {
         if self.tombstones.contains(name.as_str()) {
             return None;
@@ -194,7 +194,7 @@ impl<K: Key> Store<K> {
         }
     }
 
-    /// The name is not kept any more: its key is shown no longer if somebody deleted it.
+    /// The name is not kept any more: if somebody has deleted its key, the cache stops showing it.
     fn given_up(&mut self, now: Instant, name: &KeyName) {
         let removed = self.on_undecodable == OnUndecodable::Remove && self.quarantine.contains_key(name);
         if !self.own.is_kept(name.as_str()) && (self.tombstones.is_kept(name.as_str()) || removed) {

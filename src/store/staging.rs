@@ -19,7 +19,7 @@ pub(super) struct Staging<K> {
     incoming: Vec<Incoming<K>>,
     /// Their revisions by name, once a page without values asks for them.
     revisions: Option<HashMap<KeyName, Revision>>,
-    /// Every key there is.
+    /// The names of all keys.
     names: Vec<KeyName>,
     /// The paths that are no keys of ours.
     ignored: BTreeSet<Bytes>,
@@ -39,10 +39,11 @@ pub(super) struct Listed<K> {
 }
 
 impl<K> Staging<K> {
-    pub(super) fn new(header: Header, same_history: bool) -> Self {
+    /// A list of the history that is known, unless the caller says otherwise.
+    pub(super) fn new(header: Header) -> Self {
         Self {
             header,
-            same_history,
+            same_history: true,
             incoming: Vec::new(),
             revisions: None,
             names: Vec::new(),
@@ -61,8 +62,9 @@ impl<K> Staging<K> {
         self.missing == 0
     }
 
-    /// Adds a page and what its values are. `known` answers with the name of a key we have at just that revision, `name`
-    /// with that of any key of ours. `known` is given the fingerprint of the value, too, if the page has it.
+    /// Adds a page and its decoded values. `known` returns the name if the cache has the key at exactly that revision,
+    /// `name` the name of any key of this store. `known` is also given the fingerprint of the value, if the page has
+    /// it.
     pub(super) fn add(
         &mut self,
         keys: &PageKeys,
@@ -79,7 +81,7 @@ impl<K> Staging<K> {
                     };
                     let hash = incoming.arrived.as_ref().map(|arrived| arrived.hash);
                     self.names.push(incoming.name.clone());
-                    // Within one history the revision says whether this is the value we have.
+                    // Within one history, the same revision means the same value.
                     if known(kv, hash).filter(|_| self.same_history).is_none() {
                         self.incoming.push(incoming);
                     }
@@ -106,7 +108,7 @@ impl<K> Staging<K> {
 
     /// The list as a whole.
     pub(super) fn finish(mut self) -> Listed<K> {
-        // In name order already, but for keys that came twice: with their values, and by name.
+        // The names are in order, except for keys that came twice: with their values, and in the list of names.
         self.names.sort();
         self.names.dedup();
         self.incoming.sort_by_key(|incoming| incoming.revision);

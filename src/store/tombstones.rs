@@ -11,7 +11,7 @@ use crate::key::KeyName;
 #[derive(Debug)]
 pub(super) struct Tombstones {
     delay: Duration,
-    /// When the deletion is told; `None` for an own key: when it is given up.
+    /// When the deletion is told; `None` for an own key, which is shown until it is given up.
     names: HashMap<KeyName, Option<Instant>>,
     deadlines: BTreeSet<(Instant, KeyName)>,
 }
@@ -32,7 +32,7 @@ impl Tombstones {
         self.names.insert(name.clone(), None);
     }
 
-    /// A foreign key is gone; it comes out of [`due`](Self::due) then.
+    /// A foreign key is deleted; [`due`](Self::due) returns it when its time is over.
     pub(super) fn hold(&mut self, until: Instant, name: &KeyName) {
         self.remove(name.as_str());
         self.deadlines.insert((until, name.clone()));

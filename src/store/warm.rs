@@ -5,9 +5,9 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::apply::Cause;
-use super::cache::Entry;
 use super::incoming::Incoming;
 use super::{Contents, Quarantined, Store};
+use crate::cache::Entry;
 use crate::key::{Codec, Key};
 use crate::kv::{KeyValue, Revision};
 use crate::reason::Reason;
@@ -15,10 +15,10 @@ use crate::status::State;
 use crate::warm::{Capture, Image, Kind, Record, SnapshotError};
 use crate::watch::Resume;
 
-/// So many of the newest keys are read again after a restart though their revisions say that they are the same: an etcd
-/// that lost its data and was filled again has other values there.
+/// How many of the newest keys are read again after a restart although their revisions are the same: an etcd that lost
+/// its data and was filled again has other values there.
 const OVERLAP: usize = 100;
-/// And no more bytes of values, but for the first.
+/// At most so many bytes of values are read again, except for the first key.
 const OVERLAP_BYTES: usize = 256 << 10;
 
 impl<K: Key> Store<K> {
@@ -28,9 +28,9 @@ impl<K: Key> Store<K> {
         self.shared.point.borrow().version
     }
 
-    /// What the kvstore had at the revision of the cache, to be written where a restart finds it. `None` before the first
-    /// list and without a [`Config::state_dir`](crate::Config::state_dir), for which the bytes of values are kept. Keys
-    /// that are shown although the kvstore no longer has them are not in it.
+    /// A snapshot of what the kvstore had at the revision of the cache. `None` before the first list, and without a
+    /// [`Config::state_dir`](crate::Config::state_dir), for which the bytes of values are kept. It leaves out keys
+    /// that are shown although the kvstore no longer has them.
     #[must_use]
     pub fn capture(&self) -> Option<Capture> {
         if self.shows != Contents::List || !self.keeps_raw {
@@ -60,8 +60,8 @@ impl<K: Key> Store<K> {
         })
     }
 
-    /// Begins with a snapshot: it is shown at once as [`State::Stale`], and the first list of the [`Watch`] resumed with
-    /// the answer tells what has changed since.
+    /// Begins with a snapshot, which is shown at once as [`State::Stale`]. The first list of the [`Watch`] that is
+    /// resumed with the returned value tells what has changed since.
     ///
     /// [`Watch`]: crate::watch::Watch
     ///

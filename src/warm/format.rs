@@ -80,7 +80,7 @@ pub(super) fn parse(file: &Bytes, prefix: &str, codec: &str) -> Result<Image, Sn
 
 fn get_records(rest: &mut Bytes, newest: Revision) -> Result<Vec<Record>, SnapshotError> {
     let count = usize::try_from(rest.try_get_u64_le()?).unwrap_or(usize::MAX);
-    // A count that is not true must not cost memory.
+    // A wrong count must not allocate memory.
     let mut records: Vec<Record> = Vec::with_capacity(count.min(rest.len() / RECORD));
     for _ in 0..count {
         let record = get_record(rest)?;

@@ -83,11 +83,11 @@ fn a_file_of_another_prefix_codec_program_or_format_is_refused_with_the_reason()
     let mut newer = whole.to_vec();
     newer[8] = 4;
     assert_eq!(parse(&newer), Err(SnapshotError::Newer { version: 4 }));
-    assert_eq!(parse(&newer).unwrap_err().to_string(), "its format 4 is newer than 3");
+    assert_eq!(parse(&newer).unwrap_err().to_string(), "snapshot format 4 is newer than 3");
     let mut older = whole.to_vec();
     older[8] = 1;
     assert_eq!(parse(&older), Err(SnapshotError::Older { version: 1 }));
-    assert_eq!(parse(&older).unwrap_err().to_string(), "its format 1 is older than 3");
+    assert_eq!(parse(&older).unwrap_err().to_string(), "snapshot format 1 is older than 3");
 }
 
 /// A file with the right checksum and nonsense in it must not bring the store down, either.

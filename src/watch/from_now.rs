@@ -1,8 +1,9 @@
-//! A watch for a consumer that keeps no values: it begins now, and tells what it missed by names.
+//! A watch for a consumer that keeps no values: it begins now, and lists names after a gap.
 
 use std::time::Duration;
 
 use super::listing::Listing;
+use super::reading::Follows;
 use super::{Delivery, History, Page, State, Watch};
 use crate::kv::{ClusterId, KeyRange};
 
@@ -24,7 +25,7 @@ impl Watch {
         Self { state, lists: Lists::Names, ..Self::new(range, silence, seed) }
     }
 
-    /// The list that tells all there is to tell.
+    /// The list that the consumer needs.
     pub(super) fn whole(&self) -> Listing {
         match (self.lists, self.history) {
             (Lists::Values, _) => Listing::full(&self.range),
@@ -36,12 +37,12 @@ impl Watch {
     pub(super) fn began(&mut self, cluster: ClusterId, page: &Page) -> Option<Delivery> {
         let Page { revision, same_history, .. } = *page;
         if same_history && self.history.is_some() {
-            // It was the same history after all: the names tell what was missed.
+            // It is the same history: the names tell what was missed.
             self.state = State::Listing(self.whole());
             return None;
         }
         self.history = Some(History { cluster, revision });
-        self.state = State::Opening { listed: true };
+        self.state = State::Opening(Follows::List);
         Some(Delivery::Began { revision, same_history })
     }
 }

@@ -1,4 +1,4 @@
-//! What a watch is in step with, and that it may end.
+//! The history that a watch follows, and its end.
 
 use super::{Delivery, Watch};
 use crate::backend::BackendError;
@@ -13,16 +13,16 @@ pub(super) struct History {
 }
 
 impl History {
-    /// A history that has ended: no list goes on where it was, however far its revisions have got.
+    /// A history that has ended: no list continues it, whatever its revision.
     pub(super) fn ended(self) -> Self {
         Self { revision: Revision(u64::MAX), ..self }
     }
 }
 
 impl Watch {
-    /// An answer to a write proves that the history has ended, though this watch may not have come so far in it that it
-    /// would notice: the next list is told as one of another history, whatever its revision. Drop what is open and ask
-    /// for the action.
+    /// An answer to a write proves that the history has ended, although this watch may not have got far enough in it
+    /// to notice. The next list is delivered as one of another history, whatever its revision. Drop what is open and
+    /// ask for the action.
     #[must_use]
     pub fn ended(&mut self) -> Option<Delivery> {
         self.history = self.history.map(History::ended);

@@ -34,13 +34,13 @@ impl Limits {
         Self { values: PageLimit::first(), names: PageLimit::first() }
     }
 
-    /// As few pages as so many bytes at once allow. Both kinds of pages have the same keys.
+    /// As few pages as this number of bytes a page allows. Both kinds of pages have the same keys.
     pub(super) fn whole(&self, bytes: usize) -> Self {
         let names = if self.names.is_known() { &self.names } else { &self.values };
         Self { values: self.values.whole(bytes), names: names.whole(bytes) }
     }
 
-    /// What a newer list has shown, and what only this one has.
+    /// The limits of a newer list, completed by those that only this list has shown.
     pub(super) fn and(self, newer: &Self) -> Self {
         let pick = |old: PageLimit, new: &PageLimit| if new.is_known() { new.clone() } else { old };
         Self { values: pick(self.values, &newer.values), names: pick(self.names, &newer.names) }
@@ -114,7 +114,7 @@ impl Listing {
         request
     }
 
-    /// The same page once more, after this failure, which has ended the watch as well.
+    /// The same page again, after this failure, which has also ended the watch.
     pub(super) fn again(mut self, error: &BackendError) -> Self {
         self.limit().failed(error);
         self.open = None;

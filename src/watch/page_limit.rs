@@ -9,7 +9,7 @@ const FIRST_PAGE: usize = 500;
 const PAGES: usize = 10;
 const MAX_PAGE_KEYS: usize = 20_000;
 const MAX_PAGE_BYTES: usize = 16 << 20;
-/// A page has at most so many times the keys of the one before, because the values after it may be larger.
+/// By how much a page may be larger than the one before, in keys: the values after it may be larger.
 const GROWTH: usize = 4;
 
 /// The limit of the pages of one list.
@@ -20,14 +20,14 @@ pub(crate) struct PageLimit {
     total: Option<u64>,
     /// How many bytes a key takes, on the page where they are largest.
     size: usize,
-    /// So many bytes are asked for at once, because the kvstore compacts faster than it lists pages.
-    hurry: Option<usize>,
+    /// The bytes of a page of a list in few pages, because the kvstore compacts faster than it lists pages.
+    few_pages: Option<usize>,
 }
 
 impl PageLimit {
     /// The limit of a first page.
     pub(crate) fn first() -> Self {
-        Self { limit: FIRST_PAGE, total: None, size: 0, hurry: None }
+        Self { limit: FIRST_PAGE, total: None, size: 0, few_pages: None }
     }
 
     /// How many keys the next page asks for.
@@ -46,7 +46,7 @@ impl PageLimit {
         let size = (page.kvs.iter().map(bytes).sum::<usize>() / page.kvs.len().max(1)).max(1);
         self.size = self.size.max(size);
         let total = usize::try_from(*self.total.get_or_insert(page.count)).unwrap_or(usize::MAX);
-        if let Some(bytes) = self.hurry {
+        if let Some(bytes) = self.few_pages {
             self.limit = self.limit.min((bytes / size).max(1));
             return;
         }
@@ -61,7 +61,7 @@ impl PageLimit {
         let total = usize::try_from(total).unwrap_or(usize::MAX);
         // There may be more by now.
         let limit = total.saturating_add(total / 8).saturating_add(FIRST_PAGE).min((bytes / self.size.max(1)).max(1));
-        Self { limit, total: None, size: self.size, hurry: Some(bytes) }
+        Self { limit, total: None, size: self.size, few_pages: Some(bytes) }
     }
 
     /// Takes a failure: if the page may have been too large for a message or for the time it has, the next one has half

@@ -1,4 +1,4 @@
-//! Whether a watch that went on after a gap has lost something in it.
+//! Finds out whether a watch that went on after a gap has lost events in it.
 
 use std::time::{Duration, Instant};
 
@@ -7,10 +7,11 @@ use crate::backend::{BackendError, ListPage, ListRequest};
 use crate::backoff::Backoff;
 use crate::kv::{Header, KeyRange, Revision};
 
-/// How long a gap waits before it is looked into, at least and at most: watches that were cut at once do not ask at once.
+/// How long a gap waits before it is examined, at least and at most: watches that were cut at once must not ask at
+/// once.
 const WAIT: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(2)];
 
-/// After a list of all names there is no other one for so long, however often the kvstore compacts.
+/// How long after a list of all names the next one may begin, however often the kvstore compacts.
 const REST: Duration = Duration::from_secs(30);
 
 /// Why a [`Watch`](super::Watch) may have lost events although its stream goes on.
@@ -19,7 +20,7 @@ pub enum Gap {
     /// The watch was away or behind. Everything up to this revision is delivered, and everything after it too unless the
     /// kvstore has compacted its history beyond this revision.
     After(Revision),
-    /// The stream told old events again, or a compaction came while the watch was away or behind.
+    /// The stream repeated old events, or a compaction came while the watch was away or behind.
     Strong,
 }
 
@@ -36,7 +37,7 @@ impl Gap {
 
 /// Ends the [`Gap`]s of a [`Watch`](super::Watch). A pure machine, run beside the watch.
 ///
-/// Some versions of etcd lose events without a word. Before 3.4.34 and 3.5.16 a deletion is lost if its revision is
+/// Some versions of etcd lose events without an error. Before 3.4.34 and 3.5.16 a deletion is lost if its revision is
 /// compacted and a watch begins at that revision (etcd #18089). Before 3.4.31 and 3.5.13 a compaction skips events of a
 /// watch whose client reads too slowly (#17529). A member that comes back can send a watch back in time (#15271).
 /// The first two need a compaction in the gap. So the proof asks for one name at the last revision before the gap: if

@@ -6,10 +6,10 @@ use super::{Delivery, Gap, REPLAY_LIMIT, State, Watch, other_cluster};
 use crate::backend::{BackendError, Events};
 use crate::kv::{ClusterId, Event, Header, Revision};
 
-/// For how long a watch that has to catch up may say nothing, at least and at most: then a list proves that nothing was
-/// missed. Drawn, so that watches cut at once do not list at once.
+/// How long a watch that has to catch up may be silent, at least and at most; then a list proves that nothing was
+/// missed. The time is random, so that watches cut at once do not list at once.
 const CATCH_UP: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(2)];
-/// A watch that says nothing is proven to be good for something when it has been open for so long.
+/// A silent watch counts as working when it has been open for so long.
 const SETTLED: Duration = Duration::from_secs(10);
 
 /// How an open watch is.
@@ -21,9 +21,9 @@ pub(super) struct Reading {
     partial: Vec<Event>,
     /// The newest revision it sent.
     seen: Revision,
-    /// Something proved the stream: a response, or the time it has lived.
+    /// The stream has worked: there was a response, or it has been open long enough.
     proven: bool,
-    /// For how long it has said nothing.
+    /// How long it has been silent.
     quiet: Duration,
 }
 
@@ -33,8 +33,16 @@ pub(super) struct Target {
     pub(super) revision: Revision,
     /// How long the watch may say nothing meanwhile.
     pub(super) patience: Duration,
-    /// A list has proven that nothing was missed before the watch: silence means that nothing happened since.
-    pub(super) listed: bool,
+    pub(super) follows: Follows,
+}
+
+/// What the watch follows on. It says what silence means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Follows {
+    /// A list, which has proven that nothing was missed before the watch: nothing has happened since.
+    List,
+    /// An earlier watch: events may be missing.
+    Watch,
 }
 
 impl Reading {
@@ -53,7 +61,7 @@ impl Reading {
 }
 
 impl Watch {
-    pub(super) fn opened(&mut self, header: Header, listed: bool) -> Option<Delivery> {
+    pub(super) fn opened(&mut self, header: Header, follows: Follows) -> Option<Delivery> {
         let delivered = self.delivered();
         if self.is_foreign(header) {
             return self.other_history(other_cluster(header.cluster));
@@ -62,17 +70,18 @@ impl Watch {
         if told && header.revision < delivered {
             return self.other_history(BackendError::FutureRevision);
         }
+        let listed = follows == Follows::List;
         let ahead = if told { header.revision.0 - delivered.0 } else { 0 };
         if !listed && (!told || ahead > REPLAY_LIMIT) {
-            // Replaying is slower than a list, or nobody says how much there is to replay.
+            // Replaying is slower than a list, or the size of the replay is unknown.
             self.relist_soon();
             return None;
         }
-        // What others write between a list and its watch is no reason to list again: in a busy kvstore there is always
-        // some. Up to the limit it is here in half a second, as it is in any open watch.
+        // Writes between a list and its watch are no reason to list again: in a busy kvstore there are always some. Up
+        // to the limit they arrive within half a second, as in any open watch.
         let behind = if listed { ahead > REPLAY_LIMIT } else { ahead > 0 };
         let patience = self.draw(CATCH_UP);
-        let target = behind.then_some(Target { revision: header.revision, patience, listed });
+        let target = behind.then_some(Target { revision: header.revision, patience, follows });
         let live = target.is_none();
         if !listed {
             self.add_gap(Gap::After(delivered));
@@ -102,8 +111,9 @@ impl Watch {
         (!events.is_empty()).then_some(Delivery::Events(events))
     }
 
-    /// etcd sends each revision by itself as long as a watch keeps up with it. Several at once, or one that is not the
-    /// newest, say that the watch has fallen behind; one from before the last response says that it went back in time.
+    /// etcd sends each revision by itself as long as a watch keeps up. Several revisions at once, or one that is not
+    /// the newest, show that the watch has fallen behind; a revision from before the last response shows that the
+    /// stream went back.
     fn look_for_gaps(&mut self, reading: &mut Reading, response: &Events) {
         let (Some(first), Some(last)) = (response.events.first(), response.events.last()) else { return };
         let (first, last) = (first.revision(), last.revision());
@@ -122,7 +132,7 @@ impl Watch {
             return self.other_history(other_cluster(header.cluster));
         }
         if header.cluster == ClusterId::NOT_TOLD {
-            // The stream lives, and that is all it says.
+            // This shows only that the stream is alive.
             self.state = State::Reading(reading);
             return None;
         }
@@ -142,11 +152,11 @@ impl Watch {
     /// It has said nothing for as long as [`Reading::patience`] lets it.
     pub(super) fn silent(&mut self, mut reading: Reading) -> Option<Delivery> {
         match &reading.target {
-            Some(Target { listed: false, .. }) => {
+            Some(Target { follows: Follows::Watch, .. }) => {
                 self.relist_changes();
                 None
             }
-            Some(Target { listed: true, .. }) => {
+            Some(Target { follows: Follows::List, .. }) => {
                 reading.target = None;
                 self.state = State::Reading(reading);
                 Some(Delivery::Live)
@@ -166,15 +176,15 @@ impl Watch {
         }
     }
 
-    /// The stream is good for something: the next failure is the first one.
+    /// The stream has worked: the next failure counts as the first one.
     fn proven(&mut self, reading: &mut Reading) {
         reading.proven = true;
         reading.quiet = Duration::ZERO;
         self.backoff.reset();
-        self.haste.is_over();
+        self.compactions.reset();
     }
 
-    /// Whether the resumed watch has just caught up: asked by the shell after each delivery, said once.
+    /// [`Delivery::Live`] if the resumed watch has just caught up; returned once. The shell asks after each delivery.
     #[must_use]
     pub fn caught_up(&mut self) -> Option<Delivery> {
         let delivered = self.delivered();
@@ -185,8 +195,8 @@ impl Watch {
             }
             State::Reading(_)
             | State::Listing(_)
-            | State::Ahead(_)
-            | State::OpeningAhead(..)
+            | State::FindingStart(_)
+            | State::OpeningFirst(..)
             | State::Opening { .. }
             | State::Waiting { .. } => None,
         }

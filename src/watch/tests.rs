@@ -1,7 +1,7 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one answer it expects")]
 
+mod compactions;
 mod gaps;
-mod haste;
 mod pages;
 mod proxies;
 mod reopening;

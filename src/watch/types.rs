@@ -1,10 +1,12 @@
 //! What a watch asks for, is answered, and tells.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
-use crate::audit::Part;
+use bytes::Bytes;
+
 use crate::backend::{BackendError, ListPage, ListRequest, WatchRequest, WatchResponse};
-use crate::kv::{ClusterId, Event, Header, KeyValue, Revision};
+use crate::kv::{ClusterId, Event, Header, KeyRange, KeyValue, Revision};
 
 /// What the shell is to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,20 +47,20 @@ pub enum Delivery {
     Events(Vec<Event>),
     /// Nothing else changed up to and including this revision.
     Progress(Revision),
-    /// The watch begins here ([`Watch::from_now`](super::Watch::from_now)): nothing is said of what was before.
+    /// The watch begins here ([`Watch::from_now`](super::Watch::from_now)): it says nothing of earlier changes.
     Began {
         /// Every change after this revision will be delivered.
         revision: Revision,
-        /// Whether what was delivered before still means something; if not, all of it is void.
+        /// Whether earlier deliveries are of the same history; if not, all of them are void.
         same_history: bool,
     },
     /// The watch is open and nothing is missing.
     Live,
     /// The connection is lost: what was delivered may be out of date from now on.
     Broken(BackendError),
-    /// A part of the kvstore to compare what was delivered with: not the watch says this, but an
+    /// A part of the kvstore to compare with what was delivered. It comes not from the watch but from an
     /// [`Audit`](crate::audit::Audit) beside it.
-    Audited(Part),
+    Audited(AuditPart),
 }
 
 impl Delivery {
@@ -105,7 +107,7 @@ pub enum PageKeys {
     Names(Vec<KeyValue>),
 }
 
-/// What the consumer has from before the watch began, and how to make sure of it.
+/// What the consumer has from before the watch began, and how much of it is read again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Resume {
     /// The cluster it is from.
@@ -115,4 +117,32 @@ pub struct Resume {
     /// The first list has values only of keys written after this revision; `None` for all values. A little before
     /// `revision`: what both have must be equal, or the history is another.
     pub since: Option<Revision>,
+}
+
+/// A part of the kvstore to compare the cache with, as an [`Audit`](crate::audit::Audit) has listed it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditPart {
+    /// Why.
+    pub kind: AuditKind,
+    /// Whether a round begins with it.
+    pub first: bool,
+    /// Whether a round ends with it.
+    pub last: bool,
+    /// The paths it covers.
+    pub range: KeyRange,
+    /// The revision it shows.
+    pub revision: Revision,
+    /// All keys of the range at that revision, in path order; without values in a rolling round.
+    pub keys: Vec<KeyValue>,
+    /// Paths that have changed since the revision: they are not compared.
+    pub changed: HashSet<Bytes>,
+}
+
+/// Why a round of an audit is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuditKind {
+    /// It is always under way, slowly: names and revisions.
+    Rolling,
+    /// Somebody asked: values, too, and at once.
+    Asked,
 }

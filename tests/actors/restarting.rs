@@ -153,7 +153,7 @@ fn a_file_that_is_no_snapshot_is_refused_with_the_reason_and_replaced_later() {
         (newer[8], older[8]) = (good[8] + 1, good[8] - 1);
         let torn = &good[..good.len() - 1];
         for (bytes, reason) in
-            [(torn, "torn"), (&newer, "newer"), (&older, "older"), (b"{} of another program", "no snapshot")]
+            [(torn, "damaged"), (&newer, "newer"), (&older, "older"), (b"{} of another program", "not a snapshot")]
         {
             std::fs::write(&path, bytes).unwrap();
             let shadow = Shadow::default();

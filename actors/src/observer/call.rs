@@ -7,7 +7,8 @@ use shared_store_core::{Change, Changes, Key};
 use tokio::task::{JoinError, JoinHandle};
 use tracing::Span;
 
-use super::{ChangeSink, Delivery, Observer, Undelivered};
+use super::{ChangeSink, Observer};
+use crate::delivery::{Delivery, Undelivered};
 
 type Closure<K> = Arc<Mutex<dyn FnMut(&[Change<K>]) + Send>>;
 
@@ -49,7 +50,7 @@ impl<K: Key> Call<K> {
     pub(super) fn call(&self, changes: Changes<K>) -> Delivery {
         let (closure, span) = (Arc::clone(&self.0), Span::current());
         let call = tokio::task::spawn_blocking(move || {
-            // What a panic left behind is the closure's own affair.
+            // After a panic the closure is called again; the state it left is its own responsibility.
             let mut closure = closure.lock().unwrap_or_else(PoisonError::into_inner);
             span.in_scope(|| closure(&changes));
         });

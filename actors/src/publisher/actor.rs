@@ -14,10 +14,12 @@ use shared_store_core::watch::Watch;
 use shared_store_core::{Config, KeyName, PublisherStatus, Revision, State};
 use tokio::sync::{oneshot, watch};
 
+use crate::clock::now;
 use crate::error::{CloseError, StoreError};
-use crate::messages::{Close, Release, Trouble};
+use crate::messages::{Close, Release};
+use crate::notifications::Trouble;
 use crate::store::{HandleDropped, RESTART, all_of, at_once, later, warn_of_own_keys};
-use crate::sync::{Answered, Perform, SyncActor, log, now};
+use crate::sync::{Answered, Perform, SyncActor, log};
 use crate::thread::{StoreThread, span};
 use crate::watcher::{Deliver, HistoryChanged, Stop, WatcherActor};
 

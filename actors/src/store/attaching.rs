@@ -4,16 +4,16 @@ use actix::prelude::*;
 use shared_store_core::Key;
 
 use super::StoreActor;
+use crate::clock::now;
 use crate::error::StoreError;
 use crate::messages::{Attach, Detach, Drain};
-use crate::sync::now;
 use crate::watcher::Stop;
 
 /// Whether somebody watches for the store.
 #[derive(Debug, Default)]
 pub(super) struct Attachment {
     state: State,
-    /// What it owned would be in a kvstore it does not watch.
+    /// It can own nothing: its keys would be in a kvstore that it does not watch.
     read_only: bool,
 }
 
@@ -64,9 +64,9 @@ impl<K: Key> Handler<Detach> for StoreActor<K> {
             return Box::pin(std::future::ready(refused).into_actor(self));
         };
         self.attachment.read_only = true;
-        // Nobody compares any more: those who asked are told at once.
+        // No audit can be completed any more: requests for one are answered now.
         self.audits.clear();
-        // What will be shown is not what a snapshot of this prefix is to show.
+        // From now on the cache shows another kvstore or prefix, which the snapshot of this prefix must not contain.
         self.saving = None;
         if self.attachment.is_attached() {
             self.attachment.state = State::Detaching;

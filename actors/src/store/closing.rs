@@ -8,9 +8,9 @@ use shared_store_core::{Key, KeyName};
 use tokio::sync::oneshot;
 
 use super::StoreActor;
+use crate::clock::now;
 use crate::error::{CloseError, StoreError};
 use crate::messages::{Close, Release};
-use crate::sync::now;
 use crate::watcher::Stop;
 
 /// The state's cause after Close.
@@ -18,11 +18,19 @@ pub(crate) const CLOSED: &str = "closed";
 /// The state's cause after Release.
 pub(crate) const RELEASED: &str = "released";
 
+/// What becomes of the own keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leave {
+    /// They are deleted.
+    Close,
+    /// They stay until their leases end.
+    Release,
+}
+
 /// How far leaving has got.
 #[derive(Debug)]
 pub(super) struct Closing {
-    /// Whether own keys are deleted.
-    delete: bool,
+    how: Leave,
     waiting: Vec<oneshot::Sender<Result<(), CloseError>>>,
     /// What could not be deleted or written, once that is known.
     left: Option<Vec<(KeyName, Arc<str>)>>,
@@ -43,19 +51,19 @@ impl Closing {
 }
 
 impl<K: Key> StoreActor<K> {
-    fn leave(&mut self, delete: bool, ctx: &mut Context<Self>) -> ResponseFuture<Result<(), CloseError>> {
+    fn leave(&mut self, how: Leave, ctx: &mut Context<Self>) -> ResponseFuture<Result<(), CloseError>> {
         let (sender, receiver) = oneshot::channel();
         match &mut self.closing {
             Some(closing) => closing.waiting.push(sender),
             None => {
-                self.closing = Some(Closing { delete, waiting: vec![sender], left: None, under_way: Vec::new() });
+                self.closing = Some(Closing { how, waiting: vec![sender], left: None, under_way: Vec::new() });
                 self.stop_watching(ctx);
             }
         }
         Box::pin(async { receiver.await.unwrap_or_else(|_| Err(CloseError::ended("store actor stopped"))) })
     }
 
-    /// First the watcher, so that nothing it still has to say is told after our own deletions.
+    /// Stops the watcher first, so that nothing it delivers is told after the deletions of own keys.
     fn stop_watching(&mut self, ctx: &mut Context<Self>) {
         let watcher = self.children.as_ref().map(|children| children.watcher.clone());
         let stopped = async move {
@@ -70,20 +78,19 @@ impl<K: Key> StoreActor<K> {
     fn stop_writing(&mut self, ctx: &mut Context<Self>) {
         let Some(closing) = &self.closing else { return };
         let ticket = Ticket(u64::MAX);
-        if closing.delete {
-            self.store.close_own(now(), ticket);
-        } else {
-            self.store.release_own(now(), ticket);
+        match closing.how {
+            Leave::Close => self.store.close_own(now(), ticket),
+            Leave::Release => self.store.release_own(now(), ticket),
         }
         self.pump(ctx);
     }
 
-    /// The own keys are done: tells the observers, and waits for them, but not for ever. Parcels they are handling already
-    /// are not waited for: an observer can close the store in its own handler.
+    /// The own keys are done: tells the observers and waits for them, for a limited time. It does not wait for parcels
+    /// that observers are already handling: an observer can close the store in its own handler.
     pub(super) fn flush(&mut self, left: Vec<(KeyName, Arc<str>)>, ctx: &mut Context<Self>) {
         let Some(closing) = &mut self.closing else { return };
         closing.left = Some(left);
-        // From now on nobody waits for observers: those who do are told that the store closes.
+        // Writes that wait until observers were told are answered: the store closes.
         self.untold.clear();
         for (id, observer) in &mut self.observers {
             if let Some(parcel) = observer.take_parcel() {
@@ -93,7 +100,7 @@ impl<K: Key> StoreActor<K> {
         }
         ctx.run_later(self.config.close_timeout, |actor, ctx| {
             let observers = actor.busy_observers();
-            tracing::warn!(%observers, "left observers behind that do not handle what they are told");
+            tracing::warn!(%observers, "left observers behind that have not handled everything");
             actor.finish(ctx);
         });
     }
@@ -116,7 +123,10 @@ impl<K: Key> StoreActor<K> {
         closing.under_way.clear();
         let result = if left.is_empty() { Ok(()) } else { Err(CloseError { left, ended: None }) };
         let waiting = std::mem::take(&mut closing.waiting);
-        self.store.close(if closing.delete { CLOSED } else { RELEASED });
+        self.store.close(match closing.how {
+            Leave::Close => CLOSED,
+            Leave::Release => RELEASED,
+        });
         self.tell_state();
         for (_, waiting) in self.tickets.drain() {
             // The requester may have been dropped.
@@ -137,7 +147,7 @@ impl<K: Key> Handler<Close> for StoreActor<K> {
     type Result = ResponseFuture<Result<(), CloseError>>;
 
     fn handle(&mut self, _: Close, ctx: &mut Self::Context) -> Self::Result {
-        self.leave(true, ctx)
+        self.leave(Leave::Close, ctx)
     }
 }
 
@@ -145,6 +155,6 @@ impl<K: Key> Handler<Release> for StoreActor<K> {
     type Result = ResponseFuture<Result<(), CloseError>>;
 
     fn handle(&mut self, _: Release, ctx: &mut Self::Context) -> Self::Result {
-        self.leave(false, ctx)
+        self.leave(Leave::Release, ctx)
     }
 }

@@ -7,12 +7,12 @@ use shared_store_core::{AuditReport, Key, KeyError, Revision, Snapshot, Status};
 use tokio::sync::oneshot;
 
 use super::{StoreActor, all_of, at_once, later};
+use crate::clock::now;
 use crate::error::{AuditError, StoreError};
 use crate::messages::{
     Audit, DeleteLocalKey, DeleteLocalKeys, GetQuarantined, GetStatus, SharedKeys, UpdateKeySync, UpdateLocalKey,
     UpdateLocalKeySync, UpdateLocalKeys, WriteOnce,
 };
-use crate::sync::now;
 use crate::watcher::BeginAudit;
 
 impl<K: Key> StoreActor<K> {

@@ -8,10 +8,11 @@ use shared_store_core::{Key, ObserverId, Parcel, Status};
 use tokio::sync::oneshot;
 
 use super::StoreActor;
+use crate::clock::now;
+use crate::delivery::Undelivered;
 use crate::error::StoreError;
 use crate::messages::{Subscribe, SubscribeState, Unsubscribe};
-use crate::observer::{Observer, Sinks, Undelivered};
-use crate::sync::now;
+use crate::observer::{Observer, Sinks};
 
 /// One subscription.
 #[derive(Debug)]
@@ -21,7 +22,7 @@ pub(super) struct Subscribed<K: Key> {
     pub(super) name: Arc<str>,
     named: bool,
     pub(super) slow_after: Duration,
-    /// Since when it has had a parcel, unless the log has said that this is long.
+    /// Since when it has had a parcel; `None` once the log has warned.
     pub(super) since: Option<Instant>,
     /// The parcel under way: it is cancelled when this is dropped. What the observer has begun to handle is not.
     under_way: Option<oneshot::Sender<()>>,
@@ -63,7 +64,7 @@ impl<K: Key> StoreActor<K> {
         let sent = now();
         let (since, slow_at) = (Some(sent), sent + observer.slow_after);
         observer.since = since;
-        // Shared until it is handled, so that freeing it is the work of this thread and not of the observer's.
+        // Kept until it is handled, so that this thread frees it and not the observer's.
         let shared = parcel.clone();
         let (number, delivery) = (observer.parcels, observer.sinks.send(parcel));
         let (sender, cancelled) = oneshot::channel();
@@ -104,7 +105,7 @@ impl<K: Key> StoreActor<K> {
                 }
                 Err(Undelivered::Gone) => {
                     tracing::info!(observer = %observer.name, "observer is gone");
-                    self.forget(id);
+                    self.remove_observer(id);
                 }
             }
         }
@@ -112,17 +113,17 @@ impl<K: Key> StoreActor<K> {
     }
 
     /// Drops an observer. What is on its way to it is cancelled.
-    pub(super) fn forget(&mut self, id: ObserverId) {
+    pub(super) fn remove_observer(&mut self, id: ObserverId) {
         self.store.unsubscribe(id);
         self.unsynced.remove(&id);
         self.observers.remove(&id);
     }
 
-    /// Drops observers whose actors are gone, which otherwise would stay until the next change.
+    /// Removes observers whose actors have ended. Without this they would stay until the next change.
     pub(super) fn prune(&mut self) {
         let gone: Vec<_> =
             self.observers.iter().filter(|(_, observer)| !observer.sinks.connected()).map(|(id, _)| *id).collect();
-        gone.into_iter().for_each(|id| self.forget(id));
+        gone.into_iter().for_each(|id| self.remove_observer(id));
         self.pruned = self.observers.len();
     }
 
@@ -147,7 +148,7 @@ impl<K: Key> Handler<Subscribe<K>> for StoreActor<K> {
 
     fn handle(&mut self, Subscribe(observer): Subscribe<K>, ctx: &mut Self::Context) -> Self::Result {
         self.is_open()?;
-        // Pruned at every doubling: the cost is spread over the subscriptions.
+        // Ended observers are removed whenever the number has doubled: the cost is spread over the subscriptions.
         if self.observers.len() > 2 * self.pruned + 8 {
             self.prune();
         }
@@ -163,7 +164,7 @@ impl<K: Key> Handler<Unsubscribe> for StoreActor<K> {
     /// What the observer has not begun to handle is cancelled, so nobody has to wait: an observer can unsubscribe itself
     /// while it is told something.
     fn handle(&mut self, Unsubscribe(id): Unsubscribe, ctx: &mut Self::Context) {
-        self.forget(id);
+        self.remove_observer(id);
         self.pump(ctx);
     }
 }

@@ -9,8 +9,8 @@ use shared_store_core::watch::Resume;
 use shared_store_core::{Config, Index, Key, Revision, Status, Store};
 
 use super::StoreActor;
+use crate::clock::now;
 use crate::state_file::StateFile;
-use crate::sync::now;
 use crate::thread::can_start;
 
 /// What is known of the snapshot of one store.
@@ -83,7 +83,7 @@ impl Saving {
 }
 
 impl<K: Key> StoreActor<K> {
-    /// Writes the snapshot when the interval has passed, if the cache has changed; and so on.
+    /// Writes the snapshot at every interval if the cache has changed.
     pub(super) fn save_later(&mut self, ctx: &mut Context<Self>) {
         let Some(interval) = self.saving.as_ref().map(|saving| saving.interval) else { return };
         ctx.run_later(interval, |actor, ctx| {

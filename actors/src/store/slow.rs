@@ -1,7 +1,7 @@
 //! Observers that take long, and writes that wait until observers were told.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use actix::prelude::*;
 use shared_store_core::store::Mark;
@@ -9,8 +9,8 @@ use shared_store_core::{Key, ObserverId};
 use tokio::sync::oneshot;
 
 use super::{Closing, StoreActor};
+use crate::clock::now;
 use crate::messages::{AwaitTold, Told};
-use crate::sync::now;
 
 /// When the observers are looked at next.
 #[derive(Debug, Default)]
@@ -32,8 +32,8 @@ impl<K: Key> StoreActor<K> {
         self.look.0 = Some((at, timer));
     }
 
-    /// Says which observers have had a parcel for too long, once a parcel. One timer is enough for all of them, and there
-    /// is none while nothing is under way.
+    /// Warns of observers that have had a parcel for too long, once a parcel. There is one timer for all observers,
+    /// and none while nothing is under way.
     fn look_for_slow(&mut self, ctx: &mut Context<Self>) {
         let now = now();
         let mut next: Option<Instant> = None;
@@ -104,6 +104,3 @@ impl<K: Key> Handler<AwaitTold> for StoreActor<K> {
         })
     }
 }
-
-/// After this long the log names an observer that has not handled a parcel.
-pub(crate) const SLOW: Duration = Duration::from_secs(5);

@@ -3,7 +3,7 @@
 use actix::{Recipient, WeakRecipient};
 use shared_store_core::State;
 
-use crate::messages::StateChanged;
+use crate::notifications::StateChanged;
 
 /// Recipients that are told every change of the state. They are not kept alive, and dropped when they are gone.
 #[derive(Debug)]

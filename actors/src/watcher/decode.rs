@@ -21,7 +21,7 @@ pub(crate) trait Decode: Clone + Send + Unpin + 'static {
     fn decode(&self, delivery: &Delivery, values: Range<usize>) -> Self::Decoded;
 }
 
-/// For one that wants no values.
+/// For a consumer that wants no values.
 impl Decode for () {
     type Decoded = ();
 

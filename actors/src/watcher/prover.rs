@@ -7,7 +7,7 @@ use shared_store_core::backend::{Backend, BackendError};
 use shared_store_core::watch::{Check, Delivery, Gap, Proof};
 
 use super::{Listing, guarded, some};
-use crate::sync::now;
+use crate::clock::now;
 
 /// Performs what the proof of the watch asks for.
 pub(super) struct Prover {

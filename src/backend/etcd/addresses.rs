@@ -1,4 +1,4 @@
-//! The addresses behind a host name, of which some may be silent.
+//! The addresses behind a host name, some of which may not answer.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -17,7 +17,7 @@ pub(super) async fn addresses(config: &EtcdConfig, endpoint: &str) -> Vec<Socket
     let mut found = resolve(config, authority).await;
     let mut known = std::collections::HashSet::new();
     found.retain(|address| known.insert(*address));
-    // The name alone does as well as a single address.
+    // A single address needs no attempt of its own: connecting to the name does the same.
     if found.len() > 1 { found } else { Vec::new() }
 }
 

@@ -12,7 +12,8 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::{ClientConfig, Error, RootCertStore};
 
-use super::config::{EtcdConfig, EtcdConfigError};
+use super::config::EtcdConfig;
+use super::error::EtcdConfigError;
 
 /// The files are looked at before a call, and at most this often.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -61,8 +62,8 @@ impl Certificates {
         self.ca.is_some() || self.identity.is_some()
     }
 
-    /// Says which are in use, by a number that grows with each change. Files that have changed are taken into use; if
-    /// they cannot be used (being written just now, key and certificate not of one pair), what was good stays.
+    /// Returns the number of the certificates in use; it grows with each change. Takes changed files into use. If they
+    /// cannot be used (they are being written, or key and certificate do not match), the last good ones stay in use.
     pub(super) fn generation(&self, now: Instant) -> u64 {
         let mut state = self.lock();
         if !self.given() || now.saturating_duration_since(state.looked) < LOOK_EVERY {

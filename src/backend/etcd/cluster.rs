@@ -9,9 +9,11 @@ use etcd_client::{Client, ConnectOptions};
 
 use super::addresses::{addresses, first_answer, host};
 use super::certificates::Certificates;
-use super::config::{EtcdConfig, EtcdConfigError};
+use super::config::EtcdConfig;
 use super::diagnosis::diagnosis;
+use super::endpoint::Tls;
 use super::endpoints::Endpoints;
+use super::error::EtcdConfigError;
 use super::failure::{Failure, Kind};
 use super::pings::Pings;
 
@@ -30,14 +32,15 @@ impl Cluster {
     pub(super) fn new(mut config: EtcdConfig) -> Result<Self, EtcdConfigError> {
         let urls = std::mem::take(&mut config.endpoints);
         // Endpoints first: what is said about them needs no file.
-        let endpoints = Endpoints::new(urls, config.tls_ca.is_some() || config.tls_identity.is_some())?;
+        let has_tls_files = config.tls_ca.is_some() || config.tls_identity.is_some();
+        let endpoints = Endpoints::new(urls, if has_tls_files { Tls::Required } else { Tls::Optional })?;
         let certificates = Certificates::new(&config, Instant::now())?;
         let pings = Pings::new(config.keep_alive.0);
         Ok(Self { config, endpoints, certificates, pings, auth_off: AtomicBool::new(false) })
     }
 
-    /// A client that has logged in and had an answer. A request goes to nobody who has not shown to be there: what
-    /// fails before was never sent, whether nobody listens, the TLS handshake fails, or the listener never answers.
+    /// A client that has logged in and received an answer. A request is sent only to an endpoint that has answered: if
+    /// nobody listens, the TLS handshake fails or the listener never answers, the request was never sent.
     pub(super) async fn connect(self: &Arc<Self>, endpoint: &str, ping_interval: Duration) -> Result<Client, Failure> {
         let patience = self.config.connect_timeout;
         let begun = tokio::time::Instant::now();
@@ -56,8 +59,8 @@ impl Cluster {
         Err(reason.unwrap_or(failure).never_sent())
     }
 
-    /// By the name first: what stands in between may want to see it. Then by each of its addresses, which are tried in
-    /// time before the patience with all of them ends.
+    /// Connects by the name first, because a proxy in between may need it. Then by each of the addresses; they are
+    /// tried within the connect timeout.
     async fn any_address(self: &Arc<Self>, endpoint: &str, ping_interval: Duration) -> Result<Client, Failure> {
         let addresses = addresses(&self.config, endpoint).await;
         let attempts = std::iter::once(None).chain(addresses.iter().copied().map(Some));
@@ -89,7 +92,7 @@ impl Cluster {
         match client.maintenance_client().status().await.map_err(Failure::from) {
             Ok(_) => Ok(()),
             Err(failure) => match failure.kind {
-                // It may not be for us to ask, but it was etcd that said so.
+                // The request may not be permitted, but it was etcd that answered.
                 Kind::Answered | Kind::Token | Kind::NoLogin | Kind::AuthOff => Ok(()),
                 Kind::Elsewhere | Kind::Unreached | Kind::Closed | Kind::Broken => Err(failure),
             },
@@ -109,7 +112,7 @@ impl Cluster {
         let Some((user, password)) = &self.config.user else {
             return Ok(Client::connect([&url], Some(options)).await?);
         };
-        // A token that has run out: one login for all calls that find out at once.
+        // The token has expired: one login for all calls that notice it at the same time.
         let with_user = options.clone().with_user(user, password).with_auto_token_refresh(true);
         match Client::connect([&url], Some(with_user)).await.map_err(Failure::from) {
             Ok(client) => {
@@ -137,7 +140,7 @@ impl Cluster {
         let mut options = ConnectOptions::new()
             .with_connect_timeout(self.config.connect_timeout)
             .with_keep_alive(ping_interval, self.config.keep_alive.1)
-            // Pings without a stream are refused by every etcd, however rare they are.
+            // Every etcd refuses pings without a stream, at any interval.
             .with_keep_alive_while_idle(false)
             .with_tcp_keepalive(ping_interval)
             .with_require_leader(true);

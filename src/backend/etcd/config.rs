@@ -4,8 +4,6 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::endpoint::EndpointProblem;
-
 /// Where etcd is and how to be let in.
 #[derive(Clone)]
 #[non_exhaustive]
@@ -36,52 +34,6 @@ pub struct EtcdConfig {
 /// The addresses of `host:port`.
 #[cfg(feature = "test-kit")]
 pub(super) type Resolver = std::sync::Arc<dyn Fn(&str) -> Vec<std::net::SocketAddr> + Send + Sync>;
-
-/// An [`EtcdConfig`] that cannot work.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum EtcdConfigError {
-    /// There is no endpoint.
-    #[error("no etcd endpoint given")]
-    NoEndpoints,
-    /// An endpoint is not a URL of the form `http://host:port` or `https://host:port`.
-    #[error("etcd endpoint {endpoint:?}: {problem}")]
-    Endpoint {
-        /// The endpoint, without a password.
-        endpoint: String,
-        /// What is wrong with it, and how to write it.
-        problem: EndpointProblem,
-    },
-    /// TLS files are given, but an endpoint does not use TLS.
-    #[error("etcd endpoint {0:?} does not use TLS, but TLS files are given: write {https}", https = .0.replacen("http:", "https:", 1))]
-    TlsUnused(String),
-    /// A file cannot be read.
-    #[error("cannot read {}", .path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// A file was read but is of no use.
-    #[error("cannot use {}: {cause}", .path.display())]
-    Certificate {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        cause: String,
-    },
-    /// The thread for the connections cannot be started.
-    #[error("cannot start the thread for etcd")]
-    Thread(#[from] std::io::Error),
-}
-
-impl EtcdConfigError {
-    /// With its source, on one line.
-    pub(super) fn in_words(&self) -> String {
-        std::error::Error::source(self).map_or_else(|| self.to_string(), |source| format!("{self}: {source}"))
-    }
-}
 
 impl EtcdConfig {
     /// These endpoints, all else by default.

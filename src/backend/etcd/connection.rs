@@ -11,7 +11,8 @@ use super::failure::{Failure, Kind};
 use super::worker::Worker;
 use crate::backend::BackendError;
 
-/// Of a list's page or of one watch response. etcd's own default of 4 MiB would end a watch that catches up.
+/// The largest accepted message: a page of a list or one watch response. etcd's own default of 4 MiB would end a watch
+/// that catches up.
 const MAX_MESSAGE: usize = 1 << 30;
 
 /// What a connection is for.
@@ -30,17 +31,17 @@ pub(super) struct Connection {
     pub(super) cluster: Arc<Cluster>,
     worker: Arc<Worker>,
     current: Mutex<Current>,
-    /// Who connects holds it. Who waits for it gets what came of that, and does not try once more.
+    /// Held while connecting. Callers that wait for it get the outcome and do not try once more.
     connecting: tokio::sync::Mutex<Option<(u64, Attempt)>>,
 }
 
 #[derive(Debug)]
 struct Current {
-    /// Counts what was used so far, so that nobody gives up a client others have replaced already.
+    /// Counts the clients so far, so that a caller does not discard a client that others have replaced already.
     turn: u64,
     endpoint: Arc<str>,
     link: Option<Link>,
-    /// Of the certificates `link` was made with, or could not be replaced by.
+    /// The number of the certificates that `link` was made with, or that could not replace them.
     generation: u64,
 }
 
@@ -74,12 +75,12 @@ impl Line {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
     }
 
-    /// Nothing came over it for so long that it may have died unnoticed.
+    /// Nothing was received for so long that the connection may have died unnoticed.
     fn is_doubtful(&self) -> bool {
         self.silent() > self.ping_interval
     }
 
-    /// etcd closed it: what to tell if that was because of its pings.
+    /// etcd closed the connection: the failure to report if that was because of the pings.
     pub(super) fn closed(&self, cluster: &Cluster) -> Option<Failure> {
         let silent = self.silent();
         self.hear();
@@ -185,7 +186,7 @@ impl Connection {
                     misconfigured.get_or_insert(error);
                 }
             } else {
-                // That another endpoint is down is less to the point.
+                // This failure says more than that another endpoint is down.
                 return Err(misconfigured.filter(|_| never_sent).unwrap_or(error));
             }
         }
@@ -213,7 +214,7 @@ impl Connection {
         match failure.kind {
             Kind::Answered => {}
             Kind::NoLogin if !self.cluster.logs_in() => {}
-            // A new connection logs in, if etcd lets it.
+            // A new connection logs in, if etcd permits it.
             Kind::Token | Kind::NoLogin | Kind::AuthOff => self.give_up(link.turn, Arc::clone(&link.endpoint)),
             Kind::Unreached | Kind::Elsewhere | Kind::Closed | Kind::Broken => {
                 self.give_up(link.turn, self.cluster.endpoints.after(&link.endpoint));
@@ -239,7 +240,7 @@ impl Connection {
             match self.in_use() {
                 Ok(link) if !link.line.is_doubtful() => return Ok(link),
                 Ok(link) if self.cluster.is_alive(&link.client).await => link.line.hear(),
-                // The endpoint may be as good as ever: something between may have forgotten the connection.
+                // The endpoint may be healthy: a device in between may have dropped the idle connection.
                 Ok(link) => self.give_up(link.turn, link.endpoint),
                 Err(wanted) => break wanted,
             }
@@ -282,7 +283,7 @@ impl Connection {
         }
     }
 
-    /// Takes a link into use, unless what it is to replace was given up meanwhile.
+    /// Takes a link into use, unless the link that it replaces was discarded meanwhile.
     fn keep(&self, link: Link, generation: u64) -> Link {
         let mut current = self.current();
         if current.turn + 1 == link.turn {
@@ -293,7 +294,7 @@ impl Connection {
         link
     }
 
-    /// Gives up what is in use at this turn, unless somebody else did already.
+    /// Discards the client that is in use, unless somebody else has replaced it already.
     fn give_up(&self, turn: u64, next: Arc<str>) {
         let mut current = self.current();
         if current.turn == turn {

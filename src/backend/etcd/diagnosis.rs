@@ -1,4 +1,4 @@
-//! Why a connection is closed before there is an answer, asked in a way that gets one.
+//! Finds out why a connection is closed before there is an answer.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -7,8 +7,9 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use super::certificates::Certificates;
 use super::failure::{Failure, Kind};
 
-/// What is to be mended, if that is why. etcd just hangs up on the wrong scheme, as anybody does who is in trouble, and
-/// what it says of our certificate is lost when it hangs up on a request we are about to send.
+/// The misconfiguration, if that is the cause. etcd closes the connection on the wrong scheme without a message, as
+/// any failing server does; and its alert about our certificate is lost when it closes the connection while a request
+/// is being sent.
 pub(super) async fn diagnosis(endpoint: &str, certificates: &Certificates) -> Option<Failure> {
     if let Some(authority) = endpoint.strip_prefix("http://") {
         return speaks_tls(authority).await.then(|| Failure::misconfigured("it speaks TLS: write https://"));
@@ -45,7 +46,8 @@ async fn answer(authority: &str, greeting: &[u8]) -> std::io::Result<[u8; 4]> {
     Ok(answer)
 }
 
-/// Why a handshake, and nothing after it, fails. Our certificate is judged when the handshake has ended for us.
+/// Why a handshake without a request after it fails. The server judges our certificate only after the handshake has
+/// ended on our side.
 async fn handshake(authority: &str, certificates: &Certificates) -> Option<Failure> {
     let (host, _) = authority.rsplit_once(':')?;
     let host = ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).ok()?;

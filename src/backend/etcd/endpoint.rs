@@ -3,45 +3,21 @@
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 
-use super::config::EtcdConfigError;
+use super::error::{EndpointProblem, EtcdConfigError};
 
-/// What is wrong with the URL of a member, and how to write it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum EndpointProblem {
-    /// There is nothing, perhaps because of a comma too many.
-    #[error("endpoint is empty: write http://host:2379, and no comma after the last endpoint")]
-    Empty,
-    /// The scheme is neither `http` nor `https`.
-    #[error("scheme is {0:?}: write http:// or https://")]
-    Scheme(String),
-    /// The URL holds a user and a password, which belong to [`EtcdConfig::user`](super::EtcdConfig::user).
-    #[error("URL holds a user or a password: set them as user and password instead")]
-    User,
-    /// Something follows the port.
-    #[error("{0:?} follows the address: write {1}")]
-    Path(String, String),
-    /// An IPv6 address is not in brackets.
-    #[error("IPv6 address is not in brackets: write {0}")]
-    Brackets(String),
-    /// What is in brackets is no IPv6 address.
-    #[error("{0:?} is not an IPv6 address without a zone: write http://[::1]:2379")]
-    Ipv6(String),
-    /// There is no port.
-    #[error("port is missing: write {0}")]
-    NoPort(String),
-    /// The port is not a number from 1 to 65535.
-    #[error("port {0:?} is not a number from 1 to 65535")]
-    Port(String),
-    /// There is no host, or it has characters that no host name has.
-    #[error("{0:?} is not a host name: write http://host:2379")]
-    Host(String),
+/// Whether an endpoint has to use TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tls {
+    /// TLS files are given: it has to.
+    Required,
+    /// Its URL says whether it does.
+    Optional,
 }
 
 /// The URL with scheme, host and port and nothing else. Without a scheme it is `http://`.
-pub(super) fn checked(url: &str, tls: bool) -> Result<Arc<str>, EtcdConfigError> {
+pub(super) fn checked(url: &str, tls: Tls) -> Result<Arc<str>, EtcdConfigError> {
     match parsed(url.trim()) {
-        Ok(whole) if tls && !whole.starts_with("https://") => Err(EtcdConfigError::TlsUnused(whole)),
+        Ok(whole) if tls == Tls::Required && !whole.starts_with("https://") => Err(EtcdConfigError::TlsUnused(whole)),
         Ok(whole) => Ok(whole.into()),
         Err(problem) => Err(EtcdConfigError::Endpoint { endpoint: without_password(url), problem }),
     }
@@ -129,7 +105,7 @@ mod tests {
             ("HTTPS://Host:02379\n", "https://Host:2379"),
             ("http://[::1]:2379", "http://[::1]:2379"),
         ] {
-            assert_eq!(&*checked(url, false).unwrap(), whole, "{url}");
+            assert_eq!(&*checked(url, Tls::Optional).unwrap(), whole, "{url}");
         }
     }
 
@@ -170,7 +146,7 @@ mod tests {
                 password instead",
             ),
         ] {
-            let error = checked(url, false).unwrap_err().to_string();
+            let error = checked(url, Tls::Optional).unwrap_err().to_string();
             assert_eq!(error, format!("etcd endpoint {words}"));
         }
     }
@@ -178,7 +154,7 @@ mod tests {
     #[test]
     fn with_tls_files_a_url_without_tls_is_refused_with_what_to_write() {
         for url in ["http://host:1", "host:1"] {
-            let error = checked(url, true).unwrap_err().to_string();
+            let error = checked(url, Tls::Required).unwrap_err().to_string();
             let words = "does not use TLS, but TLS files are given: write https://host:1";
             assert_eq!(error, format!("etcd endpoint \"http://host:1\" {words}"));
         }

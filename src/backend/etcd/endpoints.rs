@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::config::EtcdConfigError;
-use super::endpoint;
+use super::endpoint::{self, Tls};
+use super::error::EtcdConfigError;
 
 /// The URLs, checked, in the order in which they are tried.
 pub(super) type List = Arc<[Arc<str>]>;
@@ -14,12 +14,11 @@ pub(super) type List = Arc<[Arc<str>]>;
 #[derive(Debug)]
 pub(super) struct Endpoints {
     list: watch::Sender<List>,
-    /// TLS files are given, so every endpoint has to use TLS.
-    tls: bool,
+    tls: Tls,
 }
 
 impl Endpoints {
-    pub(super) fn new(urls: impl IntoIterator<Item = String>, tls: bool) -> Result<Self, EtcdConfigError> {
+    pub(super) fn new(urls: impl IntoIterator<Item = String>, tls: Tls) -> Result<Self, EtcdConfigError> {
         Ok(Self { list: watch::Sender::new(checked(urls, tls)?), tls })
     }
 
@@ -43,16 +42,16 @@ impl Endpoints {
     /// Waits until this one is no longer listed.
     pub(super) async fn removed(&self, endpoint: &str) {
         let gone = |list: &List| !list.iter().any(|listed| **listed == *endpoint);
-        // An error would say that the sender is gone, and that is ours.
+        // An error would mean that the sender was dropped, and `self` holds the sender.
         let _ = self.list.subscribe().wait_for(gone).await;
     }
 }
 
-fn checked(urls: impl IntoIterator<Item = String>, tls: bool) -> Result<List, EtcdConfigError> {
+fn checked(urls: impl IntoIterator<Item = String>, tls: Tls) -> Result<List, EtcdConfigError> {
     let mut list: Vec<Arc<str>> = Vec::new();
     for url in urls {
         let url = endpoint::checked(&url, tls)?;
-        // What comes after one that is listed twice would always be the second of the two.
+        // If an endpoint were listed twice, the one after it would always be its second entry.
         if !list.contains(&url) {
             list.push(url);
         }
@@ -65,7 +64,7 @@ mod tests {
     use super::*;
 
     fn endpoints(urls: &[&str]) -> Result<Endpoints, EtcdConfigError> {
-        Endpoints::new(urls.iter().map(ToString::to_string), false)
+        Endpoints::new(urls.iter().map(ToString::to_string), Tls::Optional)
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub(super) struct Failure {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// etcd answered, and that is that.
+    /// etcd answered: the error is final.
     Answered,
     /// The login has run out, or was made before permissions changed.
     Token,
@@ -45,9 +45,9 @@ pub(super) enum Kind {
     Elsewhere,
     /// The request never left: any endpoint may be tried at once.
     Unreached,
-    /// etcd closed the connection without a word about it, and nobody knows what became of the request.
+    /// etcd closed the connection without an error; whether the request was applied is unknown.
     Closed,
-    /// The connection is no good any more, and nobody knows what became of the request.
+    /// The connection is broken; whether the request was applied is unknown.
     Broken,
 }
 
@@ -57,7 +57,8 @@ impl From<Error> for Failure {
         use std::error::Error as _;
 
         match &error {
-            // Only what was made here has a source. What etcd said is never searched for what a connection says.
+            // Only errors made by the client have a source. The text of etcd's own errors is never searched for
+            // connection errors.
             Error::GRpcStatus(status) => match status.source() {
                 Some(source) => Self::transport(status.message(), source),
                 None => Self::status(i32::from(status.code()), status.message()),
@@ -80,7 +81,7 @@ impl Failure {
     fn status(code: i32, message: &str) -> Self {
         let hint = |hint: &str| Self::misconfigured(format_args!("{message}: {hint}"));
         match (code, message) {
-            // etcd's own proxy passes the words on without the code.
+            // etcd's own proxy passes the text on without the code.
             (OUT_OF_RANGE | UNKNOWN, "etcdserver: mvcc: required revision has been compacted") => {
                 Self::answered(BackendError::Compacted { oldest: Revision::ZERO })
             }
@@ -126,7 +127,7 @@ impl Failure {
                 UNAVAILABLE | FAILED_PRECONDITION,
                 "etcdserver: no leader" | "etcdserver: not capable" | "etcdserver: rpc not supported for learner",
             ) => Self { kind: Kind::Elsewhere, error: BackendError::unreachable(message) },
-            // Said by the client itself, of a connection that is gone for good.
+            // The client's own error for a connection that is lost for good.
             (UNKNOWN, message) if message.starts_with("Service was not ready") => Self::unreached(message),
             _ => Self::broken(message),
         }
@@ -138,7 +139,7 @@ impl Failure {
         let message = reason.rsplit_once(" desc = ").map_or(reason, |(_, message)| message);
         match message {
             "etcdserver: mvcc: required revision has been compacted" => Self::status(OUT_OF_RANGE, message),
-            // Up to 3.5.4 this is what a login that has run out is told, too.
+            // Up to etcd 3.5.4 an expired login gets this error, too.
             "etcdserver: permission denied" => Self { kind: Kind::Token, ..Self::status(PERMISSION_DENIED, message) },
             "etcdserver: invalid auth token" => Self::status(UNAUTHENTICATED, message),
             "etcdserver: user name is empty" => Self::status(INVALID_ARGUMENT, message),

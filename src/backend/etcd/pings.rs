@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use super::failure::Failure;
 
-/// How many pings in a row that come too soon a gRPC server lets pass; it closes the connection on the next one. What it
-/// sends itself lets it forget those before.
+/// How many pings in a row that come too soon a gRPC server accepts; it closes the connection on the next one. A frame
+/// that the server itself sends resets its count.
 const STRIKES: u32 = 3;
 
 /// How often a connection is pinged: an interval that doubles when etcd refuses it, as gRPC advises.
 ///
 /// etcd says "too_many_pings" (GOAWAY) and closes the connection, but the client library passes on only that it was
-/// closed. So the time tells: the connection was silent for exactly so many intervals as etcd takes to lose patience.
+/// closed. So the time is the evidence: the connection was silent for exactly as many intervals as etcd tolerates.
 #[derive(Debug)]
 pub(super) struct Pings {
     configured: Duration,
@@ -22,7 +22,7 @@ pub(super) struct Pings {
 #[derive(Debug)]
 struct State {
     interval: Duration,
-    /// The last connection was closed as one is that pings too often.
+    /// The last connection was closed at the time at which etcd closes one that pings too often.
     suspected: bool,
 }
 
@@ -36,8 +36,9 @@ impl Pings {
         self.state().interval
     }
 
-    /// etcd closed a connection that was pinged at this interval, and had been silent for this long. Doubles the interval
-    /// and says why if that was because of the pings. Once is not enough at first: it may be by chance.
+    /// etcd closed a connection that was pinged at this interval and had been silent for this long. If that was
+    /// because of the pings, doubles the interval and returns the failure to report. The first time is not enough
+    /// evidence: it may be chance.
     pub(super) fn closed(&self, interval: Duration, silent: Duration) -> Option<Failure> {
         let mut state = self.state();
         let refused = interval * (STRIKES + 1);

@@ -1,4 +1,4 @@
-//! The in-memory kvstore as an etcd on loopback: for tests that want etcd's client, its network and no etcd.
+//! The in-memory kvstore as an etcd on loopback: for tests that need etcd's client and network, but no etcd.
 
 mod kv;
 mod lease;
@@ -26,12 +26,12 @@ use crate::backend::memory::MemoryBackend;
 
 /// A [`MemoryBackend`] served as etcd's KV, Watch and Lease services, on a thread of its own and a free loopback port.
 ///
-/// Enough for [`EtcdBackend`], and for `etcdctl put`, `get`, `del` and `watch`; what it does not know it refuses.
-/// Not there: authentication, members, maintenance, versions of keys, previous values, sorting, progress on request
-/// (only `progress_notify`), and transactions other than [`Backend::write`](crate::Backend::write)'s.
+/// Enough for [`EtcdBackend`], and for `etcdctl put`, `get`, `del` and `watch`; it refuses other requests. Missing:
+/// authentication, members, maintenance, versions of keys, previous values, sorting, progress on request (only
+/// `progress_notify`), and transactions other than [`Backend::write`](crate::Backend::write)'s.
 ///
-/// Faults of the kvstore are those of [`faults`](Self::faults), the way it fails on the wire those of
-/// [`refuse`](Self::refuse), [`event_type`](Self::event_type) and [`kill`](Self::kill). Dropping it ends it.
+/// Faults of the kvstore are set by [`faults`](Self::faults), faults on the wire by [`refuse`](Self::refuse),
+/// [`event_type`](Self::event_type) and [`kill`](Self::kill). Dropping it stops the server.
 ///
 /// ```
 /// use shared_store_core::backend::etcd::served::ServedEtcd;
@@ -118,12 +118,12 @@ impl ServedEtcd {
         self.service.wire.refuse(op, calls, Status::new(code.into(), message));
     }
 
-    /// Calls every event of a watch this from now on, whatever it is; `None` for what it is.
+    /// Sends this type with every event of a watch from now on; `None` for the true type.
     pub fn event_type(&self, number: Option<i32>) {
         self.service.wire.event_type(number);
     }
 
-    /// Ends it as a power failure would: every connection is cut, nobody listens. The kvstore stays as it is.
+    /// Stops the server as a power failure would: every connection is cut, nobody listens. The kvstore stays as it is.
     pub fn kill(&mut self) {
         if let Some(Running { stop, thread }) = self.running.take() {
             drop(stop);
@@ -132,7 +132,7 @@ impl ServedEtcd {
         }
     }
 
-    /// Serves again on the same port, after a kill if it has not been one.
+    /// Serves again on the same port; kills the server first if it is running.
     ///
     /// # Errors
     /// If the port is taken or there is no thread.

@@ -127,7 +127,7 @@ fn why_broken(failure: Failure, cluster: &Cluster, line: &Line) -> Failure {
     }
 }
 
-/// What a response says to the reader, if it says anything.
+/// What a response means for the reader, if anything.
 fn understand(response: Response) -> Option<Result<WatchResponse, Failure>> {
     if let Some(failure) = ended(&response) {
         return Some(Err(failure));
@@ -147,8 +147,8 @@ fn understand(response: Response) -> Option<Result<WatchResponse, Failure>> {
     })
 }
 
-/// Why the watch has ended, if it has. After a compaction etcd accepts a watch first and ends it a moment later, and
-/// leaves the stream open: every response has to be asked.
+/// Why the watch has ended, if it has. After a compaction etcd accepts a watch first, ends it a moment later, and
+/// leaves the stream open: every response has to be checked.
 fn ended(response: &Response) -> Option<Failure> {
     if response.compact_revision() > 0 {
         return Some(Failure::compacted(convert::revision(response.compact_revision())));

@@ -23,7 +23,7 @@ impl Worker {
             let Ok(runtime) = given.recv() else { return };
             // An error says that the worker was dropped.
             let _ = runtime.block_on(ended);
-            // Not waiting for a look-up of a name that is under way.
+            // Without waiting for a name look-up that is under way.
             runtime.shutdown_background();
         })?;
         // After the thread: without one, it would be dropped here, and a runtime panics if it is dropped in another one.

@@ -31,8 +31,8 @@ impl Change {
 
 /// The changes since some revision, oldest first.
 ///
-/// An old state is the newest one with the changes since undone, so nothing has to be kept for keys that rest, and
-/// compaction only forgets the front.
+/// An old state is computed by undoing the changes since then in the newest state. So keys that do not change cost
+/// nothing, and compaction only drops the front.
 #[derive(Debug, Clone)]
 pub(super) struct History {
     changes: VecDeque<Change>,

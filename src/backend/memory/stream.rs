@@ -12,10 +12,10 @@ use super::Shared;
 use crate::backend::{BackendError, Events, WatchRequest, WatchResponse, WatchStream};
 use crate::kv::{Header, KeyRange, Revision};
 
-/// As etcd, so that clients meet a catch-up cut in pieces here, too.
+/// As etcd's limit, so that clients meet a catch-up in several pieces here, too.
 const MAX_REVISIONS: usize = 1000;
 
-/// A cursor into the history. It holds nothing back: a slow one is overtaken by compaction.
+/// A cursor into the history. It does not delay compaction: a slow cursor is overtaken.
 pub(super) struct MemoryWatch {
     shared: Arc<Shared>,
     changed: watch::Receiver<()>,

@@ -153,7 +153,7 @@ fn an_outage_during_close_does_not_make_it_succeed() {
 fn close_deletes_what_was_written_just_before_another_history_was_noticed() {
     let mut world = World::new(&config());
     world.put("a", "1");
-    world.sync.forget(world.now);
+    world.sync.new_history(world.now);
     world.sync.command(world.now, Command::Close { ticket: Ticket(1) });
     world.run();
     assert_eq!(world.value("a"), None);

@@ -169,7 +169,7 @@ fn another_history_means_that_everything_is_put_again() {
     let now = world.now;
     world.kv.restore(&Mvcc::new(), now);
     world.seen = world.kv.header().revision;
-    world.sync.forget(world.now);
+    world.sync.new_history(world.now);
     world.run();
     assert_eq!((0..300).filter(|n| world.value(&n.to_string()).is_some()).count(), 300);
     assert_eq!(world.sync.stats().pending, 0);

@@ -107,7 +107,7 @@ fn keys_that_the_kvstore_lost_with_its_history_are_no_repairs() {
     world.watch();
     world.kv.restore(&Mvcc::new(), now);
     world.seen = world.kv.header().revision;
-    world.sync.forget(now);
+    world.sync.new_history(now);
     world.run();
     assert_eq!((world.value("a").as_deref(), repairs(&world)), (Some("mine"), vec![]));
 }

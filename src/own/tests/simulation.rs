@@ -30,7 +30,7 @@ struct Sim {
     rng: fastrand::Rng,
     owners: Vec<Owner>,
     /// Writes whose answer was an error, and that may be applied yet.
-    late: Vec<Vec<Write>>,
+    delayed_writes: Vec<Vec<Write>>,
     foreign: LeaseId,
     large: Bytes,
     next: u64,
@@ -67,7 +67,7 @@ impl Sim {
         };
         let owners = (0..count).map(owner).collect();
         let large = Bytes::from(vec![b'x'; 2 << 20]);
-        Self { kv, now, rng, owners, late: Vec::new(), foreign, large, next: 0, log: Vec::new() }
+        Self { kv, now, rng, owners, delayed_writes: Vec::new(), foreign, large, next: 0, log: Vec::new() }
     }
 
     fn name(&mut self) -> KeyName {
@@ -94,8 +94,8 @@ impl Sim {
             14 => self.observe(who, usize::MAX),
             15 => self.stranger(),
             16 => {
-                if let Some(writes) = self.late.pop() {
-                    self.note(|| format!("late {writes:?}"));
+                if let Some(writes) = self.delayed_writes.pop() {
+                    self.note(|| format!("delayed write {writes:?}"));
                     self.apply_late(writes);
                 }
             }
@@ -217,7 +217,7 @@ impl Sim {
                 Answer::Written(Err(error(Applied::Maybe)))
             }
             (Request::Write(writes), 2) => {
-                self.late.push(writes);
+                self.delayed_writes.push(writes);
                 Answer::Written(Err(error(Applied::Maybe)))
             }
             (Request::Write(writes), _) => {
@@ -282,10 +282,10 @@ impl Sim {
         let now = self.now;
         self.kv.restore(&Mvcc::new(), now);
         self.foreign = self.kv.grant(LeaseId::NONE, secs(1_000_000), now).unwrap().lease;
-        self.late.clear();
+        self.delayed_writes.clear();
         for who in 0..self.owners.len() {
             self.owners[who].seen = self.kv.header().revision;
-            self.owners[who].sync.forget(now);
+            self.owners[who].sync.new_history(now);
             let names: Vec<_> = self.owners[who].wants.keys().cloned().collect();
             for name in names {
                 let revision = self.kv.header().revision;
@@ -343,7 +343,7 @@ impl Sim {
         for _ in 0..200 {
             self.step();
         }
-        for writes in std::mem::take(&mut self.late) {
+        for writes in std::mem::take(&mut self.delayed_writes) {
             self.apply_late(writes);
         }
         // Beyond the longest step of the back-off and the time a synchronous write has.
@@ -365,13 +365,11 @@ fn put_lease(write: &Write) -> Option<LeaseId> {
 
 #[test]
 fn whatever_happens_own_keys_end_up_as_their_owner_wants_them() {
-    crate::simulation::seeds::seeds(SEEDS, |seed, loud| {
+    crate::simulation::seeds::seeds(SEEDS, |seed, trace| {
         let mut sim = Sim::new(seed);
         let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| sim.run()));
         if let Err(panic) = run {
-            if loud {
-                println!("{}", sim.log.join("\n"));
-            }
+            trace.say(|| sim.log.join("\n"));
             std::panic::resume_unwind(panic);
         }
     });

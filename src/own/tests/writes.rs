@@ -244,7 +244,7 @@ fn a_kvstore_that_went_back_is_told_once_and_not_asked_without_a_pause() {
     let told = world.events.iter().filter(|event| **event == OwnEvent::HistoryChanged).count();
     assert_eq!(told, 1, "the watch is to look at it");
     assert!(world.count(is_write) < 40, "{} writes in ten minutes", world.count(is_write));
-    world.sync.forget(world.now);
+    world.sync.new_history(world.now);
     world.run();
     assert_eq!(world.value("a").as_deref(), Some("1"));
 }

@@ -104,7 +104,7 @@ fn a_key_left_to_another_holds_nothing_up_when_it_is_given_again_or_history_goes
     world.pass(secs(60));
     assert_eq!((synced(&world), world.publisher.status().refused.len()), (vec![1], 1));
     // An older backup has the other's key as it was.
-    world.publisher.forget(world.now);
+    world.publisher.new_history(world.now);
     world.pass(secs(60));
     assert!(world.canary().is_some(), "{:?}", world.publisher.status());
 }

@@ -94,6 +94,15 @@ pub(super) fn delete(name: &str, revision: u64) -> Event {
     Event::Delete { path: format!("p/{name}").into(), revision: Revision(revision) }
 }
 
+/// Which page of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    /// The only one.
+    Whole,
+    First,
+    Last,
+}
+
 pub(super) struct Bench {
     pub(super) store: Store<Note>,
     pub(super) reader: Reader<Note>,
@@ -133,13 +142,14 @@ impl Bench {
         self.store.deliver(self.now, delivery).unwrap();
     }
 
-    pub(super) fn page(first: bool, last: bool, revision: u64, keys: PageKeys) -> Delivery {
+    pub(super) fn page(part: Part, revision: u64, keys: PageKeys) -> Delivery {
+        let (first, last) = (part != Part::Last, part != Part::First);
         let (revision, cluster) = (Revision(revision), ClusterId(1));
         Delivery::Page(Page { first, last, revision, cluster, same_history: true, keys })
     }
 
     pub(super) fn list(&mut self, keys: &[KeyValue], revision: u64) {
-        self.deliver(Self::page(true, true, revision, PageKeys::Full(keys.to_vec())));
+        self.deliver(Self::page(Part::Whole, revision, PageKeys::Full(keys.to_vec())));
     }
 
     /// A list of another history.

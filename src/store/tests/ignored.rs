@@ -1,9 +1,9 @@
 //! Keys below the prefix whose names are empty or not UTF-8.
 
 use super::*;
-use crate::audit::{Kind, Part};
 use crate::status::IgnoredKeys;
 use crate::watch::PageKeys;
+use crate::watch::{AuditKind, AuditPart};
 
 fn odd(path: &'static [u8], revision: u64) -> KeyValue {
     KeyValue { path: Bytes::from_static(path), ..kv("a", "1", revision) }
@@ -34,9 +34,9 @@ fn a_list_replaces_what_was_known_of_ignored_keys() {
     let mut bench = Bench::listed(&[odd(b"p/", 3), odd(b"p/\xff", 4)], 5);
     // A list of changes names a key that changed twice: with its value and without.
     let (changed, names) = (vec![odd(b"p/\xfe", 6)], vec![odd(b"p/\xfe", 6), odd(b"p/\xff", 4)]);
-    bench.deliver(Bench::page(true, false, 6, PageKeys::Full(changed)));
+    bench.deliver(Bench::page(bench::Part::First, 6, PageKeys::Full(changed)));
     assert_eq!(ignored(&bench), (2, Some("p/".to_owned())), "half a list says nothing");
-    bench.deliver(Bench::page(false, true, 6, PageKeys::Names(names)));
+    bench.deliver(Bench::page(bench::Part::Last, 6, PageKeys::Names(names)));
     assert_eq!(ignored(&bench), (2, Some("p/\\xfe".to_owned())));
     bench.foreign_list(&[], 7);
     assert_eq!(ignored(&bench), (0, None));
@@ -46,9 +46,9 @@ fn a_list_replaces_what_was_known_of_ignored_keys() {
 fn an_audit_counts_ignored_keys_and_finds_no_difference_in_them() {
     let keys = [kv("a", "1", 2), odd(b"p/", 3), odd(b"p/\xff", 4)];
     let mut bench = Bench::listed(&keys[..2], 5);
-    for kind in [Kind::Rolling, Kind::Asked] {
+    for kind in [AuditKind::Rolling, AuditKind::Asked] {
         let (range, keys, changed) = (Prefix::new("p").unwrap().range(), keys.to_vec(), [].into());
-        let part = Part { kind, first: true, last: true, range, revision: Revision(5), keys, changed };
+        let part = AuditPart { kind, first: true, last: true, range, revision: Revision(5), keys, changed };
         bench.deliver(Delivery::Audited(part));
     }
     let report = bench.store.poll_audit().unwrap();

@@ -21,8 +21,8 @@ fn a_relist_of_changes_and_names_tells_the_same_difference() {
     bench.told(id);
     let changed = vec![kv("b", "9", 7), kv("d", "4", 6)];
     let names = vec![kv("b", "", 7), kv("c", "", 4), kv("d", "", 6)];
-    bench.deliver(Bench::page(true, false, 8, PageKeys::Full(changed)));
-    bench.deliver(Bench::page(false, true, 8, PageKeys::Names(names)));
+    bench.deliver(Bench::page(bench::Part::First, 8, PageKeys::Full(changed)));
+    bench.deliver(Bench::page(bench::Part::Last, 8, PageKeys::Names(names)));
     assert_eq!(bench.told(id), ["+d=4 @6", "b:2->9 @7", "-a @8"]);
     assert_eq!(bench.shown(), ["b=9", "c=3", "d=4"]);
 }
@@ -35,8 +35,8 @@ fn a_relist_without_changes_tells_nothing_and_decodes_nothing() {
     bench.told(id);
     let before = Bench::decoded();
     bench.list(&keys, 8);
-    bench.deliver(Bench::page(true, false, 9, PageKeys::Full(vec![])));
-    bench.deliver(Bench::page(false, true, 9, PageKeys::Names(keys.to_vec())));
+    bench.deliver(Bench::page(bench::Part::First, 9, PageKeys::Full(vec![])));
+    bench.deliver(Bench::page(bench::Part::Last, 9, PageKeys::Names(keys.to_vec())));
     bench.foreign_list(&keys, 4);
     assert_eq!(bench.told(id), ["resynced 5 to 4"]);
     assert_eq!(Bench::decoded(), before);
@@ -46,10 +46,10 @@ fn a_relist_without_changes_tells_nothing_and_decodes_nothing() {
 #[test]
 fn a_list_in_two_pages_is_in_the_cache_whole_or_not_at_all() {
     let mut bench = Bench::listed(&[kv("a", "1", 2)], 5);
-    bench.deliver(Bench::page(true, false, 8, PageKeys::Full(vec![kv("b", "2", 6)])));
+    bench.deliver(Bench::page(bench::Part::First, 8, PageKeys::Full(vec![kv("b", "2", 6)])));
     let before = bench.reader.snapshot();
     assert_eq!((before.revision, before.entries.len(), bench.shown()), (Revision(5), 1, vec!["a=1".to_owned()]));
-    bench.deliver(Bench::page(false, true, 8, PageKeys::Full(vec![kv("c", "3", 7)])));
+    bench.deliver(Bench::page(bench::Part::Last, 8, PageKeys::Full(vec![kv("c", "3", 7)])));
     let after = bench.reader.snapshot();
     assert_eq!((after.revision, bench.shown()), (Revision(8), vec!["b=2".to_owned(), "c=3".into()]));
 }
@@ -57,15 +57,15 @@ fn a_list_in_two_pages_is_in_the_cache_whole_or_not_at_all() {
 #[test]
 fn a_list_that_begins_anew_forgets_the_pages_before() {
     let mut bench = Bench::new();
-    bench.deliver(Bench::page(true, false, 5, PageKeys::Full(vec![kv("a", "1", 2)])));
-    bench.deliver(Bench::page(true, true, 8, PageKeys::Full(vec![kv("b", "2", 6)])));
+    bench.deliver(Bench::page(bench::Part::First, 5, PageKeys::Full(vec![kv("a", "1", 2)])));
+    bench.deliver(Bench::page(bench::Part::Whole, 8, PageKeys::Full(vec![kv("b", "2", 6)])));
     assert_eq!(bench.shown(), ["b=2"]);
 }
 
 #[test]
 fn a_list_without_its_first_page_is_refused() {
     let mut bench = Bench::listed(&[kv("a", "1", 2)], 5);
-    let page = Bench::page(false, true, 8, PageKeys::Full(vec![]));
+    let page = Bench::page(bench::Part::Last, 8, PageKeys::Full(vec![]));
     assert_eq!(bench.store.deliver(bench.now, page), Err(Refused::Inconsistent));
     assert_eq!((bench.shown(), bench.reader.revision()), (vec!["a=1".to_owned()], Revision(5)));
 }
@@ -75,8 +75,8 @@ fn a_list_that_names_a_value_nobody_has_is_refused_and_a_full_one_mends_it() {
     let mut bench = Bench::listed(&[kv("a", "1", 2)], 5);
     let id = bench.observer();
     bench.told(id);
-    bench.deliver(Bench::page(true, false, 8, PageKeys::Full(vec![])));
-    let page = Bench::page(false, true, 8, PageKeys::Names(vec![kv("a", "", 7)]));
+    bench.deliver(Bench::page(bench::Part::First, 8, PageKeys::Full(vec![])));
+    let page = Bench::page(bench::Part::Last, 8, PageKeys::Names(vec![kv("a", "", 7)]));
     assert_eq!(bench.store.deliver(bench.now, page), Err(Refused::Inconsistent));
     assert_eq!((bench.told(id), bench.shown()), (vec![], vec!["a=1".to_owned()]));
     bench.list(&[kv("a", "3", 7)], 9);
@@ -100,8 +100,8 @@ fn keys_that_are_not_ours_are_not_there() {
     let mut bench = Bench::listed(&strangers, 5);
     assert_eq!(bench.shown(), ["a=1"]);
     bench.events([delete("", 6), put("", "2", 7)]);
-    bench.deliver(Bench::page(true, false, 9, PageKeys::Full(vec![])));
-    bench.deliver(Bench::page(false, true, 9, PageKeys::Names(strangers)));
+    bench.deliver(Bench::page(bench::Part::First, 9, PageKeys::Full(vec![])));
+    bench.deliver(Bench::page(bench::Part::Last, 9, PageKeys::Names(strangers)));
     assert_eq!(bench.shown(), ["a=1"]);
 }
 
@@ -112,7 +112,7 @@ fn a_list_that_shows_a_key_older_than_it_was_is_refused() {
     let older = vec![kv("a", "1", 3), kv("b", "1", 4)];
     for keys_of_page in [PageKeys::Full(older.clone()), PageKeys::Names(older)] {
         let mut bench = Bench::listed(&keys, 9);
-        let page = Bench::page(true, true, 20, keys_of_page);
+        let page = Bench::page(bench::Part::Whole, 20, keys_of_page);
         assert_eq!(bench.store.deliver(bench.now, page), Err(Refused::Inconsistent));
         assert_eq!(bench.shown(), ["a=1", "b=2"]);
     }
@@ -160,11 +160,11 @@ fn the_state_says_how_far_the_cache_can_be_trusted() {
     let broken = || Delivery::Broken(BackendError::unavailable("cut"));
     bench.deliver(broken());
     assert_eq!(states(&bench), "connecting: cut");
-    bench.deliver(Bench::page(true, false, 5, PageKeys::Full(vec![kv("a", "1", 2)])));
+    bench.deliver(Bench::page(bench::Part::First, 5, PageKeys::Full(vec![kv("a", "1", 2)])));
     assert_eq!(states(&bench), "listing, 1 keys so far");
     bench.deliver(broken());
     assert_eq!(states(&bench), "listing, 1 keys so far: cut");
-    bench.deliver(Bench::page(true, true, 5, PageKeys::Full(vec![kv("a", "1", 2)])));
+    bench.deliver(Bench::page(bench::Part::Whole, 5, PageKeys::Full(vec![kv("a", "1", 2)])));
     bench.deliver(broken());
     assert_eq!(states(&bench), "stale: cut", "the list was complete");
     bench.deliver(Delivery::Live);
@@ -185,18 +185,18 @@ fn the_state_says_how_far_the_cache_can_be_trusted() {
 #[test]
 fn once_a_list_is_complete_the_state_is_synced_or_stale() {
     let mut bench = Bench::new();
-    bench.deliver(Bench::page(true, true, 5, PageKeys::Full(vec![kv("a", "1", 2)])));
+    bench.deliver(Bench::page(bench::Part::Whole, 5, PageKeys::Full(vec![kv("a", "1", 2)])));
     let state = |bench: &Bench| bench.reader.state();
     bench.passes(10);
     let since = bench.now;
     bench.deliver(Delivery::Broken(BackendError::unavailable("down")));
     assert_eq!(state(&bench), State::Stale { since, cause: "down".into() });
-    bench.deliver(Bench::page(true, false, 6, PageKeys::Full(vec![kv("a", "1", 2)])));
+    bench.deliver(Bench::page(bench::Part::First, 6, PageKeys::Full(vec![kv("a", "1", 2)])));
     assert_eq!(state(&bench), State::Stale { since, cause: "down".into() });
-    bench.deliver(Bench::page(false, true, 6, PageKeys::Full(vec![])));
+    bench.deliver(Bench::page(bench::Part::Last, 6, PageKeys::Full(vec![])));
     assert_eq!(state(&bench), State::Stale { since, cause: "down".into() });
     bench.deliver(Delivery::Live);
-    bench.deliver(Bench::page(true, true, 7, PageKeys::Full(vec![kv("a", "1", 2)])));
+    bench.deliver(Bench::page(bench::Part::Whole, 7, PageKeys::Full(vec![kv("a", "1", 2)])));
     assert_eq!(state(&bench), State::Synced, "a list beside an open watch takes nothing back");
 }
 

@@ -123,7 +123,7 @@ fn an_index_that_panics_leaves_the_key_out_of_it_and_is_counted() {
     let picky = |note: &bench::Note| if note.value == 3 { bench::quiet_panic() } else { vec!["all".to_owned()] };
     let mut store = Store::new(&config, vec![Index::new("picky", picky)]);
     let keys = vec![kv("a", "3", 2), kv("b", "4", 2)];
-    store.deliver(Instant::now(), Bench::page(true, true, 5, crate::watch::PageKeys::Full(keys))).unwrap();
+    store.deliver(Instant::now(), Bench::page(bench::Part::Whole, 5, crate::watch::PageKeys::Full(keys))).unwrap();
     let found = store.reader().lookup("picky", "all").unwrap().entries;
     assert_eq!(found.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["b"]);
     assert_eq!((store.reader().len(), store.status().panics), (2, 1));
@@ -156,7 +156,7 @@ impl Codec<Self> for Named {
 fn named(check: NameCheck) -> Store<Named> {
     let mut store = Store::new(&Config::new(Prefix::new("p").unwrap()).name_check(check), vec![]);
     let keys = [kv("a", "a", 2), kv("b", "s3cr3t", 3), kv("c", "panic", 4)];
-    store.deliver(Instant::now(), Bench::page(true, true, 5, PageKeys::Full(keys.to_vec()))).unwrap();
+    store.deliver(Instant::now(), Bench::page(bench::Part::Whole, 5, PageKeys::Full(keys.to_vec()))).unwrap();
     store
 }
 

@@ -235,7 +235,7 @@ fn no_value_is_dropped_under_the_lock_of_the_cache() {
         let now = Instant::now();
         let mut store: Store<Curious> = Store::new(&Config::new(Prefix::new("p").unwrap()), Vec::new());
         *CURIOUS.lock().unwrap() = Some(store.reader());
-        let list = |revision, keys| Bench::page(true, true, revision, PageKeys::Full(keys));
+        let list = |revision, keys| Bench::page(bench::Part::Whole, revision, PageKeys::Full(keys));
         store.deliver(now, list(5, vec![kv("c", "1", 2)])).unwrap();
         // The same new value twice in one response, then another, then none.
         store.deliver(now, Delivery::Events(vec![put("c", "2", 6), put("c", "2", 7)])).unwrap();

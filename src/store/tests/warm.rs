@@ -36,8 +36,8 @@ fn warm_with(file: &Bytes, config: impl FnOnce(Config) -> Config) -> (Bench, Res
 impl Bench {
     /// The list of a resumed watch: what was written since, and all names.
     fn resumed_list(&mut self, changed: &[KeyValue], names: &[KeyValue], revision: u64) -> Result<(), Refused> {
-        self.deliver(Self::page(true, false, revision, PageKeys::Full(changed.to_vec())));
-        self.store.deliver(self.now, Self::page(false, true, revision, PageKeys::Names(names.to_vec())))
+        self.deliver(Self::page(bench::Part::First, revision, PageKeys::Full(changed.to_vec())));
+        self.store.deliver(self.now, Self::page(bench::Part::Last, revision, PageKeys::Names(names.to_vec())))
     }
 }
 
@@ -115,7 +115,7 @@ fn a_snapshot_of_another_history_is_told_to_have_gone_back() {
 fn a_kvstore_that_was_filled_again_to_the_same_revisions_is_not_believed() {
     let (mut bench, resume) = warm(&file(&[kv("a", "1", 2), kv("b", "2", 3)], 5));
     assert!(resume.since < Some(Revision(3)), "the newest keys are read again");
-    let page = Bench::page(true, false, 8, PageKeys::Full(vec![kv("b", "7", 3)]));
+    let page = Bench::page(bench::Part::First, 8, PageKeys::Full(vec![kv("b", "7", 3)]));
     assert_eq!(bench.store.deliver(bench.now, page), Err(Refused::Inconsistent));
     bench.foreign_list(&[kv("a", "6", 2), kv("b", "7", 3)], 8);
     assert_eq!(bench.shown(), ["a=6", "b=7"]);
@@ -199,15 +199,15 @@ fn values_are_those_of_the_kvstore_after_a_restart_whatever_the_codec_leaves_out
     let config = Config::new(Prefix::new("p").unwrap()).state_dir("unused");
     let (value, now) = (r#"{"name":"u","password":"secret"}"#, Instant::now());
     let mut store: Store<User> = Store::new(&config, Vec::new());
-    store.deliver(now, Bench::page(true, true, 5, PageKeys::Full(vec![kv("u", value, 2)]))).unwrap();
+    store.deliver(now, Bench::page(bench::Part::Whole, 5, PageKeys::Full(vec![kv("u", value, 2)]))).unwrap();
     let file: Bytes = store.capture().unwrap().encode().into();
     let mut store: Store<User> = Store::new(&config, Vec::new());
     let resume = store.load(now, &file).unwrap();
     assert_eq!(store.reader().get("u").unwrap().password, "secret");
     assert_eq!(resume.since, Some(Revision(1)));
     // The kvstore has not changed.
-    store.deliver(now, Bench::page(true, false, 6, PageKeys::Full(vec![kv("u", value, 2)]))).unwrap();
-    store.deliver(now, Bench::page(false, true, 6, PageKeys::Names(vec![kv("u", "", 2)]))).unwrap();
+    store.deliver(now, Bench::page(bench::Part::First, 6, PageKeys::Full(vec![kv("u", value, 2)]))).unwrap();
+    store.deliver(now, Bench::page(bench::Part::Last, 6, PageKeys::Names(vec![kv("u", "", 2)]))).unwrap();
     store.deliver(now, Delivery::Live).unwrap();
     assert_eq!(store.reader().state(), State::Synced);
     assert_eq!(store.reader().get("u").unwrap().password, "secret");

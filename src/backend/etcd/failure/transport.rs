@@ -1,4 +1,4 @@
-//! What a connection says: the chain of causes of an error that was made here.
+//! Errors of the connection: the chain of causes of an error that the client made.
 
 use std::error::Error;
 
@@ -9,7 +9,7 @@ impl Failure {
     pub(in crate::backend::etcd) fn transport(message: &str, source: &(dyn Error + 'static)) -> Self {
         let causes = causes(message.to_owned(), Some(source));
         let said = |prefix: &str| causes.iter().find_map(|cause| cause.strip_prefix(prefix));
-        // TLS comes first, so whatever it does not let pass was never sent.
+        // TLS comes first, so a request that fails in TLS was never sent.
         if let Some(why) = said("invalid peer certificate: ") {
             return Self::misconfigured(theirs(why)).never_sent();
         }
@@ -31,7 +31,7 @@ impl Failure {
         Self::broken(causes.join(": "))
     }
 
-    /// What TLS on the other side does not like.
+    /// Why the TLS of the other side refuses.
     fn alert(alert: &str) -> Self {
         match alert {
             "BadCertificate"
@@ -78,7 +78,7 @@ pub(super) fn in_words(error: &(dyn Error + 'static)) -> String {
     causes(error.to_string(), error.source()).join(": ")
 }
 
-/// From the outside in. Each layer of the client repeats the one below, or says nothing.
+/// From the outermost error to the innermost. Each layer of the client repeats the one below, or says nothing.
 fn causes(message: String, mut source: Option<&(dyn Error + 'static)>) -> Vec<String> {
     let mut causes = vec![message];
     while let Some(cause) = source {

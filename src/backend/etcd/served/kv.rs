@@ -51,7 +51,7 @@ impl PbKvService for Service {
         Ok(Response::new(PbPutResponse { header: self.header(revision), prev_kv: None }))
     }
 
-    /// Deletes what a list names, if it is still the same then, or lists again.
+    /// Deletes the listed keys if they are still the same then; otherwise lists again.
     async fn delete_range(&self, request: Request<PbDeleteRequest>) -> Result<Response<PbDeleteResponse>, Status> {
         self.wire.pass(Op::Write)?;
         let request = request.into_inner();

@@ -129,7 +129,7 @@ impl Watch {
         self.send(Ok(response)).await;
     }
 
-    /// As etcd: an answer to the creation that is its end, too, of a watch with an impossible id.
+    /// As etcd: the answer to the creation also ends a watch with an impossible id.
     async fn refuse(&self, header: Header) {
         let cancel_reason = "not served: this kind of watch".to_owned();
         let refusal = PbWatchResponse { created: true, canceled: true, cancel_reason, ..self.response(header) };

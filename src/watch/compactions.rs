@@ -3,20 +3,20 @@
 use std::time::Duration;
 
 use super::listing::{Limits, Listing};
-use super::reading::{Reading, Target};
+use super::reading::{Follows, Reading, Target};
 use super::{State, Watch};
 use crate::kv::Revision;
 
-/// A list that was overtaken so often in a row is asked for in one page.
-const WHOLE: u32 = 2;
-/// After so often the watch is opened before the list, because nobody else may open one in time after it.
-const AHEAD: u32 = 3;
-/// A page of a list in haste has at most so many bytes. Far below the limit of a message.
+/// After how many compactions in a row a list is asked for in one page.
+const ONE_PAGE: u32 = 2;
+/// After how many the watch is opened before the list, because none could be opened in time after it.
+const WATCH_FIRST: u32 = 3;
+/// At most how many bytes such a page has. Far below the limit of a message.
 const WHOLE_BYTES: usize = 256 << 20;
 /// The same for a list beside a watch that is in step, for which nothing is urgent.
 const BESIDE_BYTES: usize = 32 << 20;
 
-/// How often compactions came before a list, or the watch after it, was done.
+/// How often in a row a compaction overtook a list, or the watch after it.
 ///
 /// 1. A first compaction may be chance: the list begins anew.
 /// 2. After the second one the list has one page, or as few as [`WHOLE_BYTES`] allow: a page that is not pinned to a
@@ -24,14 +24,14 @@ const BESIDE_BYTES: usize = 32 << 20;
 /// 3. After the third one the watch is opened first. A list at a later revision then needs no other watch. It has all
 ///    values, so that it can be one request.
 #[derive(Debug, Default)]
-pub(super) struct Haste {
+pub(super) struct Compactions {
     overtaken: u32,
-    /// What the last list has shown of its sizes.
+    /// The sizes that the last list has shown.
     limits: Option<Limits>,
 }
 
-impl Haste {
-    /// A compaction came before the list or its watch was done.
+impl Compactions {
+    /// A compaction overtook the list, or the watch after it.
     pub(super) fn overtaken(&mut self) {
         self.overtaken = self.overtaken.saturating_add(1);
     }
@@ -44,8 +44,8 @@ impl Haste {
         }
     }
 
-    /// A watch has proven to be good for something.
-    pub(super) fn is_over(&mut self) {
+    /// A watch has worked.
+    pub(super) fn reset(&mut self) {
         self.overtaken = 0;
     }
 
@@ -63,16 +63,16 @@ impl Haste {
 }
 
 impl Watch {
-    /// Begins a list, or goes on with it, in the way that the last ones call for.
+    /// Begins a list, or goes on with it, as the number of compactions requires.
     pub(super) fn begin(&self, listing: Listing) -> State {
-        if listing.is_now() || listing.has_begun() || self.haste.overtaken < WHOLE {
+        if listing.is_now() || listing.has_begun() || self.compactions.overtaken < ONE_PAGE {
             return State::Listing(listing);
         }
-        if self.haste.overtaken < AHEAD {
-            return State::Listing(self.haste.whole(listing, WHOLE_BYTES));
+        if self.compactions.overtaken < WATCH_FIRST {
+            return State::Listing(self.compactions.whole(listing, WHOLE_BYTES));
         }
-        // Not what changed and then the names: those are two requests.
-        State::Ahead(self.haste.whole(self.whole(), WHOLE_BYTES))
+        // A full list: a list of what changed and of the names takes two requests.
+        State::FindingStart(self.compactions.whole(self.whole(), WHOLE_BYTES))
     }
 
     /// What follows a complete list: its watch, unless one is open already.
@@ -80,11 +80,11 @@ impl Watch {
         let revision = self.delivered();
         match listing.open {
             Some(open) if open <= revision.next() => {
-                // It is live as soon as the list is taken in.
-                let target = Some(Target { revision, patience: Duration::ZERO, listed: true });
+                // The watch is live as soon as the list is taken in.
+                let target = Some(Target { revision, patience: Duration::ZERO, follows: Follows::List });
                 State::Reading(Reading::toward(target))
             }
-            Some(_) | None => State::Opening { listed: true },
+            Some(_) | None => State::Opening(Follows::List),
         }
     }
 }

@@ -157,7 +157,7 @@ fn a_list_beside_a_watch_that_is_open_leaves_it_open() {
 }
 
 #[test]
-fn a_list_in_haste_is_bounded_in_bytes() {
+fn a_list_in_few_pages_is_bounded_in_bytes() {
     let large = KeyValue { value: vec![b'x'; 1 << 20].into(), ..put("b", 55) };
     let mut watch = Watch::new(range(), Duration::from_secs(60), 1);
     for _ in 0..2 {

@@ -94,7 +94,7 @@ impl<K> Cache<K> {
         self.entries.get_mut(name)
     }
 
-    /// Nothing that is still shown of another history is newer than this revision of the one that counts.
+    /// Limits the revisions of keys that are still shown of an earlier history to this revision of the present one.
     pub(crate) fn history_changed(&mut self, to: Revision) {
         for entry in self.entries.values_mut() {
             entry.mod_revision = entry.mod_revision.min(to);

@@ -8,17 +8,18 @@ use crate::key::KeyName;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Mark(u64);
 
-/// The own keys that are on their way into the kvstore, in the order in which they were given. Empty when all is well.
+/// The own keys that are on their way into the kvstore, in the order in which they were given. Empty when all keys are
+/// stored.
 #[derive(Debug, Default)]
-pub(super) struct OnTheWay {
+pub(super) struct Pending {
     given: HashMap<KeyName, u64>,
     order: BTreeMap<u64, KeyName>,
     next: u64,
 }
 
-impl OnTheWay {
-    /// A key sets out. One that is on its way keeps its place, so that a key that changes all the time does not hold up
-    /// those who wait for it.
+impl Pending {
+    /// A key has to be written. A key that is pending already keeps its position, so that a key that changes all the
+    /// time does not delay those who wait for it.
     pub(super) fn begin(&mut self, name: &KeyName) {
         if !self.given.contains_key(name) {
             self.given.insert(name.clone(), self.next);
@@ -27,10 +28,10 @@ impl OnTheWay {
         }
     }
 
-    /// A key has arrived, or will not.
+    /// A key is stored, or will not be.
     pub(super) fn end(&mut self, name: &KeyName) {
-        if let Some(place) = self.given.remove(name) {
-            self.order.remove(&place);
+        if let Some(position) = self.given.remove(name) {
+            self.order.remove(&position);
         }
     }
 
@@ -41,7 +42,7 @@ impl OnTheWay {
 
     /// Whether all keys given before are there.
     pub(super) fn is_past(&self, Mark(mark): Mark) -> bool {
-        self.order.first_key_value().is_none_or(|(place, _)| *place >= mark)
+        self.order.first_key_value().is_none_or(|(position, _)| *position >= mark)
     }
 
     /// How many keys given before are not there yet.
