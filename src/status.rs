@@ -43,6 +43,10 @@ pub enum State {
 }
 
 impl State {
+    /// The names of all states.
+    #[cfg(feature = "metrics")]
+    pub(crate) const NAMES: [&str; 5] = ["connecting", "listing", "synced", "stale", "closed"];
+
     /// The state's name: `connecting`, `listing`, `synced`, `stale` or `closed`.
     #[must_use]
     pub fn name(&self) -> &'static str {
@@ -107,6 +111,8 @@ pub struct Status {
     pub set_aside: Vec<(KeyName, Arc<str>)>,
     /// How often an own key that somebody else had deleted or overwritten was put back.
     pub repairs: u64,
+    /// How many leases it holds for own keys.
+    pub leases: usize,
     /// Keys that are shown although the kvstore does not have them: their deletions are held back, for
     /// [`Config::delete_delay`](crate::Config::delete_delay) or by the [`DeletionGuard`](crate::DeletionGuard).
     pub held_back: usize,

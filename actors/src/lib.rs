@@ -16,6 +16,8 @@ mod error;
 mod gate;
 mod handle;
 mod join;
+#[cfg(feature = "metrics")]
+mod measuring;
 mod messages;
 mod observer;
 mod owner;
@@ -43,6 +45,9 @@ pub use observer::Observer;
 pub use publisher::{Publish, Publisher, publish};
 /// What a backend of one's own, or a direct write, is made of.
 pub use shared_store_core::backend;
+/// Names of the metrics.
+#[cfg(feature = "metrics")]
+pub use shared_store_core::metrics::{METRICS, Metric, MetricKind};
 pub use shared_store_core::own::{Lifetime, OwnEvent, WriteError};
 pub use shared_store_core::{
     AtLeastError, AuditReport, AuditStats, Backend, BackendError, CanaryState, Change, Closed, Codec, CodecError,
