@@ -1,5 +1,7 @@
 //! How a store is.
 
+mod json;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,6 +12,9 @@ use crate::outbox::Lag;
 use crate::store::ObserverId;
 
 /// How far a store's cache can be trusted.
+///
+/// serde writes it as `{"state":"stale","cause":"...","seen":null,"stale_seconds":1.5}`: `seen` of [`Listing`](Self::Listing),
+/// and for how long it has been [`Stale`](Self::Stale). What does not apply is `null`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum State {
@@ -92,6 +97,18 @@ impl fmt::Display for State {
 }
 
 /// How a store is, in full.
+///
+/// serde writes one flat object: the fields of [`State`], then those here by their names, with these differences.
+///
+/// | field | JSON |
+/// | --- | --- |
+/// | `set_aside` | a list of `{"name":..,"cause":..}` |
+/// | `ignored` | `ignored` (count), `ignored_example` |
+/// | `relists` | `relists` (without the first list), `other_histories` |
+/// | `audits` | `audit_rounds`, `audited_keys`, `audit_differences` |
+/// | `observers` | a list of `{"id":..,"name":..,"pending":..,"behind_seconds":..,"panics":..}` |
+///
+/// These names do not change; new ones may come.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Status {

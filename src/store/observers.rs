@@ -10,8 +10,9 @@ use crate::kv::Revision;
 use crate::outbox::{DeliveryMode, First, Lag, Outbox, PARCEL};
 
 /// Names one subscription of one store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ObserverId(u64);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[serde(transparent)]
+pub struct ObserverId(pub(crate) u64);
 
 /// All observers and what each has still to be told.
 #[derive(Debug)]
