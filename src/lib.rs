@@ -63,6 +63,8 @@ mod guide {
     enum Publishing {}
     #[doc = include_str!("../docs/src/testing.md")]
     enum Testing {}
+    #[doc = include_str!("../docs/src/actix-web.md")]
+    enum ActixWeb {}
     #[doc = include_str!("../docs/src/metrics.md")]
     enum Metrics {}
     // It shows etcd's client.

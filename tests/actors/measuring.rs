@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use shared_store::{BackendError, ConflictPolicy, METRICS, publish};
-use shared_store_core::{Backend, LeaseId};
 use shared_store_core::backend::WriteAction;
 use shared_store_core::backend::faulty::{Faulty, Op, When};
+use shared_store_core::{Backend, LeaseId};
 
 use super::owning::meddle;
 use super::publishing::until;
