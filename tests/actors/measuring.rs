@@ -179,6 +179,11 @@ fn counters_go_on_when_a_store_is_joined_again() {
             store.update_local_key_sync(node("a", "1")).await.unwrap();
             meddle(&backend, "a", WriteAction::Delete).await;
             until(async || store.status().await.unwrap().repairs == 1).await;
+            // It is recorded more than once, and counted once.
+            for value in ["1", "2"] {
+                tokio::time::sleep(2 * SECOND).await;
+                store.update_local_key_sync(node("b", value)).await.unwrap();
+            }
             store.close().await.unwrap();
             tokio::time::sleep(SECOND).await;
         }
