@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::{EVENTS_QUEUE, KVSTORE_REVISION, OPERATIONS, WATCH_RESPONSE, float};
+use crate::backend::shared::Call;
 use crate::backend::{
     Backend, BackendError, LeaseGrant, ListPage, ListRequest, WatchRequest, WatchResponse, WatchStream, Write,
     WriteAction, WriteOutcome,
@@ -49,43 +50,76 @@ impl MeasuredBackend {
     }
 }
 
-#[async_trait]
+/// The backend is called at once, not when the future is polled: where it panics, it panics without this, too.
 impl Backend for MeasuredBackend {
-    async fn list(&self, request: ListRequest) -> Result<ListPage, BackendError> {
-        let page = self.measured("read", "list", self.backend.list(request)).await?;
-        self.answered_at(page.header.revision);
-        Ok(page)
+    fn list<'b, 'a>(&'b self, request: ListRequest) -> Call<'a, ListPage>
+    where
+        'b: 'a,
+        Self: 'a,
+    {
+        let call = self.measured("read", "list", self.backend.list(request));
+        Box::pin(async {
+            let page = call.await?;
+            self.answered_at(page.header.revision);
+            Ok(page)
+        })
     }
 
-    async fn watch(&self, request: WatchRequest) -> Result<Box<dyn WatchStream>, BackendError> {
-        let stream = self.measured("read", "watch", self.backend.watch(request)).await?;
-        self.answered_at(stream.header().revision);
-        Ok(Box::new(MeasuredStream { stream, scope: self.scope.clone(), received: None }))
+    fn watch<'b, 'a>(&'b self, request: WatchRequest) -> Call<'a, Box<dyn WatchStream>>
+    where
+        'b: 'a,
+        Self: 'a,
+    {
+        let call = self.measured("read", "watch", self.backend.watch(request));
+        Box::pin(async {
+            let stream: Box<dyn WatchStream> =
+                Box::new(MeasuredStream { stream: call.await?, scope: self.scope.clone(), received: None });
+            Ok(stream)
+        })
     }
 
-    async fn write(&self, writes: Vec<Write>) -> Result<WriteOutcome, BackendError> {
+    fn write<'b, 'a>(&'b self, writes: Vec<Write>) -> Call<'a, WriteOutcome>
+    where
+        'b: 'a,
+        Self: 'a,
+    {
         let puts = writes.iter().any(|write| matches!(write.action, WriteAction::Put { .. }));
         let kind = if puts { "set" } else { "delete" };
-        let outcome = self.measured(kind, "write", self.backend.write(writes)).await?;
-        let (WriteOutcome::Committed { revision } | WriteOutcome::Refused { revision, .. }) = &outcome;
-        self.answered_at(*revision);
-        Ok(outcome)
+        let call = self.measured(kind, "write", self.backend.write(writes));
+        Box::pin(async {
+            let outcome = call.await?;
+            let (WriteOutcome::Committed { revision } | WriteOutcome::Refused { revision, .. }) = &outcome;
+            self.answered_at(*revision);
+            Ok(outcome)
+        })
     }
 
     fn max_writes(&self) -> usize {
         self.backend.max_writes()
     }
 
-    async fn grant(&self, lease: LeaseId, ttl: Duration) -> Result<LeaseGrant, BackendError> {
-        self.measured("lease", "grant", self.backend.grant(lease, ttl)).await
+    fn grant<'b, 'a>(&'b self, lease: LeaseId, ttl: Duration) -> Call<'a, LeaseGrant>
+    where
+        'b: 'a,
+        Self: 'a,
+    {
+        Box::pin(self.measured("lease", "grant", self.backend.grant(lease, ttl)))
     }
 
-    async fn keep_alive(&self, lease: LeaseId) -> Result<Duration, BackendError> {
-        self.measured("lease", "keep_alive", self.backend.keep_alive(lease)).await
+    fn keep_alive<'b, 'a>(&'b self, lease: LeaseId) -> Call<'a, Duration>
+    where
+        'b: 'a,
+        Self: 'a,
+    {
+        Box::pin(self.measured("lease", "keep_alive", self.backend.keep_alive(lease)))
     }
 
-    async fn revoke(&self, lease: LeaseId) -> Result<(), BackendError> {
-        self.measured("lease", "revoke", self.backend.revoke(lease)).await
+    fn revoke<'b, 'a>(&'b self, lease: LeaseId) -> Call<'a, ()>
+    where
+        'b: 'a,
+        Self: 'a,
+    {
+        Box::pin(self.measured("lease", "revoke", self.backend.revoke(lease)))
     }
 }
 
@@ -101,7 +135,9 @@ struct MeasuredStream {
 #[async_trait]
 impl WatchStream for MeasuredStream {
     fn header(&self) -> Header {
-        self.stream.header()
+        let header = self.stream.header();
+        KVSTORE_REVISION.set(&[&self.scope], float(header.revision.0));
+        header
     }
 
     async fn next(&mut self) -> Result<WatchResponse, BackendError> {
