@@ -7,7 +7,7 @@ pub mod etcd;
 #[cfg(feature = "test-kit")]
 pub mod faulty;
 pub mod memory;
-mod shared;
+pub(crate) mod shared;
 
 use std::fmt;
 use std::sync::Arc;

@@ -13,6 +13,8 @@ mod hash;
 mod index;
 mod key;
 mod kv;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 mod outbox;
 pub mod own;
 mod prefix;
@@ -63,6 +65,10 @@ mod guide {
     enum Publishing {}
     #[doc = include_str!("../docs/src/testing.md")]
     enum Testing {}
+    #[doc = include_str!("../docs/src/actix-web.md")]
+    enum ActixWeb {}
+    #[doc = include_str!("../docs/src/metrics.md")]
+    enum Metrics {}
     // It shows etcd's client.
     #[cfg(feature = "etcd")]
     #[doc = include_str!("../docs/src/migrating.md")]

@@ -25,7 +25,8 @@ use self::subject::Subject;
 pub(crate) const PARCEL: usize = 256;
 
 /// Names one subscription of one store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[serde(transparent)]
 pub struct ObserverId(pub(crate) u64);
 
 /// How much an observer hears when it is slower than the changes.

@@ -1,5 +1,7 @@
 //! How a store is.
 
+mod json;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,6 +11,9 @@ use crate::kv::Revision;
 use crate::outbox::{Lag, ObserverId};
 
 /// How far a store's cache can be trusted.
+///
+/// serde writes it as `{"state":"stale","cause":"...","seen":null,"stale_seconds":1.5}`: `seen` of [`Listing`](Self::Listing),
+/// and for how long it has been [`Stale`](Self::Stale). What does not apply is `null`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum State {
@@ -42,6 +47,10 @@ pub enum State {
 }
 
 impl State {
+    /// The names of all states.
+    #[cfg(feature = "metrics")]
+    pub(crate) const NAMES: [&str; 5] = ["connecting", "listing", "synced", "stale", "closed"];
+
     /// The state's name: `connecting`, `listing`, `synced`, `stale` or `closed`.
     #[must_use]
     pub fn name(&self) -> &'static str {
@@ -87,6 +96,18 @@ impl fmt::Display for State {
 }
 
 /// How a store is, in full.
+///
+/// serde writes one flat object: the fields of [`State`], then those here by their names, with these differences.
+///
+/// | field | JSON |
+/// | --- | --- |
+/// | `set_aside` | a list of `{"name":..,"cause":..}` |
+/// | `ignored` | `ignored` (count), `ignored_example` |
+/// | `relists` | `relists` (without the first list), `other_histories` |
+/// | `audits` | `audit_rounds`, `audited_keys`, `audit_differences` |
+/// | `observers` | a list of `{"id":..,"name":..,"pending":..,"behind_seconds":..,"panics":..}` |
+///
+/// These names do not change; new ones may come.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Status {
@@ -106,6 +127,8 @@ pub struct Status {
     pub set_aside: Vec<(KeyName, Arc<str>)>,
     /// How often an own key that somebody else had deleted or overwritten was put back.
     pub repairs: u64,
+    /// How many leases it holds for own keys.
+    pub leases: usize,
     /// Keys that are shown although the kvstore does not have them: their deletions are held back, for
     /// [`Config::delete_delay`](crate::Config::delete_delay) or by the [`DeletionGuard`](crate::DeletionGuard).
     pub held_back: usize,

@@ -401,6 +401,7 @@ impl<K: Key> Store<K> {
             pending_cause: own.pending_cause,
             set_aside: own.set_aside,
             repairs: own.repairs,
+            leases: own.leases,
             held_back: self.tombstones.held(),
             undecodable: self.quarantine.len(),
             ignored: self.ignored.status(),

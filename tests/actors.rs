@@ -11,6 +11,7 @@ mod joining;
 mod leaving;
 mod limits;
 mod logging;
+mod measuring;
 mod mending;
 mod naming;
 mod observing;

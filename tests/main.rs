@@ -5,6 +5,7 @@ mod actors;
 mod backends;
 #[cfg(feature = "etcd")]
 mod etcd;
+mod examples;
 mod faulty;
 mod memory;
 mod promises;

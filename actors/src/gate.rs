@@ -16,7 +16,7 @@ use crate::clock::now;
 use crate::error::{JoinError, StoreError};
 use crate::owner::Owner;
 use crate::store::HandleDropped;
-use crate::thread::{StoreThread, span};
+use crate::thread::{StoreThread, backend, span};
 use crate::watcher::{Deliver, Stop, WatcherActor};
 
 /// Waits for the canaries of one cluster, and starts each store when its canary is seen. A prefix without a canary is
@@ -69,7 +69,7 @@ impl CanaryGate {
         let actor = GateActor {
             gate: Gate::new(config.prefix.clone()),
             stores: HashMap::new(),
-            start: Some((Arc::clone(&config.backend), watch, span(&config.prefix))),
+            start: Some((backend(config), watch, span(&config.prefix))),
             watcher: None,
             thread: StoreThread::or_new(thread)?,
             timer: None,

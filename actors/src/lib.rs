@@ -18,6 +18,8 @@ mod error;
 mod gate;
 mod handle;
 mod join;
+#[cfg(feature = "metrics")]
+mod measuring;
 mod messages;
 mod notifications;
 mod observer;
@@ -49,6 +51,9 @@ pub use observer::Observer;
 pub use publisher::{Publish, Publisher, publish};
 /// The types that a backend implements, and that a direct write uses.
 pub use shared_store_core::backend;
+/// Names of the metrics.
+#[cfg(feature = "metrics")]
+pub use shared_store_core::metrics::{METRICS, Metric, MetricKind};
 pub use shared_store_core::own::{Lifetime, OwnEvent, WriteError};
 pub use shared_store_core::{
     AtLeastError, AuditReport, AuditStats, Backend, BackendError, CanaryState, Change, Closed, Codec, CodecError,

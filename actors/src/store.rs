@@ -3,6 +3,8 @@
 mod attaching;
 mod closing;
 mod commands;
+#[cfg(feature = "metrics")]
+mod measuring;
 mod observing;
 mod saving;
 mod slow;
@@ -31,10 +33,12 @@ use self::slow::{Look, Untold};
 use self::state_observers::StateObservers;
 use crate::clock::now;
 use crate::error::{JoinError, StoreError};
+#[cfg(feature = "metrics")]
+use crate::measuring::{Measure, Measuring};
 use crate::notifications::StateChanged;
 use crate::observer::{Observer, SLOW};
 use crate::sync::{Answered, Perform, SyncActor, log};
-use crate::thread::{StoreThread, span};
+use crate::thread::{StoreThread, backend, span};
 use crate::watcher::{BeginAudit, Deliver, HistoryChanged, Stop, WatcherActor};
 
 /// The actor that owns the cache and the own keys: takes what the watcher delivers and what the owner wants, tells
@@ -69,6 +73,8 @@ pub struct StoreActor<K: Key> {
     /// The state that was told last, and who is told.
     told: Option<State>,
     state_observers: StateObservers,
+    #[cfg(feature = "metrics")]
+    measuring: Measuring,
 }
 
 #[derive(Debug)]
@@ -98,6 +104,8 @@ impl<K: Key> StoreActor<K> {
         let saving = start.saving.take();
         Self {
             store,
+            #[cfg(feature = "metrics")]
+            measuring: Measuring::new(&config.prefix),
             config,
             thread,
             children: None,
@@ -152,12 +160,16 @@ impl<K: Key> StoreActor<K> {
             self.joining.take().map(|joining| joining.send(Ok(())));
         }
         self.answer_told();
+        #[cfg(feature = "metrics")]
+        self.measure(ctx);
         self.finish_when_flushed(ctx);
     }
 
     /// Takes what has happened to own keys.
     fn take(&mut self, event: OwnEvent, ctx: &mut Context<Self>) {
         log(&event);
+        #[cfg(feature = "metrics")]
+        self.measuring.metrics.event(&event);
         match event {
             OwnEvent::Done { ticket, result } => self.answer(ticket, result),
             OwnEvent::Closed { left, .. } => self.flush(left, ctx),
@@ -207,7 +219,7 @@ impl<K: Key> StoreActor<K> {
             None => Watch::new(range, silence, seed),
         };
         let audit = Audit::new(self.config.prefix.range(), self.config.audit_interval, seed);
-        let (backend, store) = (Arc::clone(&self.config.backend), ctx.address().recipient().downgrade());
+        let (backend, store) = (backend(&self.config), ctx.address().recipient().downgrade());
         let (decoder, (alive, ended)) = (self.store.decoder(), oneshot::channel::<()>());
         let watch = move || WatcherActor::new(backend, watch, store, decoder, alive).audit(audit);
         let watcher = self.thread.start(span(&self.config.prefix), watch);
@@ -246,7 +258,7 @@ impl<K: Key> StoreActor<K> {
     }
 
     fn start_sync(&mut self, ctx: &mut Context<Self>) -> Addr<SyncActor<RequestId>> {
-        let (backend, store) = (Arc::clone(&self.config.backend), ctx.address().recipient().downgrade());
+        let (backend, store) = (backend(&self.config), ctx.address().recipient().downgrade());
         let (alive, ended) = oneshot::channel::<()>();
         let sync = self.thread.start(span(&self.config.prefix), move || SyncActor::new(backend, store, alive));
         ctx.spawn(ended.into_actor(self).map(|_, actor, ctx| actor.sync_ended(ctx)));
@@ -321,6 +333,8 @@ impl<K: Key> Actor for StoreActor<K> {
     fn stopped(&mut self, _: &mut Self::Context) {
         self.store.close("store actor stopped");
         self.tell_state();
+        #[cfg(feature = "metrics")]
+        self.end_metrics();
         if let Some(Children { watcher, sync }) = self.children.take() {
             watcher.do_send(Stop);
             sync.do_send(Stop);

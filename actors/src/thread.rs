@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use actix::dev::channel;
 use actix::prelude::*;
-use shared_store_core::Prefix;
+use shared_store_core::{Backend, Config, Prefix};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
@@ -36,6 +36,18 @@ enum Kind {
 /// span has the highest level: a filter that lets warnings pass lets it pass, too.
 pub(crate) fn span(prefix: &Prefix) -> Span {
     tracing::error_span!(parent: None, "store", %prefix)
+}
+
+/// The backend as the actors of one prefix use it.
+#[cfg(feature = "metrics")]
+pub(crate) fn backend(config: &Config) -> Arc<dyn Backend> {
+    Arc::new(shared_store_core::metrics::MeasuredBackend::new(Arc::clone(&config.backend), &config.prefix))
+}
+
+/// The backend as the actors of one prefix use it.
+#[cfg(not(feature = "metrics"))]
+pub(crate) fn backend(config: &Config) -> Arc<dyn Backend> {
+    Arc::clone(&config.backend)
 }
 
 /// actix's own default.

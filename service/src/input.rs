@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use crate::audit;
 use crate::document::{Document, check_encoding, why};
 use crate::output::Answer;
-use crate::printable::quoted;
+use crate::printable::printable;
 use crate::value::{Form, encoding};
 
 /// A longer line is not a command: etcd takes no value above 1.5 MiB.
@@ -212,34 +212,10 @@ pub(crate) async fn perform<V: Form>(store: &SharedStore<Document<V>>, op: Op<V>
 }
 
 fn status_answer(status: &shared_store::Status) -> Answer {
-    let cause = status.state.cause().map_or_else(|| "null".to_owned(), |cause| quoted(cause));
-    let set_aside: Vec<_> = status
-        .set_aside
-        .iter()
-        .map(|(name, cause)| format!("{{\"name\":{},\"cause\":{}}}", quoted(name.as_str()), quoted(cause)))
-        .collect();
-    let saved = status.saved.map_or_else(|| "null".to_owned(), |revision| revision.to_string());
-    let state_error = status.state_error.as_ref().map_or_else(|| "null".to_owned(), |error| quoted(error));
-    let more = format!(
-        ",\"state\":\"{}\",\"cause\":{cause},\"entries\":{},\"own\":{},\"pending_writes\":{},\"repairs\":{},\"undecodable\":{},\
-         \"healed\":{},\"ignored\":{},\"relists\":{},\"other_histories\":{},\"held_back\":{},\"audited_keys\":{},\"audit_differences\":{},\
-         \"set_aside\":[{}],\"saved\":{saved},\"state_error\":{state_error}",
-        status.state.name(),
-        status.entries,
-        status.own,
-        status.pending_writes,
-        status.repairs,
-        status.undecodable,
-        status.healed,
-        status.ignored.count,
-        status.relists.lists.saturating_sub(1),
-        status.relists.other_histories,
-        status.held_back,
-        status.audits.keys,
-        status.audits.differences,
-        set_aside.join(",")
-    );
-    Answer { revision: Some(status.revision), more }
+    // Numbers and text only, so it can be written.
+    let object = serde_json::to_string(status).unwrap_or_default();
+    let members = object.strip_prefix('{').and_then(|object| object.strip_suffix('}')).unwrap_or_default();
+    Answer { revision: None, more: format!(",{}", printable(members)) }
 }
 
 fn list_answer<V: Form>(reader: &Reader<Document<V>>) -> Answer {
@@ -251,6 +227,7 @@ fn list_answer<V: Form>(reader: &Reader<Document<V>>) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::printable::quoted;
     use crate::value::Json;
 
     #[test]

@@ -8,7 +8,7 @@ use super::{Backend, BackendError, LeaseGrant, ListPage, ListRequest, WatchReque
 use crate::kv::LeaseId;
 
 /// What a call of a backend gives.
-type Call<'a, T> = Pin<Box<dyn Future<Output = Result<T, BackendError>> + Send + 'a>>;
+pub(crate) type Call<'a, T> = Pin<Box<dyn Future<Output = Result<T, BackendError>> + Send + 'a>>;
 
 /// Hands each call on as it is: no future is boxed twice.
 impl<B: Backend + ?Sized> Backend for Arc<B> {

@@ -1,7 +1,6 @@
 //! Keeps the keys of a publisher in the kvstore.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use actix::WeakRecipient;
@@ -16,11 +15,13 @@ use tokio::sync::{oneshot, watch};
 
 use crate::clock::now;
 use crate::error::{CloseError, StoreError};
+#[cfg(feature = "metrics")]
+use crate::measuring::{Measure, Measuring};
 use crate::messages::{Close, Release};
 use crate::notifications::Trouble;
 use crate::store::{HandleDropped, RESTART, all_of, at_once, later, warn_of_own_keys};
 use crate::sync::{Answered, Perform, SyncActor, log};
-use crate::thread::{StoreThread, span};
+use crate::thread::{StoreThread, backend, span};
 use crate::watcher::{Deliver, HistoryChanged, Stop, WatcherActor};
 
 /// Own these keys.
@@ -57,6 +58,8 @@ pub(super) struct PublisherActor {
     closing: Option<Vec<oneshot::Sender<Result<(), CloseError>>>>,
     timer: Option<SpawnHandle>,
     thread: StoreThread,
+    #[cfg(feature = "metrics")]
+    measuring: Measuring,
 }
 
 #[derive(Debug)]
@@ -75,6 +78,8 @@ impl PublisherActor {
     ) -> Self {
         Self {
             publisher,
+            #[cfg(feature = "metrics")]
+            measuring: Measuring::new(&config.prefix),
             config,
             children: None,
             state,
@@ -105,8 +110,12 @@ impl PublisherActor {
             self.publisher.write_canary(now, time.into());
         }
         while let Some(event) = self.publisher.poll_event() {
+            #[cfg(feature = "metrics")]
+            self.count(&event);
             self.take(&event, ctx);
         }
+        #[cfg(feature = "metrics")]
+        self.measure(ctx);
         let state = self.publisher.state();
         self.state.send_if_modified(|told| {
             let news = told != state;
@@ -127,9 +136,18 @@ impl PublisherActor {
         });
     }
 
+    #[cfg(feature = "metrics")]
+    fn count(&self, event: &PublishEvent) {
+        match event {
+            PublishEvent::Keys(event) | PublishEvent::Canary(event) => self.measuring.metrics.event(event),
+            PublishEvent::Synced { .. } => self.measuring.metrics.initial_sync("write", true),
+            PublishEvent::Closed { .. } => {}
+        }
+    }
+
     fn start_watcher(&mut self, ctx: &mut Context<Self>) -> Addr<WatcherActor> {
         let watch = Watch::from_now(self.config.prefix.range(), self.config.watch_timeout, self.config.seed);
-        let (backend, publisher) = (Arc::clone(&self.config.backend), ctx.address().recipient().downgrade());
+        let (backend, publisher) = (backend(&self.config), ctx.address().recipient().downgrade());
         let (alive, ended) = oneshot::channel::<()>();
         ctx.spawn(ended.into_actor(self).map(|_, actor, ctx| {
             tracing::error!("the watcher has ended: starting another");
@@ -147,7 +165,7 @@ impl PublisherActor {
     }
 
     fn start_sync(&mut self, ctx: &mut Context<Self>) -> Addr<SyncActor<PublishRequestId>> {
-        let (backend, publisher) = (Arc::clone(&self.config.backend), ctx.address().recipient().downgrade());
+        let (backend, publisher) = (backend(&self.config), ctx.address().recipient().downgrade());
         let (alive, ended) = oneshot::channel::<()>();
         ctx.spawn(ended.into_actor(self).map(|_, actor, ctx| {
             tracing::error!("the sync has ended: starting another");
@@ -218,6 +236,18 @@ impl PublisherActor {
     }
 }
 
+#[cfg(feature = "metrics")]
+impl Measure for PublisherActor {
+    fn measuring(&mut self) -> &mut Measuring {
+        &mut self.measuring
+    }
+
+    fn record(&mut self) -> bool {
+        self.measuring.metrics.publisher(&self.publisher.status());
+        false
+    }
+}
+
 fn is_trouble(event: &PublishEvent) -> bool {
     match event {
         PublishEvent::Keys(event) | PublishEvent::Canary(event) => match event {
@@ -243,11 +273,18 @@ impl Actor for PublisherActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
+        #[cfg(feature = "metrics")]
+        self.measuring.metrics.initial_sync("write", false);
         let (watcher, sync) = (self.start_watcher(ctx), self.start_sync(ctx));
         self.children = Some(Children { watcher, sync });
     }
 
     fn stopped(&mut self, _: &mut Self::Context) {
+        #[cfg(feature = "metrics")]
+        {
+            self.record();
+            self.measuring.metrics.end();
+        }
         let closed = |state: &State| matches!(state, State::Closed { .. });
         if !closed(&self.state.borrow()) {
             self.state.send_replace(State::Closed { cause: "publisher stopped".into() });

@@ -87,6 +87,8 @@ impl<K: Key> Handler<Attach> for StoreActor<K> {
         self.is_detached()?;
         self.attachment.state = State::Attached;
         self.store.attach(prefix.clone());
+        #[cfg(feature = "metrics")]
+        self.measuring.metrics.moved(&prefix);
         self.config = self.config.clone().shared_backend(backend).prefix(prefix);
         let watcher = self.start_watcher(None, ctx);
         if let Some(children) = &mut self.children {
