@@ -12,6 +12,7 @@ mod output;
 mod printable;
 mod publish;
 mod read;
+mod record;
 mod setup;
 mod signals;
 mod value;

@@ -3,14 +3,16 @@
 use std::io::Write;
 
 use actix::Actor;
-use shared_store::{IgnoredKeys, Key, KeyName, Revision, SharedStore, join};
+use serde::Serialize;
+use shared_store::{IgnoredKeys, KeyName, Revision, SharedStore, join};
 
 use crate::cli::{Common, Format, GetArgs, ListArgs};
 use crate::document::{AnyDocument, Document};
-use crate::output::{print_all, undecodable_line};
-use crate::printable::{printable, quoted};
+use crate::output::{print_all, undecodable};
+use crate::printable::printable;
+use crate::record::{Key, json};
 use crate::setup::{self, Alone, Causes, Failure};
-use crate::value::{Form, encoding};
+use crate::value::Form;
 
 pub(crate) async fn list<V: Form>(common: &Common, args: &ListArgs) -> Result<(), Failure> {
     let store = joined::<AnyDocument>(common, args.revision).await?;
@@ -30,7 +32,7 @@ pub(crate) async fn list<V: Form>(common: &Common, args: &ListArgs) -> Result<()
             let revision = store.reader().get_with_revision(name.as_str()).map_or(snapshot.revision, |(_, at)| at);
             match common.output {
                 Format::Text => writeln!(out, "{} (revision {revision}): {cause}", printable(name.as_str()))?,
-                Format::Json => out.write_all(undecodable_line(name, revision, cause).as_bytes())?,
+                Format::Json => writeln!(out, "{}", json(&undecodable(name, revision, cause)))?,
             }
         }
         Ok(())
@@ -58,8 +60,8 @@ fn entry<V: Form>(out: &mut dyn Write, format: Format, document: &AnyDocument, a
     match (format, args.keys_only) {
         (Format::Text, true) => writeln!(out, "{}", printable(name)),
         (Format::Text, false) => writeln!(out, "{} = {}", printable(name), document.text()),
-        (Format::Json, true) => writeln!(out, "{{\"name\":{}}}", quoted(name)),
-        (Format::Json, false) => writeln!(out, "{}", document.json_line()),
+        (Format::Json, true) => writeln!(out, "{}", json(&serde_json::json!({ "name": name }))),
+        (Format::Json, false) => writeln!(out, "{}", json(&Key::of(&document))),
     }
 }
 
@@ -84,15 +86,23 @@ pub(crate) async fn get<V: Form>(common: &Common, args: &GetArgs) -> Result<(), 
     let document: Document<V> = document.as_form();
     print_all(|out| match common.output {
         Format::Text => writeln!(out, "{}", document.text()),
-        Format::Json => {
-            let (name, value, encoding) = (quoted(name.as_str()), document.json(), encoding::<V>());
-            writeln!(out, "{{\"name\":{name},\"value\":{value}{encoding},\"revision\":{revision}}}")
-        }
+        Format::Json => writeln!(out, "{}", json(&At { key: Key::of(&document), revision: revision.0 })),
     })
 }
 
+/// A key and the revision that wrote it.
+#[derive(Debug, Serialize)]
+struct At {
+    #[serde(flatten)]
+    key: Key,
+    revision: u64,
+}
+
 /// Joins, and tells on stderr why that takes so long.
-pub(crate) async fn joined<K: Key>(common: &Common, revision: Option<u64>) -> Result<SharedStore<K>, Failure> {
+pub(crate) async fn joined<K: shared_store::Key>(
+    common: &Common,
+    revision: Option<u64>,
+) -> Result<SharedStore<K>, Failure> {
     let causes = Causes::default().start();
     let store = join::<K>(setup::config(common, Alone::Refused)?).state_observer(causes.clone().recipient()).await?;
     if let Some(revision) = revision {
