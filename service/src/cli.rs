@@ -305,18 +305,12 @@ fn log(text: &str) -> Result<String, String> {
     }
 }
 
-/// `30s`, `5m`, `2h`, `250ms`; a number alone is in seconds.
+/// `30s`, `5m`, `1h 30m`, `250ms`; a number alone is in seconds.
 fn duration(text: &str) -> Result<Duration, String> {
-    let number = text.trim_end_matches(char::is_alphabetic);
-    let unit = match &text[number.len()..] {
-        "ms" => 0.001,
-        "s" | "" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        unit => return Err(format!("unknown unit {unit:?}: use ms, s, m or h")),
-    };
-    let number: f64 = number.parse().map_err(|_| format!("{text:?} is not a duration such as 30s"))?;
-    Duration::try_from_secs_f64(number * unit).map_err(|error| error.to_string())
+    if let Ok(seconds) = text.parse() {
+        return Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string());
+    }
+    humantime::parse_duration(text).map_err(|error| format!("{error}: write 30s, 5m, 2h or 250ms"))
 }
 
 #[cfg(test)]
@@ -330,7 +324,9 @@ mod tests {
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(duration("1.5"), Ok(Duration::from_millis(1500)));
         assert_eq!(duration("2h"), Ok(Duration::from_secs(7200)));
-        for bad in ["", "s", "-1s", "1d", "é", "1e999s", "nan"] {
+        assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
+        assert_eq!(duration("1h 30m"), Ok(Duration::from_secs(5400)));
+        for bad in ["", "s", "-1s", "1 parsec", "é", "1e999s", "nan"] {
             assert!(duration(bad).is_err(), "{bad}");
         }
     }
