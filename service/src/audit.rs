@@ -14,7 +14,7 @@ use crate::setup::{self, Failure};
 use crate::value::Form;
 
 pub(crate) async fn run<V: Form>(common: &Common) -> Result<(), Failure> {
-    let store = joined::<Document<V>>(common, None).await?;
+    let store = joined::<Document<V>>(common).await?;
     let report = store.audit(common.list_timeout).await.map_err(Failure::promise)?;
     store.release().await?;
     let line = match common.output {

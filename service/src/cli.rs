@@ -1,10 +1,15 @@
 //! The command line.
 
+mod parse;
+
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use shared_store::LeaseId;
+
+use self::parse::{duration, endpoint, lease, log};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -98,13 +103,23 @@ Commands on stdin, one JSON object a line; replies carry the id:
   shared-store --endpoints http://127.0.0.1:2379 --prefix demo/nodes --output json watch")]
     Watch(WatchArgs),
     /// Print the keys once
-    #[command(after_help = "Example: save all keys in a form that publish reads
+    #[command(after_help = "Examples: with owners and revisions, those of one owner, and in a form that publish reads
+  shared-store --endpoints http://127.0.0.1:2379 --prefix demo/nodes list -o wide
+  shared-store --endpoints http://127.0.0.1:2379 --prefix demo/nodes list --owner 694d9f3a61c2a01c
   shared-store --endpoints http://127.0.0.1:2379 --prefix demo/nodes --output json list > nodes.json")]
     List(ListArgs),
-    /// Print the value of one key
-    #[command(after_help = "Example:
-  shared-store --endpoints http://127.0.0.1:2379 --prefix demo/nodes get a")]
+    /// Print the value of one key, or all that is known of it; reads no other key
+    #[command(after_help = "Examples: the value alone, and the key with its owner
+  shared-store --endpoints http://127.0.0.1:2379 --prefix demo/nodes get a
+  shared-store --endpoints http://127.0.0.1:2379 --prefix demo/nodes get a -o yaml")]
     Get(GetArgs),
+    /// Print who owns keys: their leases, with the number of keys and the time left
+    ///
+    /// An owner is known by its lease: its keys are deleted when the lease ends. Keys under no lease stay until
+    /// somebody deletes them.
+    #[command(after_help = "Example:
+  shared-store --endpoints http://127.0.0.1:2379 --prefix demo/nodes owners")]
+    Owners,
     /// Own every key of a file until a signal, without reading what others have
     ///
     /// The keys are kept in the kvstore: what others delete or overwrite is put back, and what went with a lost lease
@@ -235,9 +250,50 @@ pub(crate) struct WatchArgs {
     pub(crate) observe: Observe,
 }
 
+/// How keys are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Shape {
+    /// As without -o
+    Text,
+    /// A table with owner, time left, revisions and size
+    Wide,
+    /// All of that in one JSON object a line
+    Json,
+    /// All of that in YAML
+    Yaml,
+    /// The bytes of the value as they are (only get)
+    Raw,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShapeArg {
+    /// With the owner (its lease), the lease's time left, the revisions that created and modified the key, and its size
+    #[arg(short = 'o', long = "as", value_name = "FORM", value_enum)]
+    pub(crate) shape: Option<Shape>,
+}
+
+impl ShapeArg {
+    /// What was asked for, with --output for what was not.
+    pub(crate) fn shape(&self, output: Format) -> Shape {
+        match (self.shape, output) {
+            (None | Some(Shape::Text | Shape::Wide), Format::Json) => Shape::Json,
+            (None, Format::Text) => Shape::Text,
+            (Some(shape), _) => shape,
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
-    /// Wait until the cache shows this revision or a later one
+    #[command(flatten)]
+    pub(crate) shape: ShapeArg,
+    /// Only names that match this pattern (* is any text, ? one character); repeatable
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) filter: Vec<String>,
+    /// Only keys of this owner: its lease in hex, as -o wide prints it, or none for keys under no lease
+    #[arg(long, value_name = "LEASE", value_parser = lease)]
+    pub(crate) owner: Option<LeaseId>,
+    /// Wait until the kvstore has reached this revision
     #[arg(long)]
     pub(crate) revision: Option<u64>,
     /// Only the names
@@ -255,10 +311,12 @@ pub(crate) struct ListArgs {
 pub(crate) struct GetArgs {
     /// The key's name
     pub(crate) name: String,
-    /// Print the bytes of the value as they are, whatever they are, and nothing else
-    #[arg(long)]
+    #[command(flatten)]
+    pub(crate) shape: ShapeArg,
+    /// Print the bytes of the value as they are, whatever they are, and nothing else; as -o raw
+    #[arg(long, conflicts_with = "shape")]
     pub(crate) raw: bool,
-    /// Wait until the cache shows this revision or a later one
+    /// Wait until the kvstore has reached this revision
     #[arg(long)]
     pub(crate) revision: Option<u64>,
 }
@@ -279,67 +337,11 @@ pub(crate) struct PublishArgs {
     pub(crate) own: Own,
 }
 
-/// A URL of etcd; the library checks the rest.
-fn endpoint(text: &str) -> Result<String, String> {
-    const WRITE: &str = "write http://HOST:PORT, and a comma without spaces between two";
-    let authority = text.split_once("://").map_or(text, |(_, authority)| authority);
-    if text.is_empty() {
-        Err(format!("it is empty, or there is a comma too many (look at SHARED_STORE_ENDPOINTS, too): {WRITE}"))
-    } else if text.contains(char::is_whitespace) {
-        Err(format!("there is a space in it: {WRITE}"))
-    } else if authority.matches(':').count() > 1 && !authority.contains('[') {
-        Err("an IPv6 address needs brackets: write http://[::1]:2379".to_owned())
-    } else {
-        Ok(text.to_owned())
-    }
-}
-
-/// A level, or levels of parts of the program as `tracing` reads them.
-fn log(text: &str) -> Result<String, String> {
-    let levels = ["off", "error", "warn", "info", "debug", "trace"];
-    // Any word is a part of the program to `tracing`, all of which is logged then.
-    let word = text.chars().all(char::is_alphanumeric) && !levels.contains(&text.to_lowercase().as_str());
-    match tracing_subscriber::EnvFilter::try_new(text) {
-        Ok(_) if !word => Ok(text.to_owned()),
-        Ok(_) | Err(_) => Err(format!("use {}, or part=level as in shared_store=debug", levels.join(", "))),
-    }
-}
-
-/// `30s`, `5m`, `1h 30m`, `250ms`; a number alone is in seconds.
-fn duration(text: &str) -> Result<Duration, String> {
-    if let Ok(seconds) = text.parse() {
-        return Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string());
-    }
-    humantime::parse_duration(text).map_err(|error| format!("{error}: write 30s, 5m, 2h or 250ms"))
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
 
     use super::*;
-
-    #[test]
-    fn durations_are_read_with_their_unit() {
-        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
-        assert_eq!(duration("1.5"), Ok(Duration::from_millis(1500)));
-        assert_eq!(duration("2h"), Ok(Duration::from_secs(7200)));
-        assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
-        assert_eq!(duration("1h 30m"), Ok(Duration::from_secs(5400)));
-        for bad in ["", "s", "-1s", "1 parsec", "é", "1e999s", "nan"] {
-            assert!(duration(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_log_level_that_is_none_says_which_there_are() {
-        for good in ["error", "DEBUG", "off", "shared_store=debug", "warn,h2=info"] {
-            assert_eq!(log(good), Ok(good.to_owned()));
-        }
-        for bad in ["loud", "", "3", "shared_store=loud"] {
-            assert!(log(bad).is_err_and(|error| error.contains("warn")), "{bad}");
-        }
-    }
 
     #[test]
     fn the_command_line_is_consistent_and_common_options_may_stand_anywhere() {

@@ -25,7 +25,8 @@ pub(crate) struct Document<V> {
 pub(crate) type AnyDocument = Document<Base64>;
 
 impl<V: Form> Document<V> {
-    fn from_bytes(name: KeyName, value: Bytes) -> Self {
+    /// Takes a value that its form has checked.
+    pub(crate) fn from_bytes(name: KeyName, value: Bytes) -> Self {
         Self { name, value, form: PhantomData }
     }
 
@@ -50,6 +51,7 @@ impl<V: Form> Document<V> {
     }
 
     /// The value as it is in the kvstore.
+    #[cfg(test)]
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.value
     }

@@ -5,8 +5,10 @@ mod cilium;
 mod cli;
 mod demo;
 mod document;
+mod entry;
 mod input;
 mod join;
+mod kvstore;
 mod manual;
 mod output;
 mod printable;
@@ -66,6 +68,7 @@ async fn command<V: Form>(cli: Cli) -> Result<(), Failure> {
         Command::Publish(args) => return publish::run::<V>(&common, args, signals).await,
         Command::List(args) => Box::pin(read::list::<V>(&common, args)),
         Command::Get(args) => Box::pin(read::get::<V>(&common, args)),
+        Command::Owners => Box::pin(read::owners(&common)),
         Command::Audit => Box::pin(audit::run::<V>(&common)),
         Command::Demo => Box::pin(demo::run(&common)),
         Command::Completions { shell } => return manual::completions(*shell),

@@ -6,6 +6,8 @@ mod etcd;
 #[cfg(feature = "etcd")]
 mod hostile;
 #[cfg(feature = "etcd")]
+mod inspect;
+#[cfg(feature = "etcd")]
 mod publishing;
 mod running;
 #[cfg(feature = "etcd")]
