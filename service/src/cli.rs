@@ -1,15 +1,18 @@
 //! The command line.
 
+mod args;
 mod parse;
 
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use shared_store::LeaseId;
 
-use self::parse::{duration, endpoint, lease, log};
+pub(crate) use self::args::{
+    Conflict, DeleteArgs, DeliveryMode, DiffArgs, ExportArgs, GetArgs, ImportArgs, JoinArgs, ListArgs, NameArg,
+    Observe, OnExit, OriginArg, Own, PublishArgs, Shape, WatchArgs,
+};
+use self::parse::{duration, endpoint, log};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -113,6 +116,39 @@ Commands on stdin, one JSON object a line; replies carry the id:
   shared-store --endpoints http://127.0.0.1:2379 --prefix demo/nodes get a
   shared-store --endpoints http://127.0.0.1:2379 --prefix demo/nodes get a -o yaml")]
     Get(GetArgs),
+    /// Compare the keys below two prefixes by name and value; exit code 1 if they differ
+    ///
+    /// As in a patch: a line with - is a key, or its value, below the first prefix, + below the second.
+    #[command(after_help = "Example:
+  shared-store --endpoints http://127.0.0.1:2379 diff demo/nodes demo/nodes-new")]
+    Diff(DiffArgs),
+    /// Save all keys, as they are at one revision, to a file that import and publish read
+    #[command(after_help = "Example:
+  shared-store --endpoints http://127.0.0.1:2379 --prefix demo/nodes export nodes.json")]
+    Export(ExportArgs),
+    /// Write the keys of a file into the kvstore and own them until a signal, or leave them under no lease
+    ///
+    /// Without --no-lease it does what publish does: the keys are on a lease, and go when the program goes.
+    #[command(after_help = "Examples: see what it would do, and keep the keys for good
+  shared-store --endpoints http://127.0.0.1:2379 --prefix demo/nodes import --no-lease --dry-run nodes.json
+  shared-store --endpoints http://127.0.0.1:2379 --prefix demo/nodes import --no-lease nodes.json")]
+    Import(ImportArgs),
+    /// Delete a key that is stuck, whoever owns it; asks first
+    ///
+    /// It says what it is about to delete, and deletes it only as it was shown. An owner that lives puts its key back.
+    #[command(after_help = "Example:
+  shared-store --endpoints http://127.0.0.1:2379 --prefix demo/nodes delete --force a")]
+    Delete(DeleteArgs),
+    /// Print all changes of a key that the kvstore remembers, the oldest first
+    ///
+    /// etcd remembers what came after its last compaction; stderr says from which revision on.
+    #[command(after_help = "Example:
+  shared-store --endpoints http://127.0.0.1:2379 --prefix demo/nodes history a")]
+    History(NameArg),
+    /// Print what is known of a key: state, owner, whether its value is valid, the last changes
+    #[command(after_help = "Example: why is a gone, or still there?
+  shared-store --endpoints http://127.0.0.1:2379 --prefix demo/nodes explain a")]
+    Explain(NameArg),
     /// Print who owns keys: their leases, with the number of keys and the time left
     ///
     /// An owner is known by its lease: its keys are deleted when the lease ends. Keys under no lease stay until
@@ -154,187 +190,6 @@ Commands on stdin, one JSON object a line; replies carry the id:
         /// Which subcommand
         command: Option<String>,
     },
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Observe {
-    /// Tell the latest of each key, or every event
-    #[arg(long, value_enum, default_value_t = DeliveryMode::Latest)]
-    pub(crate) mode: DeliveryMode,
-    /// With --mode every: how many events may wait; beyond that only the latest of each key is told
-    #[arg(long, default_value = "10000")]
-    pub(crate) capacity: NonZeroUsize,
-    /// Only names that match this pattern (* is any text, ? one character); repeatable
-    #[arg(long, value_name = "GLOB")]
-    pub(crate) filter: Vec<String>,
-    /// Only keys of this origin
-    #[arg(long, value_enum, default_value_t = OriginArg::Any)]
-    pub(crate) origin: OriginArg,
-    /// How long a deletion is held back in case the key returns
-    #[arg(long, value_parser = duration, default_value = "0s")]
-    pub(crate) delete_delay: Duration,
-    /// Directory for a snapshot of the keys, which the next start prints at once
-    #[arg(long, value_name = "DIR")]
-    pub(crate) state_dir: Option<PathBuf>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum DeliveryMode {
-    Latest,
-    Every,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum OriginArg {
-    Local,
-    Remote,
-    Any,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Conflict {
-    Overwrite,
-    Yield,
-    Fail,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum OnExit {
-    Close,
-    Release,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Own {
-    /// How often own keys are compared with the kvstore
-    #[arg(long, value_parser = duration, default_value = "5m")]
-    pub(crate) sync_interval: Duration,
-    /// How long own keys outlive this process: from 1s to 9000000000s
-    #[arg(long, value_parser = duration, default_value = "15m")]
-    pub(crate) lease_ttl: Duration,
-    /// What to do when another live owner writes one of our names
-    #[arg(long, value_enum, default_value_t = Conflict::Overwrite)]
-    pub(crate) conflict: Conflict,
-    /// Who owns the keys: a name that this program has after a restart too, and no other one has at the same time. After a
-    /// crash its keys are taken over at once, with any --conflict
-    #[arg(long, value_name = "NAME")]
-    pub(crate) owner: Option<String>,
-    /// Delete the own keys when leaving, or leave them until their lease expires
-    #[arg(long, value_enum, default_value_t = OnExit::Close)]
-    pub(crate) on_exit: OnExit,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct JoinArgs {
-    /// A key to own, as NAME=VALUE; repeatable
-    #[arg(long, value_name = "NAME=VALUE")]
-    pub(crate) key: Vec<String>,
-    /// A file with keys to own, one {"name":..,"value":..} a line
-    #[arg(long, value_name = "FILE")]
-    pub(crate) keys_file: Option<PathBuf>,
-    /// Take no commands from stdin, and stay until a signal
-    #[arg(long)]
-    pub(crate) no_stdin: bool,
-    #[command(flatten)]
-    pub(crate) observe: Observe,
-    #[command(flatten)]
-    pub(crate) own: Own,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct WatchArgs {
-    /// Print what is there and exit
-    #[arg(long, conflicts_with = "state_dir")]
-    pub(crate) until_synced: bool,
-    #[command(flatten)]
-    pub(crate) observe: Observe,
-}
-
-/// How keys are printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Shape {
-    /// As without -o
-    Text,
-    /// A table with owner, time left, revisions and size
-    Wide,
-    /// All of that in one JSON object a line
-    Json,
-    /// All of that in YAML
-    Yaml,
-    /// The bytes of the value as they are (only get)
-    Raw,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ShapeArg {
-    /// With the owner (its lease), the lease's time left, the revisions that created and modified the key, and its size
-    #[arg(short = 'o', long = "as", value_name = "FORM", value_enum)]
-    pub(crate) shape: Option<Shape>,
-}
-
-impl ShapeArg {
-    /// What was asked for, with --output for what was not.
-    pub(crate) fn shape(&self, output: Format) -> Shape {
-        match (self.shape, output) {
-            (None | Some(Shape::Text | Shape::Wide), Format::Json) => Shape::Json,
-            (None, Format::Text) => Shape::Text,
-            (Some(shape), _) => shape,
-        }
-    }
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ListArgs {
-    #[command(flatten)]
-    pub(crate) shape: ShapeArg,
-    /// Only names that match this pattern (* is any text, ? one character); repeatable
-    #[arg(long, value_name = "GLOB")]
-    pub(crate) filter: Vec<String>,
-    /// Only keys of this owner: its lease in hex, as -o wide prints it, or none for keys under no lease
-    #[arg(long, value_name = "LEASE", value_parser = lease)]
-    pub(crate) owner: Option<LeaseId>,
-    /// Wait until the kvstore has reached this revision
-    #[arg(long)]
-    pub(crate) revision: Option<u64>,
-    /// Only the names
-    #[arg(long)]
-    pub(crate) keys_only: bool,
-    /// Only the keys whose values are not what --value says, and why
-    #[arg(long, conflicts_with = "keys_only")]
-    pub(crate) undecodable: bool,
-    /// At most so many keys; 0 for all
-    #[arg(long, default_value_t = 0)]
-    pub(crate) limit: usize,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct GetArgs {
-    /// The key's name
-    pub(crate) name: String,
-    #[command(flatten)]
-    pub(crate) shape: ShapeArg,
-    /// Print the bytes of the value as they are, whatever they are, and nothing else; as -o raw
-    #[arg(long, conflicts_with = "shape")]
-    pub(crate) raw: bool,
-    /// Wait until the kvstore has reached this revision
-    #[arg(long)]
-    pub(crate) revision: Option<u64>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct PublishArgs {
-    /// One {"name":..,"value":..} a line; - for stdin
-    pub(crate) file: PathBuf,
-    /// Exit when all is in the kvstore, and leave the keys until their lease expires; exit code 1, with the reasons, if the kvstore
-    /// refuses some of them for good or they are left to another owner: the others are in
-    #[arg(long)]
-    pub(crate) once: bool,
-    /// When all keys are in, say so at cilium/synced/CLUSTER/PREFIX, where consumers wait for it; written again after a
-    /// lost lease, when the keys are back. Keys that are refused for good do not hold it up
-    #[arg(long, value_name = "CLUSTER")]
-    pub(crate) canary: Option<String>,
-    #[command(flatten)]
-    pub(crate) own: Own,
 }
 
 #[cfg(test)]

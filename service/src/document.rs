@@ -51,7 +51,6 @@ impl<V: Form> Document<V> {
     }
 
     /// The value as it is in the kvstore.
-    #[cfg(test)]
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.value
     }

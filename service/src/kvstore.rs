@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use shared_store::backend::{ListPage, ListRequest, WatchRequest, WatchStream, Write, WriteOutcome};
-use shared_store::{Backend, BackendError, Header, KeyName, KeyRange, KeyValue, LeaseId, Prefix, Revision};
+use shared_store::{Backend, BackendError, Config, Header, KeyName, KeyRange, KeyValue, LeaseId, Prefix, Revision};
 use tokio::time::{Instant, sleep};
 
 use crate::cli::Common;
@@ -71,14 +71,16 @@ pub(crate) struct Keys {
 
 impl Kvstore {
     pub(crate) fn open(common: &Common) -> Result<Self, Failure> {
-        let config = setup::config(common, Alone::Refused)?;
-        Ok(Self { backend: config.backend, prefix: config.prefix, timeout: common.list_timeout })
+        setup::config(common, Alone::Refused).map(|config| Self::of(config, common))
     }
 
-    /// The same kvstore below another prefix.
-    pub(crate) fn below(&self, prefix: &str) -> Result<Self, Failure> {
-        let prefix = Prefix::new(prefix).map_err(|error| Failure::usage(format_args!("{prefix:?}: {error}")))?;
-        Ok(Self { backend: Arc::clone(&self.backend), prefix, timeout: self.timeout })
+    /// Below this prefix instead of the common one.
+    pub(crate) fn below(common: &Common, prefix: &str) -> Result<Self, Failure> {
+        setup::config_below(common, prefix, Alone::Refused).map(|config| Self::of(config, common))
+    }
+
+    fn of(config: Config, common: &Common) -> Self {
+        Self { backend: config.backend, prefix: config.prefix, timeout: common.list_timeout }
     }
 
     /// Asks until the kvstore answers, at most for the list timeout, and tells on stderr why that takes so long.

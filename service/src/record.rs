@@ -118,6 +118,11 @@ pub(crate) struct Difference {
 pub(crate) struct Value(String);
 
 impl Value {
+    /// For a value that is not known.
+    pub(crate) fn null() -> Self {
+        Self("null".to_owned())
+    }
+
     /// The value of a document, which its form has checked.
     pub(crate) fn of<V: Form>(document: &Document<V>) -> Self {
         Self(document.json())

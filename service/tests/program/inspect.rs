@@ -5,7 +5,7 @@ use std::process::Output;
 use serde_json::{Value, json};
 use shared_store_support::{EtcdServer, Version};
 
-use super::running::{run, run_after, stderr};
+use super::running::{Running, run, run_after, stderr};
 
 pub(crate) fn ask(server: &EtcdServer, arguments: &[&str]) -> Output {
     run(&[&["--endpoints", &server.endpoint(), "--prefix", "p"], arguments].concat())
@@ -117,4 +117,66 @@ fn list_filters_by_name_and_by_owner_and_tells_the_owners() {
     assert_eq!(owners, [owner, nobody]);
     let table = stdout(&ask(&server, &["owners"]));
     assert!(table.lines().nth(1).unwrap().starts_with(&lease) && table.contains("\nno lease"), "{table}");
+}
+
+#[test]
+fn history_and_explain_tell_what_happened_to_a_key_as_far_as_etcd_remembers() {
+    let (server, lease) = owned();
+    server.etcdctl(&["put", "p/c", "no json"]);
+    server.etcdctl(&["del", "p/ab"]);
+    let history = objects(&ask(&server, &["--output", "json", "history", "a"]));
+    let put = |change: &str, revision: u64, ip: &str| json!({"change": change, "revision": revision, "value": {"ip": ip}, "lease": lease, "size": 10});
+    assert_eq!(history, [put("created", 2, "1"), put("modified", 4, "2")]);
+    let text = stdout(&ask(&server, &["history", "ab"]));
+    assert_eq!(text, format!("revision 3: created by lease {lease} = 2\nrevision 7: deleted\n"));
+
+    let text = stdout(&ask(&server, &["explain", "c"]));
+    for line in [
+        "state    exists: created at revision 5, last modified at revision 6",
+        "owner    nobody: the key is under no lease",
+        "value    7 bytes that do not decode: not JSON: expected ident at line 1 column 2",
+        "  revision 6: modified under no lease = (7 bytes, not JSON: ",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    let gone = stdout(&ask(&server, &["explain", "ab"]));
+    assert!(gone.contains(&format!("was lease {lease}, which still lives (")), "{gone}");
+    server.etcdctl(&["lease", "revoke", &lease]);
+    let gone = objects(&ask(&server, &["--output", "json", "explain", "a"])).remove(0);
+    assert_eq!((&gone["exists"], &gone["history"][2]["change"]), (&false.into(), &"deleted".into()));
+    let text = stdout(&ask(&server, &["explain", "a"]));
+    assert!(text.contains(&format!("was lease {lease}, which has ended")), "{text}");
+
+    server.etcdctl(&["compact", "7"]);
+    let output = ask(&server, &["history", "a"]);
+    assert_eq!(stdout(&output), "revision 8: deleted\n");
+    assert!(stderr(&output).contains("changes before revision 7 are forgotten"), "{}", stderr(&output));
+    let output = ask(&server, &["history", "never"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("no change of \"never\" below p is remembered"), "{}", stderr(&output));
+    assert!(stdout(&ask(&server, &["explain", "c"])).contains("history  0 changes, remembered since revision 7"));
+}
+
+#[test]
+fn a_watch_can_start_at_a_revision_unless_it_is_compacted() {
+    let (server, _) = owned();
+    server.etcdctl(&["del", "p/c"]);
+    let common = ["--endpoints", &server.endpoint(), "--prefix", "p", "--output", "json"];
+    let mut program = Running::start(&[&common[..], &["watch", "--revision", "4", "--filter", "?"]].concat());
+    let update = program.next("update");
+    assert_eq!((&update["name"], &update["revision"], &update["value"]), (&"a".into(), &4.into(), &json!({"ip": "2"})));
+    assert_eq!(program.next("update")["revision"], 5);
+    let delete = program.next("delete");
+    assert_eq!((&delete["name"], &delete["revision"]), (&"c".into(), &6.into()));
+    server.etcdctl(&["put", "p/d", "1"]);
+    assert_eq!(program.next("update")["name"], "d");
+    program.signal("TERM");
+    assert_eq!(program.end().1, 0);
+
+    server.etcdctl(&["compact", "6"]);
+    let output = ask(&server, &["watch", "--revision", "4"]);
+    assert_eq!(output.status.code(), Some(1));
+    let error = stderr(&output);
+    assert!(error.contains("forgotten revision 4: it was compacted up to 6; use --revision 6"), "{error}");
+    assert_eq!(ask(&server, &["watch", "--revision", "4", "--until-synced"]).status.code(), Some(2));
 }

@@ -12,6 +12,8 @@ mod publishing;
 mod running;
 #[cfg(feature = "etcd")]
 mod secrets;
+#[cfg(feature = "etcd")]
+mod tools;
 mod truth;
 #[cfg(feature = "etcd")]
 mod values;
