@@ -30,7 +30,7 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Common options")]
 pub(crate) struct Common {
     /// URLs of etcd's members, separated by commas
@@ -172,6 +172,14 @@ Commands on stdin, one JSON object a line; replies carry the id:
     #[command(after_help = "Example:
   shared-store --endpoints http://127.0.0.1:2379 --prefix demo/nodes audit")]
     Audit,
+    /// Check the way to etcd step by step, and say what to do about what does not work
+    ///
+    /// For each endpoint: its name, connection, certificate with its dates, version with known faults, clock, and login;
+    /// then the cluster's id, the permissions below the prefix, and how long reads take. Writes nothing.
+    #[cfg(feature = "etcd")]
+    #[command(after_help = "Example:
+  shared-store --endpoints https://etcd-1:2379,https://etcd-2:2379 --tls-ca ca.pem --prefix demo/nodes troubleshoot")]
+    Troubleshoot,
     /// Three collaborators on an embedded kvstore in this process
     #[command(after_help = "Example:
   shared-store demo")]

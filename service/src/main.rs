@@ -22,6 +22,8 @@ mod setup;
 mod signals;
 mod since;
 mod transfer;
+#[cfg(feature = "etcd")]
+mod troubleshoot;
 mod value;
 
 use std::mem::ManuallyDrop;
@@ -77,6 +79,8 @@ async fn command<V: Form>(cli: Cli) -> Result<(), Failure> {
         Command::Publish(args) => return publish::run::<V>(&common, args, signals).await,
         Command::List(args) => Box::pin(read::list::<V>(&common, args)),
         Command::Get(args) => Box::pin(read::get::<V>(&common, args)),
+        #[cfg(feature = "etcd")]
+        Command::Troubleshoot => Box::pin(troubleshoot::run(&common)),
         Command::Diff(args) => Box::pin(diff::run::<V>(&common, args)),
         Command::Export(args) => Box::pin(transfer::export::<V>(&common, args)),
         Command::Import(args) => return transfer::import::<V>(&common, args, signals).await,

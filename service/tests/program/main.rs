@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests, too")]
 
 #[cfg(feature = "etcd")]
+#[path = "../../../tests/support/certificates.rs"]
+mod certificates;
+#[cfg(feature = "etcd")]
 mod etcd;
 #[cfg(feature = "etcd")]
 mod hostile;
@@ -14,6 +17,8 @@ mod running;
 mod secrets;
 #[cfg(feature = "etcd")]
 mod tools;
+#[cfg(feature = "etcd")]
+mod troubleshooting;
 mod truth;
 #[cfg(feature = "etcd")]
 mod values;
