@@ -1,6 +1,7 @@
 //! The command line.
 
 mod args;
+mod groups;
 mod parse;
 
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ pub(crate) use self::args::{
     Conflict, DeleteArgs, DeliveryMode, DiffArgs, ExportArgs, GetArgs, ImportArgs, JoinArgs, ListArgs, NameArg,
     Observe, OnExit, OriginArg, Own, PublishArgs, Shape, WatchArgs,
 };
+pub(crate) use self::groups::command;
 use self::parse::{duration, endpoint, log};
 
 const EXIT_CODES: &str = "\
@@ -67,8 +69,8 @@ pub(crate) struct Common {
     /// The log as text for people, or one JSON object a line
     #[arg(long, value_enum, default_value_t = Format::Text, global = true)]
     pub(crate) log_format: Format,
-    /// How long the initial list may take
-    #[arg(long, value_parser = duration, default_value = "3m", global = true)]
+    /// How long the initial list, or a question to the kvstore, may take
+    #[arg(long, env = "SHARED_STORE_LIST_TIMEOUT", value_parser = duration, default_value = "3m", global = true)]
     pub(crate) list_timeout: Duration,
 }
 

@@ -143,7 +143,7 @@ pub(crate) fn parse<V: Form>(line: &[u8]) -> Command<V> {
         Ok(raw) => raw,
         Err(error) => {
             // The id may be there all the same.
-            let id = serde_json::from_slice::<Id<'_>>(line).ok().and_then(|raw| raw.id).map(|id| id.to_owned());
+            let id = serde_json::from_slice::<Id<'_>>(line).ok().and_then(|raw| raw.id).map(ToOwned::to_owned);
             return Command { id, op: Err(format!("not a command such as {{\"op\":\"status\"}}: {}", why(&error))) };
         }
     };
@@ -173,7 +173,7 @@ pub(crate) fn parse<V: Form>(line: &[u8]) -> Command<V> {
         "close" => Ok(Op::Close),
         op => Err(format!("unknown op {op:?}: see join --help")),
     };
-    Command { id: raw.id.map(|id| id.to_owned()), op }
+    Command { id: raw.id.map(ToOwned::to_owned), op }
 }
 
 /// Does what a command asks, and says what came of it. Leaving is not done here.

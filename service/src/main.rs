@@ -30,7 +30,7 @@ use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 
-use clap::Parser;
+use clap::FromArgMatches;
 use shared_store::Revision;
 
 use crate::cli::{Cli, Command, ValueForm, WatchArgs};
@@ -39,7 +39,7 @@ use crate::signals::Signals;
 use crate::value::{Base64, Form, Json, Text};
 
 fn main() -> ! {
-    let cli = Cli::parse();
+    let cli = Cli::from_arg_matches(&cli::command().get_matches()).unwrap_or_else(|error| error.exit());
     setup::log(&cli.common);
     setup::panics_in_words();
     let code = match catch_unwind(AssertUnwindSafe(|| run(cli))) {

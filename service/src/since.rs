@@ -75,13 +75,15 @@ async fn follow<V: Form>(
 }
 
 fn told(next: Revision, error: BackendError) -> Failure {
-    match error {
-        BackendError::Compacted { oldest } if oldest > Revision::ZERO => Failure::promise(format_args!(
+    if let BackendError::Compacted { oldest } = error
+        && oldest > Revision::ZERO
+    {
+        return Failure::promise(format_args!(
             "the kvstore has forgotten revision {next}: it was compacted up to {oldest}; use --revision {oldest}, or \
              watch without it for the present state and all that follows"
-        )),
-        error => Failure::promise(error),
+        ));
     }
+    Failure::promise(error)
 }
 
 fn line<V: Form>(format: Format, name: &KeyName, event: &Event) -> String {

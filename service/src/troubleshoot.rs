@@ -174,7 +174,11 @@ async fn kvstore(report: &mut Report, kvstore: &Kvstore, clusters: &BTreeSet<u64
         clusters.iter().filter(|id| **id != ClusterId::NOT_TOLD.0).map(|id| format!("{id:016x}")).collect();
     match &told[..] {
         [] => {
-            report.warn("cluster", "no endpoint tells its cluster's id", "give the members' own URLs, not a proxy's")?
+            report.warn(
+                "cluster",
+                "no endpoint tells its cluster's id",
+                "give the members' own URLs, not a proxy's",
+            )?;
         }
         [one] => report.ok("cluster", format!("all endpoints that answer are of cluster {one}"))?,
         many => report.fail(
@@ -204,7 +208,7 @@ async fn kvstore(report: &mut Report, kvstore: &Kvstore, clusters: &BTreeSet<u64
     write(report, kvstore, &role).await?;
     times.sort_unstable();
     if let (Some(median), Some(longest)) = (times.get(times.len() / 2), times.last()) {
-        let what = format!("{:.1?} a read, the longest {longest:.1?}", median);
+        let what = format!("{median:.1?} a read, the longest {longest:.1?}");
         if *median > SLOW {
             report.warn(
                 "latency",

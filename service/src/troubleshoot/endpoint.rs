@@ -173,6 +173,7 @@ async fn tls(
     let dates = stream.get_ref().1.peer_certificates().and_then(<[_]>::first).map_or_else(String::new, dates);
     let wrong = curious.wrong.lock().ok().and_then(|mut wrong| wrong.take());
     if let Some(error) = wrong {
+        #[allow(clippy::wildcard_enum_match_arm, reason = "all others are told as they are")]
         let (cause, remedy) = match &error {
             TlsError::InvalidCertificate(CertificateError::UnknownIssuer) => (
                 "an authority we do not know has signed the certificate".to_owned(),

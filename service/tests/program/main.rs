@@ -2,9 +2,6 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests, too")]
 
 #[cfg(feature = "etcd")]
-#[path = "../../../tests/support/certificates.rs"]
-mod certificates;
-#[cfg(feature = "etcd")]
 mod etcd;
 #[cfg(feature = "etcd")]
 mod hostile;

@@ -1,9 +1,9 @@
 //! `troubleshoot` against what goes wrong in the field.
 
 use serde_json::Value;
+use shared_store_support::certificates::{Authority, Quality};
 use shared_store_support::{EtcdServer, Version};
 
-use super::certificates::{Authority, Quality};
 use super::inspect::ask;
 use super::running::{run, run_after, stderr};
 

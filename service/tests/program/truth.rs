@@ -179,6 +179,11 @@ fn completions_and_manual_pages_are_printed() {
         (&["man", "publish"], "--canary"),
         (&["man", "publish"], "SHARED_STORE_PREFIX"),
         (&["help"], "Exit codes:"),
+        (&["help"], "Look:\n  list "),
+        (&["--help"], "Examples:\n"),
+        (&["man", "explain"], "why is a gone"),
+        #[cfg(feature = "etcd")]
+        (&["completions", "bash"], "troubleshoot"),
         (&["publish", "--help"], "Example:"),
     ] {
         let output = run(arguments);
