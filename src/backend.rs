@@ -78,6 +78,15 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// [`BackendError::LeaseNotFound`] once the lease has expired or was revoked.
     async fn keep_alive(&self, lease: LeaseId) -> Result<Duration, BackendError>;
 
+    /// How long a lease lives if nothing keeps it alive. Does not keep it alive itself.
+    ///
+    /// # Errors
+    /// [`BackendError::LeaseNotFound`] once the lease has expired or was revoked, [`BackendError::Rejected`] by a backend
+    /// that does not know, as the default does not.
+    async fn lease_time(&self, lease: LeaseId) -> Result<LeaseTime, BackendError> {
+        Err(BackendError::rejected(format_args!("the kvstore does not tell how long lease {lease} has left")))
+    }
+
     /// Revokes a lease: its keys are deleted at one revision. A lease that is gone already is no error.
     ///
     /// # Errors
@@ -240,6 +249,15 @@ pub struct LeaseGrant {
     /// Its id.
     pub lease: LeaseId,
     /// How long it lives without a keep-alive.
+    pub ttl: Duration,
+}
+
+/// The time of a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeaseTime {
+    /// How long it lives without a keep-alive from now.
+    pub left: Duration,
+    /// How long it lives after a keep-alive.
     pub ttl: Duration,
 }
 

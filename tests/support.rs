@@ -1,9 +1,7 @@
 //! Real etcds for these tests, and bad ways to them.
 
-pub(crate) mod certificates;
-
 use shared_store_core::{EtcdBackend, EtcdConfig};
-pub(crate) use shared_store_support::{Cluster, DeliveryMode, EtcdServer, GrpcProxy, Proxy, Version};
+pub(crate) use shared_store_support::{Cluster, DeliveryMode, EtcdServer, GrpcProxy, Proxy, Version, certificates};
 
 /// How tests reach an etcd.
 pub(crate) trait Connect {

@@ -56,12 +56,12 @@ pub use shared_store_core::backend;
 pub use shared_store_core::metrics::{METRICS, Metric, MetricKind};
 pub use shared_store_core::own::{Lifetime, OwnEvent, WriteError};
 pub use shared_store_core::{
-    AtLeastError, AuditReport, AuditStats, Backend, BackendError, CanaryState, Change, Closed, Codec, CodecError,
-    Config, ConfigError, ConflictPolicy, Damage, DeletionGuard, DeliveryMode, Difference, DifferenceKind, Entry,
-    Filter, GateProgress, GateStatus, GatedStore, IgnoredKeys, Index, Json, Key, KeyError, KeyName, KeyNameError,
-    KeyWatch, Lag, LeaseId, MemoryBackend, NameCheck, Notice, ObserverId, OnTimeout, OnUndecodable, Origin, Parcel,
-    Prefix, PrefixError, PublishEvent, PublisherStatus, Reader, Reason, Relists, Revision, Snapshot, SnapshotError,
-    State, Status, UnknownIndex,
+    AtLeastError, AuditReport, AuditStats, Backend, BackendError, CanaryState, Change, Closed, ClusterId, Codec,
+    CodecError, Config, ConfigError, ConflictPolicy, Damage, DeletionGuard, DeliveryMode, Difference, DifferenceKind,
+    Entry, Event, Filter, GateProgress, GateStatus, GatedStore, Header, IgnoredKeys, Index, Json, Key, KeyError,
+    KeyName, KeyNameError, KeyRange, KeyValue, KeyWatch, Lag, LeaseId, MemoryBackend, NameCheck, Notice, ObserverId,
+    OnTimeout, OnUndecodable, Origin, Parcel, Prefix, PrefixError, PublishEvent, PublisherStatus, Reader, Reason,
+    Relists, Revision, Snapshot, SnapshotError, State, Status, UnknownIndex,
 };
 #[cfg(feature = "etcd")]
 pub use shared_store_core::{EtcdBackend, EtcdConfig, EtcdConfigError};

@@ -7,17 +7,21 @@ use shared_store::{AuditReport, Difference, DifferenceKind};
 use crate::cli::{Common, Format};
 use crate::document::Document;
 use crate::output::print_all;
-use crate::printable::{printable, quoted};
+use crate::printable::printable;
 use crate::read::joined;
+use crate::record::{self, Audit, Record, json};
 use crate::setup::{self, Failure};
 use crate::value::Form;
 
 pub(crate) async fn run<V: Form>(common: &Common) -> Result<(), Failure> {
-    let store = joined::<Document<V>>(common, None).await?;
+    let store = joined::<Document<V>>(common).await?;
     let report = store.audit(common.list_timeout).await.map_err(Failure::promise)?;
     store.release().await?;
     let line = match common.output {
-        Format::Json => format!("{{\"type\":\"audit\",\"revision\":{}{}}}\n", report.revision, members(&report)),
+        Format::Json => {
+            let record = Record::Audit { revision: report.revision.0, report: record(&report) };
+            format!("{}\n", json(&record))
+        }
         Format::Text => text(&report),
     };
     print_all(|out| out.write_all(line.as_bytes()))?;
@@ -54,14 +58,14 @@ fn notes<V: Form>(report: &AuditReport) -> Vec<String> {
     notes
 }
 
-/// The report's members of a JSON object, each with a comma before it.
-pub(crate) fn members(report: &AuditReport) -> String {
-    let differences = report.differences.iter().map(|difference| {
-        let (name, kind) = (quoted(difference.name.as_str()), quoted(&difference.kind.to_string()));
-        format!("{{\"name\":{name},\"difference\":{kind},\"explained\":{}}}", difference.kind.is_explained())
+/// The report in JSON output.
+pub(crate) fn record(report: &AuditReport) -> Audit {
+    let differences = report.differences.iter().map(|difference| record::Difference {
+        name: difference.name.to_string(),
+        difference: difference.kind.to_string(),
+        explained: difference.kind.is_explained(),
     });
-    let differences = differences.collect::<Vec<_>>().join(",");
-    format!(",\"keys\":{},\"ignored\":{},\"differences\":[{differences}]", report.keys, report.ignored)
+    Audit { keys: report.keys, ignored: report.ignored, differences: differences.collect() }
 }
 
 fn text(report: &AuditReport) -> String {

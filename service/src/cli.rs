@@ -1,10 +1,20 @@
 //! The command line.
 
-use std::num::NonZeroUsize;
+mod args;
+mod groups;
+mod parse;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use self::args::{
+    Conflict, DeleteArgs, DeliveryMode, DiffArgs, ExportArgs, GetArgs, ImportArgs, JoinArgs, ListArgs, NameArg,
+    Observe, OnExit, OriginArg, Own, PublishArgs, Shape, WatchArgs,
+};
+pub(crate) use self::groups::command;
+use self::parse::{duration, endpoint, log};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -22,7 +32,7 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Common options")]
 pub(crate) struct Common {
     /// URLs of etcd's members, separated by commas
@@ -59,8 +69,8 @@ pub(crate) struct Common {
     /// The log as text for people, or one JSON object a line
     #[arg(long, value_enum, default_value_t = Format::Text, global = true)]
     pub(crate) log_format: Format,
-    /// How long the initial list may take
-    #[arg(long, value_parser = duration, default_value = "3m", global = true)]
+    /// How long the initial list, or a question to the kvstore, may take
+    #[arg(long, env = "SHARED_STORE_LIST_TIMEOUT", value_parser = duration, default_value = "3m", global = true)]
     pub(crate) list_timeout: Duration,
 }
 
@@ -98,13 +108,56 @@ Commands on stdin, one JSON object a line; replies carry the id:
   shared-store --endpoints http://127.0.0.1:2379 --prefix demo/nodes --output json watch")]
     Watch(WatchArgs),
     /// Print the keys once
-    #[command(after_help = "Example: save all keys in a form that publish reads
+    #[command(after_help = "Examples: with owners and revisions, those of one owner, and in a form that publish reads
+  shared-store --endpoints http://127.0.0.1:2379 --prefix demo/nodes list -o wide
+  shared-store --endpoints http://127.0.0.1:2379 --prefix demo/nodes list --owner 694d9f3a61c2a01c
   shared-store --endpoints http://127.0.0.1:2379 --prefix demo/nodes --output json list > nodes.json")]
     List(ListArgs),
-    /// Print the value of one key
-    #[command(after_help = "Example:
-  shared-store --endpoints http://127.0.0.1:2379 --prefix demo/nodes get a")]
+    /// Print the value of one key, or all that is known of it; reads no other key
+    #[command(after_help = "Examples: the value alone, and the key with its owner
+  shared-store --endpoints http://127.0.0.1:2379 --prefix demo/nodes get a
+  shared-store --endpoints http://127.0.0.1:2379 --prefix demo/nodes get a -o yaml")]
     Get(GetArgs),
+    /// Compare the keys below two prefixes by name and value; exit code 1 if they differ
+    ///
+    /// As in a patch: a line with - is a key, or its value, below the first prefix, + below the second.
+    #[command(after_help = "Example:
+  shared-store --endpoints http://127.0.0.1:2379 diff demo/nodes demo/nodes-new")]
+    Diff(DiffArgs),
+    /// Save all keys, as they are at one revision, to a file that import and publish read
+    #[command(after_help = "Example:
+  shared-store --endpoints http://127.0.0.1:2379 --prefix demo/nodes export nodes.json")]
+    Export(ExportArgs),
+    /// Write the keys of a file into the kvstore and own them until a signal, or leave them under no lease
+    ///
+    /// Without --no-lease it does what publish does: the keys are on a lease, and go when the program goes.
+    #[command(after_help = "Examples: see what it would do, and keep the keys for good
+  shared-store --endpoints http://127.0.0.1:2379 --prefix demo/nodes import --no-lease --dry-run nodes.json
+  shared-store --endpoints http://127.0.0.1:2379 --prefix demo/nodes import --no-lease nodes.json")]
+    Import(ImportArgs),
+    /// Delete a key that is stuck, whoever owns it; asks first
+    ///
+    /// It says what it is about to delete, and deletes it only as it was shown. An owner that lives puts its key back.
+    #[command(after_help = "Example:
+  shared-store --endpoints http://127.0.0.1:2379 --prefix demo/nodes delete --force a")]
+    Delete(DeleteArgs),
+    /// Print all changes of a key that the kvstore remembers, the oldest first
+    ///
+    /// etcd remembers what came after its last compaction; stderr says from which revision on.
+    #[command(after_help = "Example:
+  shared-store --endpoints http://127.0.0.1:2379 --prefix demo/nodes history a")]
+    History(NameArg),
+    /// Print what is known of a key: state, owner, whether its value is valid, the last changes
+    #[command(after_help = "Example: why is a gone, or still there?
+  shared-store --endpoints http://127.0.0.1:2379 --prefix demo/nodes explain a")]
+    Explain(NameArg),
+    /// Print who owns keys: their leases, with the number of keys and the time left
+    ///
+    /// An owner is known by its lease: its keys are deleted when the lease ends. Keys under no lease stay until
+    /// somebody deletes them.
+    #[command(after_help = "Example:
+  shared-store --endpoints http://127.0.0.1:2379 --prefix demo/nodes owners")]
+    Owners,
     /// Own every key of a file until a signal, without reading what others have
     ///
     /// The keys are kept in the kvstore: what others delete or overwrite is put back, and what went with a lost lease
@@ -121,6 +174,14 @@ Commands on stdin, one JSON object a line; replies carry the id:
     #[command(after_help = "Example:
   shared-store --endpoints http://127.0.0.1:2379 --prefix demo/nodes audit")]
     Audit,
+    /// Check the way to etcd step by step, and say what to do about what does not work
+    ///
+    /// For each endpoint: its name, connection, certificate with its dates, version with known faults, clock, and login;
+    /// then the cluster's id, the permissions below the prefix, and how long reads take. Writes nothing.
+    #[cfg(feature = "etcd")]
+    #[command(after_help = "Example:
+  shared-store --endpoints https://etcd-1:2379,https://etcd-2:2379 --tls-ca ca.pem --prefix demo/nodes troubleshoot")]
+    Troubleshoot,
     /// Three collaborators on an embedded kvstore in this process
     #[command(after_help = "Example:
   shared-store demo")]
@@ -141,209 +202,11 @@ Commands on stdin, one JSON object a line; replies carry the id:
     },
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct Observe {
-    /// Tell the latest of each key, or every event
-    #[arg(long, value_enum, default_value_t = DeliveryMode::Latest)]
-    pub(crate) mode: DeliveryMode,
-    /// With --mode every: how many events may wait; beyond that only the latest of each key is told
-    #[arg(long, default_value = "10000")]
-    pub(crate) capacity: NonZeroUsize,
-    /// Only names that match this pattern (* is any text, ? one character); repeatable
-    #[arg(long, value_name = "GLOB")]
-    pub(crate) filter: Vec<String>,
-    /// Only keys of this origin
-    #[arg(long, value_enum, default_value_t = OriginArg::Any)]
-    pub(crate) origin: OriginArg,
-    /// How long a deletion is held back in case the key returns
-    #[arg(long, value_parser = duration, default_value = "0s")]
-    pub(crate) delete_delay: Duration,
-    /// Directory for a snapshot of the keys, which the next start prints at once
-    #[arg(long, value_name = "DIR")]
-    pub(crate) state_dir: Option<PathBuf>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum DeliveryMode {
-    Latest,
-    Every,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum OriginArg {
-    Local,
-    Remote,
-    Any,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Conflict {
-    Overwrite,
-    Yield,
-    Fail,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum OnExit {
-    Close,
-    Release,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Own {
-    /// How often own keys are compared with the kvstore
-    #[arg(long, value_parser = duration, default_value = "5m")]
-    pub(crate) sync_interval: Duration,
-    /// How long own keys outlive this process: from 1s to 9000000000s
-    #[arg(long, value_parser = duration, default_value = "15m")]
-    pub(crate) lease_ttl: Duration,
-    /// What to do when another live owner writes one of our names
-    #[arg(long, value_enum, default_value_t = Conflict::Overwrite)]
-    pub(crate) conflict: Conflict,
-    /// Who owns the keys: a name that this program has after a restart too, and no other one has at the same time. After a
-    /// crash its keys are taken over at once, with any --conflict
-    #[arg(long, value_name = "NAME")]
-    pub(crate) owner: Option<String>,
-    /// Delete the own keys when leaving, or leave them until their lease expires
-    #[arg(long, value_enum, default_value_t = OnExit::Close)]
-    pub(crate) on_exit: OnExit,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct JoinArgs {
-    /// A key to own, as NAME=VALUE; repeatable
-    #[arg(long, value_name = "NAME=VALUE")]
-    pub(crate) key: Vec<String>,
-    /// A file with keys to own, one {"name":..,"value":..} a line
-    #[arg(long, value_name = "FILE")]
-    pub(crate) keys_file: Option<PathBuf>,
-    /// Take no commands from stdin, and stay until a signal
-    #[arg(long)]
-    pub(crate) no_stdin: bool,
-    #[command(flatten)]
-    pub(crate) observe: Observe,
-    #[command(flatten)]
-    pub(crate) own: Own,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct WatchArgs {
-    /// Print what is there and exit
-    #[arg(long, conflicts_with = "state_dir")]
-    pub(crate) until_synced: bool,
-    #[command(flatten)]
-    pub(crate) observe: Observe,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ListArgs {
-    /// Wait until the cache shows this revision or a later one
-    #[arg(long)]
-    pub(crate) revision: Option<u64>,
-    /// Only the names
-    #[arg(long)]
-    pub(crate) keys_only: bool,
-    /// Only the keys whose values are not what --value says, and why
-    #[arg(long, conflicts_with = "keys_only")]
-    pub(crate) undecodable: bool,
-    /// At most so many keys; 0 for all
-    #[arg(long, default_value_t = 0)]
-    pub(crate) limit: usize,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct GetArgs {
-    /// The key's name
-    pub(crate) name: String,
-    /// Print the bytes of the value as they are, whatever they are, and nothing else
-    #[arg(long)]
-    pub(crate) raw: bool,
-    /// Wait until the cache shows this revision or a later one
-    #[arg(long)]
-    pub(crate) revision: Option<u64>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct PublishArgs {
-    /// One {"name":..,"value":..} a line; - for stdin
-    pub(crate) file: PathBuf,
-    /// Exit when all is in the kvstore, and leave the keys until their lease expires; exit code 1, with the reasons, if the kvstore
-    /// refuses some of them for good or they are left to another owner: the others are in
-    #[arg(long)]
-    pub(crate) once: bool,
-    /// When all keys are in, say so at cilium/synced/CLUSTER/PREFIX, where consumers wait for it; written again after a
-    /// lost lease, when the keys are back. Keys that are refused for good do not hold it up
-    #[arg(long, value_name = "CLUSTER")]
-    pub(crate) canary: Option<String>,
-    #[command(flatten)]
-    pub(crate) own: Own,
-}
-
-/// A URL of etcd; the library checks the rest.
-fn endpoint(text: &str) -> Result<String, String> {
-    const WRITE: &str = "write http://HOST:PORT, and a comma without spaces between two";
-    let authority = text.split_once("://").map_or(text, |(_, authority)| authority);
-    if text.is_empty() {
-        Err(format!("it is empty, or there is a comma too many (look at SHARED_STORE_ENDPOINTS, too): {WRITE}"))
-    } else if text.contains(char::is_whitespace) {
-        Err(format!("there is a space in it: {WRITE}"))
-    } else if authority.matches(':').count() > 1 && !authority.contains('[') {
-        Err("an IPv6 address needs brackets: write http://[::1]:2379".to_owned())
-    } else {
-        Ok(text.to_owned())
-    }
-}
-
-/// A level, or levels of parts of the program as `tracing` reads them.
-fn log(text: &str) -> Result<String, String> {
-    let levels = ["off", "error", "warn", "info", "debug", "trace"];
-    // Any word is a part of the program to `tracing`, all of which is logged then.
-    let word = text.chars().all(char::is_alphanumeric) && !levels.contains(&text.to_lowercase().as_str());
-    match tracing_subscriber::EnvFilter::try_new(text) {
-        Ok(_) if !word => Ok(text.to_owned()),
-        Ok(_) | Err(_) => Err(format!("use {}, or part=level as in shared_store=debug", levels.join(", "))),
-    }
-}
-
-/// `30s`, `5m`, `2h`, `250ms`; a number alone is in seconds.
-fn duration(text: &str) -> Result<Duration, String> {
-    let number = text.trim_end_matches(char::is_alphabetic);
-    let unit = match &text[number.len()..] {
-        "ms" => 0.001,
-        "s" | "" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        unit => return Err(format!("unknown unit {unit:?}: use ms, s, m or h")),
-    };
-    let number: f64 = number.parse().map_err(|_| format!("{text:?} is not a duration such as 30s"))?;
-    Duration::try_from_secs_f64(number * unit).map_err(|error| error.to_string())
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
 
     use super::*;
-
-    #[test]
-    fn durations_are_read_with_their_unit() {
-        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
-        assert_eq!(duration("1.5"), Ok(Duration::from_millis(1500)));
-        assert_eq!(duration("2h"), Ok(Duration::from_secs(7200)));
-        for bad in ["", "s", "-1s", "1d", "é", "1e999s", "nan"] {
-            assert!(duration(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_log_level_that_is_none_says_which_there_are() {
-        for good in ["error", "DEBUG", "off", "shared_store=debug", "warn,h2=info"] {
-            assert_eq!(log(good), Ok(good.to_owned()));
-        }
-        for bad in ["loud", "", "3", "shared_store=loud"] {
-            assert!(log(bad).is_err_and(|error| error.contains("warn")), "{bad}");
-        }
-    }
 
     #[test]
     fn the_command_line_is_consistent_and_common_options_may_stand_anywhere() {

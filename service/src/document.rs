@@ -11,8 +11,7 @@ use serde_json::error::Category;
 use serde_json::value::RawValue;
 use shared_store::{Codec, CodecError, Key, KeyName};
 
-use crate::printable::quoted;
-use crate::value::{Base64, Form, encoding};
+use crate::value::{Base64, Form};
 
 /// A name and a value, kept as its bytes: what is given is what is put, and nothing is built that nobody reads.
 #[derive(Clone)]
@@ -26,7 +25,8 @@ pub(crate) struct Document<V> {
 pub(crate) type AnyDocument = Document<Base64>;
 
 impl<V: Form> Document<V> {
-    fn from_bytes(name: KeyName, value: Bytes) -> Self {
+    /// Takes a value that its form has checked.
+    pub(crate) fn from_bytes(name: KeyName, value: Bytes) -> Self {
         Self { name, value, form: PhantomData }
     }
 
@@ -58,11 +58,6 @@ impl<V: Form> Document<V> {
     /// The value as JSON on one line.
     pub(crate) fn json(&self) -> String {
         V::to_json(&self.value)
-    }
-
-    /// The document as a JSON object on one line, as [`read_lines`] reads it.
-    pub(crate) fn json_line(&self) -> String {
-        format!("{{\"name\":{},\"value\":{}{}}}", quoted(self.name.as_str()), self.json(), encoding::<V>())
     }
 
     /// The value for people, on one line.

@@ -10,9 +10,8 @@ use tokio::sync::mpsc;
 
 use crate::audit;
 use crate::document::{Document, check_encoding, why};
-use crate::output::Answer;
-use crate::printable::printable;
-use crate::value::{Form, encoding};
+use crate::record::{Answer, Encoded, Key, More};
+use crate::value::Form;
 
 /// A longer line is not a command: etcd takes no value above 1.5 MiB.
 const MAX_LINE: u64 = 8 << 20;
@@ -70,7 +69,7 @@ fn next(stdin: &mut impl BufRead) -> std::io::Result<Input> {
 /// A command, and its id to be given back.
 #[derive(Debug)]
 pub(crate) struct Command<V> {
-    pub(crate) id: Option<String>,
+    pub(crate) id: Option<Box<RawValue>>,
     pub(crate) op: Result<Op<V>, String>,
 }
 
@@ -144,7 +143,7 @@ pub(crate) fn parse<V: Form>(line: &[u8]) -> Command<V> {
         Ok(raw) => raw,
         Err(error) => {
             // The id may be there all the same.
-            let id = serde_json::from_slice::<Id<'_>>(line).ok().and_then(|raw| raw.id).map(|id| id.get().to_owned());
+            let id = serde_json::from_slice::<Id<'_>>(line).ok().and_then(|raw| raw.id).map(ToOwned::to_owned);
             return Command { id, op: Err(format!("not a command such as {{\"op\":\"status\"}}: {}", why(&error))) };
         }
     };
@@ -174,13 +173,13 @@ pub(crate) fn parse<V: Form>(line: &[u8]) -> Command<V> {
         "close" => Ok(Op::Close),
         op => Err(format!("unknown op {op:?}: see join --help")),
     };
-    Command { id: raw.id.map(|id| id.get().to_owned()), op }
+    Command { id: raw.id.map(ToOwned::to_owned), op }
 }
 
 /// Does what a command asks, and says what came of it. Leaving is not done here.
 pub(crate) async fn perform<V: Form>(store: &SharedStore<Document<V>>, op: Op<V>) -> Result<Answer, String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
-    let revision = |revision| Answer { revision: Some(revision), more: String::new() };
+    let revision = |Revision(revision)| Answer { revision: Some(revision), more: None };
     match op {
         Op::Update(document) => {
             store.update_local_key(document).await.map(|()| Answer::default()).map_err(|error| text(&error))
@@ -192,8 +191,7 @@ pub(crate) async fn perform<V: Form>(store: &SharedStore<Document<V>>, op: Op<V>
         Op::Delete(name) => store.delete_local_key(name).await.map(revision).map_err(|error| text(&error)),
         Op::Get(name) => match store.reader().get_with_revision(&name) {
             Some((document, at)) => {
-                let more = format!(",\"value\":{}{}", document.json(), encoding::<V>());
-                Ok(Answer { revision: Some(at), more })
+                Ok(Answer { revision: Some(at.0), more: Some(More::Value(Encoded::of(&*document))) })
             }
             None => Err(format!("no key named {name:?}")),
         },
@@ -202,7 +200,9 @@ pub(crate) async fn perform<V: Form>(store: &SharedStore<Document<V>>, op: Op<V>
             Err(error) => Err(text(&error)),
         },
         Op::Audit(timeout) => match store.audit(timeout).await {
-            Ok(report) => Ok(Answer { revision: Some(report.revision), more: audit::members(&report) }),
+            Ok(report) => {
+                Ok(Answer { revision: Some(report.revision.0), more: Some(More::Audit(audit::record(&report))) })
+            }
             Err(error) => Err(text(&error)),
         },
         Op::Status => store.status().await.map(|status| status_answer(&status)).map_err(|error| text(&error)),
@@ -212,16 +212,13 @@ pub(crate) async fn perform<V: Form>(store: &SharedStore<Document<V>>, op: Op<V>
 }
 
 fn status_answer(status: &shared_store::Status) -> Answer {
-    // Numbers and text only, so it can be written.
-    let object = serde_json::to_string(status).unwrap_or_default();
-    let members = object.strip_prefix('{').and_then(|object| object.strip_suffix('}')).unwrap_or_default();
-    Answer { revision: None, more: format!(",{}", printable(members)) }
+    Answer { revision: None, more: Some(More::Status(Box::new(status.clone()))) }
 }
 
 fn list_answer<V: Form>(reader: &Reader<Document<V>>) -> Answer {
     let snapshot = reader.scan("");
-    let entries: Vec<_> = snapshot.entries.iter().map(|(_, document)| document.json_line()).collect();
-    Answer { revision: Some(snapshot.revision), more: format!(",\"keys\":[{}]", entries.join(",")) }
+    let keys = snapshot.entries.iter().map(|(_, document)| Key::of(&**document)).collect();
+    Answer { revision: Some(snapshot.revision.0), more: Some(More::Keys { keys }) }
 }
 
 #[cfg(test)]
@@ -293,7 +290,7 @@ mod tests {
             let line = format!("{{\"id\":{id},\"op\":\"{op}\",\"name\":{name},\"value\":{value}}}");
             let command = parse::<Json>(line.as_bytes());
             // An id that is null is none.
-            assert_eq!(command.id.as_deref(), Some(id.trim()).filter(|id| *id != "null"), "{line}");
+            assert_eq!(command.id.as_ref().map(|id| id.get()), Some(id.trim()).filter(|id| *id != "null"), "{line}");
             match command.op {
                 Ok(Op::Update(document)) => assert_eq!(document.json(), compact, "{line}"),
                 Ok(_) => {}

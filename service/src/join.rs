@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use actix::Addr;
+use serde_json::value::RawValue;
 use shared_store::{CloseError, Config, DeliveryMode, Observer, Prefix, SharedStore, join};
 use tokio::sync::{Semaphore, mpsc};
 
@@ -11,6 +12,7 @@ use crate::cli::{Common, DeliveryMode as ModeArg, JoinArgs, Observe, OnExit, Wat
 use crate::document::{Document, read_lines};
 use crate::input::{self, Input, Op};
 use crate::output::{Ended, Printer, all_printed, nobody_reads, print, reply};
+use crate::record::Answer;
 use crate::setup::{self, Alone, Failure};
 use crate::signals::Signals;
 use crate::value::Form;
@@ -51,7 +53,7 @@ pub(crate) async fn run<V: Form>(common: &Common, args: &JoinArgs, signals: Sign
     }
     let left = if leave.delete { store.close().await } else { store.release().await };
     let last = leave.reply.map_or_else(String::new, |id| {
-        let answer = left.as_ref().map(|()| crate::output::Answer::default()).map_err(CloseError::to_string);
+        let answer = left.as_ref().map(|()| Answer::default()).map_err(CloseError::to_string);
         reply(id.as_deref(), answer)
     });
     let printed = all_printed(&printer, &ended, last).await;
@@ -61,7 +63,7 @@ pub(crate) async fn run<V: Form>(common: &Common, args: &JoinArgs, signals: Sign
 /// How to leave, and whose command it was.
 struct Leave {
     delete: bool,
-    reply: Option<Option<String>>,
+    reply: Option<Option<Box<RawValue>>>,
 }
 
 pub(crate) async fn watch<V: Form>(common: &Common, args: &WatchArgs, signals: Signals) -> Result<(), Failure> {
@@ -136,7 +138,7 @@ async fn commands<V: Form>(
     printer: &Addr<Printer>,
     prefix: &Prefix,
     mut lines: mpsc::Receiver<std::io::Result<Input>>,
-) -> std::io::Result<Option<(Option<String>, bool)>> {
+) -> std::io::Result<Option<(Option<Box<RawValue>>, bool)>> {
     let permits = Arc::new(Semaphore::new(MAX_COMMANDS));
     // Closed when the last command under way has been answered.
     let (under_way, mut all_answered) = mpsc::channel::<()>(1);

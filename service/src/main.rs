@@ -4,31 +4,42 @@ mod audit;
 mod cilium;
 mod cli;
 mod demo;
+mod diff;
 mod document;
+mod entry;
+mod history;
 mod input;
 mod join;
+mod kvstore;
 mod manual;
 mod output;
 mod printable;
 mod publish;
 mod read;
+mod record;
+mod remove;
 mod setup;
 mod signals;
+mod since;
+mod transfer;
+#[cfg(feature = "etcd")]
+mod troubleshoot;
 mod value;
 
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 
-use clap::Parser;
+use clap::FromArgMatches;
+use shared_store::Revision;
 
-use crate::cli::{Cli, Command, ValueForm};
+use crate::cli::{Cli, Command, ValueForm, WatchArgs};
 use crate::setup::Failure;
 use crate::signals::Signals;
 use crate::value::{Base64, Form, Json, Text};
 
 fn main() -> ! {
-    let cli = Cli::parse();
+    let cli = Cli::from_arg_matches(&cli::command().get_matches()).unwrap_or_else(|error| error.exit());
     setup::log(&cli.common);
     setup::panics_in_words();
     let code = match catch_unwind(AssertUnwindSafe(|| run(cli))) {
@@ -61,10 +72,22 @@ async fn command<V: Form>(cli: Cli) -> Result<(), Failure> {
     let (common, mut signals) = (cli.common, Signals::new()?);
     let short: Pin<Box<dyn Future<Output = _>>> = match &cli.command {
         Command::Join(args) => return join::run::<V>(&common, args, signals).await,
+        Command::Watch(args @ WatchArgs { revision: Some(start), .. }) => {
+            return since::watch::<V>(&common, args, Revision(*start), signals).await;
+        }
         Command::Watch(args) => return join::watch::<V>(&common, args, signals).await,
         Command::Publish(args) => return publish::run::<V>(&common, args, signals).await,
         Command::List(args) => Box::pin(read::list::<V>(&common, args)),
         Command::Get(args) => Box::pin(read::get::<V>(&common, args)),
+        #[cfg(feature = "etcd")]
+        Command::Troubleshoot => Box::pin(troubleshoot::run(&common)),
+        Command::Diff(args) => Box::pin(diff::run::<V>(&common, args)),
+        Command::Export(args) => Box::pin(transfer::export::<V>(&common, args)),
+        Command::Import(args) => return transfer::import::<V>(&common, args, signals).await,
+        Command::Delete(args) => Box::pin(remove::run(&common, args)),
+        Command::History(args) => Box::pin(history::run::<V>(&common, &args.name)),
+        Command::Explain(args) => Box::pin(history::explain::<V>(&common, &args.name)),
+        Command::Owners => Box::pin(read::owners(&common)),
         Command::Audit => Box::pin(audit::run::<V>(&common)),
         Command::Demo => Box::pin(demo::run(&common)),
         Command::Completions { shell } => return manual::completions(*shell),

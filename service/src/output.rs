@@ -1,11 +1,11 @@
 //! What the program prints: one line a message, flushed at once.
 
-use std::fmt::Write as _;
 use std::io::{BufWriter, ErrorKind, Write};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
 use actix::prelude::*;
+use serde_json::value::RawValue;
 use shared_store::{
     CodecError, Conflict, ConflictPolicy, Damage, Delete, Healed, KeyName, Origin, Repaired, Resynced, Revision,
     SetAside, State, StateChanged, Synced, Undecodable, Update,
@@ -16,9 +16,10 @@ use tokio::sync::watch;
 
 use crate::cli::Format;
 use crate::document::Document;
-use crate::printable::{printable, quoted};
+use crate::printable::printable;
+use crate::record::{Answer, Record, Reply, Value, json};
 use crate::setup::{self, Failure};
-use crate::value::{Form, encoding};
+use crate::value::Form;
 
 /// How long what was told last may take to be printed, when the store has been left.
 const LAST_WORDS: Duration = Duration::from_secs(3);
@@ -59,8 +60,16 @@ impl Printer {
         }
     }
 
-    fn is_json(&self) -> bool {
-        self.format == Format::Json
+    fn record(&self, record: &Record<'_>) {
+        self.print(&format!("{}\n", json(record)));
+    }
+
+    /// Prints the record, or for people the text.
+    fn tell(&self, record: &Record<'_>, text: impl FnOnce() -> String) {
+        match self.format {
+            Format::Json => self.record(record),
+            Format::Text => self.print(&format!("{}\n", text())),
+        }
     }
 }
 
@@ -81,18 +90,22 @@ impl<V: Form> Handler<Update<Document<V>>> for Printer {
 
     fn handle(&mut self, update: Update<Document<V>>, _: &mut Self::Context) {
         let Update { name, key, old, revision, origin, reason, initial } = update;
-        if self.is_json() {
-            let (name, value, origin, encoding) =
-                (quoted(name.as_str()), key.json(), origin_name(origin), encoding::<V>());
-            let old = old.as_ref().map_or_else(|| "null".to_owned(), |old| old.json());
-            self.print(&format!(
-                "{{\"type\":\"update\",\"name\":{name},\"value\":{value},\"old\":{old}{encoding},\
-                 \"revision\":{revision},\"origin\":\"{origin}\",\"reason\":\"{reason}\",\"initial\":{initial}}}\n"
-            ));
+        let (name, origin) = (name.as_str(), origin_name(origin));
+        if self.format == Format::Json {
+            self.record(&Record::Update {
+                name,
+                value: Value::of(&key),
+                old: old.as_ref().map(|old| Value::of(old)),
+                encoding: V::ENCODING,
+                revision: revision.0,
+                origin,
+                reason: reason.to_string(),
+                initial,
+            });
         } else {
             let what = if old.is_some() { "update" } else { "create" };
-            let (name, value) = (printable(name.as_str()), key.text());
-            self.print(&format!("{what} {name} = {value} ({}, revision {revision})\n", origin_name(origin)));
+            let (name, value) = (printable(name), key.text());
+            self.print(&format!("{what} {name} = {value} ({origin}, revision {revision})\n"));
         }
     }
 }
@@ -102,16 +115,12 @@ impl<V: Form> Handler<Delete<Document<V>>> for Printer {
 
     fn handle(&mut self, delete: Delete<Document<V>>, _: &mut Self::Context) {
         let Delete { name, key, revision, origin, reason } = delete;
-        let origin = origin_name(origin);
-        if self.is_json() {
-            let (name, value, encoding) = (quoted(name.as_str()), key.json(), encoding::<V>());
-            self.print(&format!(
-                "{{\"type\":\"delete\",\"name\":{name},\"value\":{value}{encoding},\"revision\":{revision},\
-                 \"origin\":\"{origin}\",\"reason\":\"{reason}\"}}\n"
-            ));
+        let (name, origin) = (name.as_str(), origin_name(origin));
+        if self.format == Format::Json {
+            let (value, encoding, revision, reason) = (Value::of(&key), V::ENCODING, revision.0, reason.to_string());
+            self.record(&Record::Delete { name, value, encoding, revision, origin, reason });
         } else {
-            let name = printable(name.as_str());
-            self.print(&format!("delete {name} ({origin}, revision {revision})\n"));
+            self.print(&format!("delete {} ({origin}, revision {revision})\n", printable(name)));
         }
     }
 }
@@ -120,11 +129,9 @@ impl Handler<Synced> for Printer {
     type Result = ();
 
     fn handle(&mut self, Synced { revision, entries }: Synced, _: &mut Self::Context) {
-        if self.is_json() {
-            self.print(&format!("{{\"type\":\"synced\",\"revision\":{revision},\"entries\":{entries}}}\n"));
-        } else {
-            self.print(&format!("synced: {entries} keys at revision {revision}\n"));
-        }
+        self.tell(&Record::Synced { revision: revision.0, entries }, || {
+            format!("synced: {entries} keys at revision {revision}")
+        });
     }
 }
 
@@ -132,11 +139,9 @@ impl Handler<Resynced> for Printer {
     type Result = ();
 
     fn handle(&mut self, Resynced { from, to }: Resynced, _: &mut Self::Context) {
-        if self.is_json() {
-            self.print(&format!("{{\"type\":\"resynced\",\"from\":{from},\"to\":{to}}}\n"));
-        } else {
-            self.print(&format!("resynced: steps between revisions {from} and {to} are left out\n"));
-        }
+        self.tell(&Record::Resynced { from: from.0, to: to.0 }, || {
+            format!("resynced: steps between revisions {from} and {to} are left out")
+        });
     }
 }
 
@@ -144,11 +149,9 @@ impl Handler<Undecodable> for Printer {
     type Result = ();
 
     fn handle(&mut self, Undecodable { name, revision, cause }: Undecodable, _: &mut Self::Context) {
-        if self.is_json() {
-            self.print(&undecodable_line(&name, revision, &cause));
-        } else {
-            self.print(&format!("undecodable {} (revision {revision}): {cause}\n", printable(name.as_str())));
-        }
+        self.tell(&undecodable(&name, revision, &cause), || {
+            format!("undecodable {} (revision {revision}): {cause}", printable(name.as_str()))
+        });
     }
 }
 
@@ -156,16 +159,10 @@ impl Handler<Conflict> for Printer {
     type Result = ();
 
     fn handle(&mut self, Conflict { name, revision, lease, policy }: Conflict, _: &mut Self::Context) {
-        let policy = policy_name(policy);
-        if self.is_json() {
-            let name = quoted(name.as_str());
-            self.print(&format!(
-                "{{\"type\":\"conflict\",\"name\":{name},\"revision\":{revision},\"policy\":\"{policy}\"}}\n"
-            ));
-        } else {
-            let name = printable(name.as_str());
-            self.print(&format!("conflict {name} (revision {revision}): owned by lease {lease}, {policy}\n"));
-        }
+        let (name, policy) = (name.as_str(), policy_name(policy));
+        self.tell(&Record::Conflict { name, revision: revision.0, policy }, || {
+            format!("conflict {} (revision {revision}): owned by lease {lease}, {policy}", printable(name))
+        });
     }
 }
 
@@ -173,12 +170,10 @@ impl Handler<Healed> for Printer {
     type Result = ();
 
     fn handle(&mut self, Healed { name, revision }: Healed, _: &mut Self::Context) {
-        if self.is_json() {
-            let name = quoted(name.as_str());
-            self.print(&format!("{{\"type\":\"healed\",\"name\":{name},\"revision\":{revision}}}\n"));
-        } else {
-            self.print(&format!("healed {} (revision {revision})\n", printable(name.as_str())));
-        }
+        let name = name.as_str();
+        self.tell(&Record::Healed { name, revision: revision.0 }, || {
+            format!("healed {} (revision {revision})", printable(name))
+        });
     }
 }
 
@@ -186,11 +181,7 @@ impl Handler<Repaired> for Printer {
     type Result = ();
 
     fn handle(&mut self, Repaired { name, damage, revision }: Repaired, _: &mut Self::Context) {
-        if self.is_json() {
-            self.print(&format!("{{{}}}\n", repaired_members(&name, damage, revision)));
-        } else {
-            self.print(&format!("{}\n", repaired_text(&name, damage, revision)));
-        }
+        self.tell(&repaired(&name, damage, revision), || repaired_text(&name, damage, revision));
     }
 }
 
@@ -198,11 +189,7 @@ impl Handler<SetAside> for Printer {
     type Result = ();
 
     fn handle(&mut self, SetAside { name, cause }: SetAside, _: &mut Self::Context) {
-        if self.is_json() {
-            self.print(&format!("{{{}}}\n", set_aside_members(&name, cause.as_deref())));
-        } else {
-            self.print(&format!("{}\n", set_aside_text(&name, cause.as_deref())));
-        }
+        self.tell(&set_aside(&name, cause.as_deref()), || set_aside_text(&name, cause.as_deref()));
     }
 }
 
@@ -220,10 +207,9 @@ impl Handler<StateChanged> for Printer {
     }
 }
 
-/// An undecodable value in JSON output.
-pub(crate) fn undecodable_line(name: &KeyName, revision: Revision, cause: &CodecError) -> String {
-    let (name, cause) = (quoted(name.as_str()), quoted(&cause.to_string()));
-    format!("{{\"type\":\"undecodable\",\"name\":{name},\"revision\":{revision},\"cause\":{cause}}}\n")
+/// A value that cannot be decoded, in JSON output.
+pub(crate) fn undecodable<'a>(name: &'a KeyName, revision: Revision, cause: &CodecError) -> Record<'a> {
+    Record::Undecodable { name: name.as_str(), revision: revision.0, cause: cause.to_string() }
 }
 
 /// An own key that was put back, for people.
@@ -231,10 +217,9 @@ pub(crate) fn repaired_text(name: &KeyName, damage: Damage, revision: Revision) 
     format!("repaired {} (revision {revision}): {damage} by someone else", printable(name.as_str()))
 }
 
-/// An own key that was put back: the members of the object in JSON output.
-pub(crate) fn repaired_members(name: &KeyName, damage: Damage, revision: Revision) -> String {
-    let name = quoted(name.as_str());
-    format!("\"type\":\"repaired\",\"name\":{name},\"damage\":\"{damage}\",\"revision\":{revision}")
+/// An own key that was put back, in JSON output.
+pub(crate) fn repaired(name: &KeyName, damage: Damage, revision: Revision) -> Record<'_> {
+    Record::Repaired { name: name.as_str(), damage: damage.to_string(), revision: revision.0 }
 }
 
 /// An own key that the kvstore refuses, or without a cause refuses no longer, for people.
@@ -246,55 +231,26 @@ pub(crate) fn set_aside_text(name: &KeyName, cause: Option<&str>) -> String {
     )
 }
 
-/// An own key that the kvstore refuses, or without a cause refuses no longer: the members of the object in JSON output.
-pub(crate) fn set_aside_members(name: &KeyName, cause: Option<&str>) -> String {
-    let (name, cause) = (quoted(name.as_str()), cause.map_or_else(|| "null".to_owned(), quoted));
-    format!("\"type\":\"set_aside\",\"name\":{name},\"cause\":{cause}")
+/// An own key that the kvstore refuses, or without a cause refuses no longer, in JSON output.
+pub(crate) fn set_aside<'a>(name: &'a KeyName, cause: Option<&'a str>) -> Record<'a> {
+    Record::SetAside { name: name.as_str(), cause }
 }
 
 /// A state, with a line end.
 pub(crate) fn state_line(format: Format, state: &State) -> String {
-    let mut line = String::new();
-    let name = state.name();
-    let _ = match (format, state.cause()) {
-        (Format::Json, Some(cause)) => {
-            writeln!(line, "{{\"type\":\"status\",\"state\":\"{name}\",\"cause\":{}}}", quoted(cause))
-        }
-        (Format::Json, None) => writeln!(line, "{{\"type\":\"status\",\"state\":\"{name}\"}}"),
-        (Format::Text, Some(cause)) => writeln!(line, "status {name}: {}", printable(cause)),
-        (Format::Text, None) => writeln!(line, "status {name}"),
-    };
-    line
+    let (name, cause) = (state.name(), state.cause().map(|cause| &**cause));
+    match (format, cause) {
+        (Format::Json, cause) => format!("{}\n", json(&Record::Status { state: name, cause })),
+        (Format::Text, Some(cause)) => format!("status {name}: {}\n", printable(cause)),
+        (Format::Text, None) => format!("status {name}\n"),
+    }
 }
 
 /// The answer to a command: with its id, as it was given.
-pub(crate) fn reply(id: Option<&str>, answer: Result<Answer, String>) -> String {
-    let mut line = "{\"type\":\"reply\"".to_owned();
-    if let Some(id) = id {
-        let _ = write!(line, ",\"id\":{id}");
-    }
-    match answer {
-        Ok(answer) => {
-            line.push_str(",\"ok\":true");
-            if let Some(revision) = answer.revision {
-                let _ = write!(line, ",\"revision\":{revision}");
-            }
-            line.push_str(&answer.more);
-        }
-        Err(error) => {
-            let _ = write!(line, ",\"ok\":false,\"error\":{}", quoted(&error));
-        }
-    }
-    line.push_str("}\n");
-    line
-}
-
-/// What a command answers when it went well.
-#[derive(Debug, Default)]
-pub(crate) struct Answer {
-    pub(crate) revision: Option<Revision>,
-    /// More members of the object, each with a comma before it.
-    pub(crate) more: String,
+pub(crate) fn reply(id: Option<&RawValue>, answer: Result<Answer, String>) -> String {
+    let (ok, (answer, error)) =
+        (answer.is_ok(), answer.map_or_else(|error| (None, Some(error)), |answer| (Some(answer), None)));
+    format!("{}\n", json(&Reply { id, ok, error, answer }))
 }
 
 pub(crate) fn policy_name(policy: ConflictPolicy) -> &'static str {

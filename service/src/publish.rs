@@ -66,7 +66,7 @@ pub(crate) async fn run<V: Form>(common: &Common, args: &PublishArgs, mut signal
 }
 
 /// Reads the file on a thread of its own: stdin may take its time, and signals are heard meanwhile.
-async fn read<V: Form>(file: PathBuf) -> Result<Vec<Document<V>>, Failure> {
+pub(crate) async fn read<V: Form>(file: PathBuf) -> Result<Vec<Document<V>>, Failure> {
     let (done, read) = oneshot::channel();
     let reading = move || {
         let what = file.display();

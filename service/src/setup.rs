@@ -126,6 +126,11 @@ pub(crate) fn config(common: &Common, alone: Alone) -> Result<Config, Failure> {
             "--prefix is missing: give the common prefix of the keys, as in --prefix demo/nodes",
         ));
     };
+    config_below(common, prefix, alone)
+}
+
+/// The configuration below this prefix instead of the common one.
+pub(crate) fn config_below(common: &Common, prefix: &str, alone: Alone) -> Result<Config, Failure> {
     let prefix = Prefix::new(prefix).map_err(Failure::usage)?;
     backend(common, Config::new(prefix).list_timeout(common.list_timeout), alone)
 }

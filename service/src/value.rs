@@ -126,11 +126,6 @@ fn string(value: &RawValue) -> Result<String, CodecError> {
     serde_json::from_str(value.get()).map_err(|_| CodecError::new("the value must be a JSON string"))
 }
 
-/// The member `encoding` of a JSON object, with a comma before it.
-pub(crate) fn encoding<V: Form>() -> String {
-    V::ENCODING.map_or_else(String::new, |name| format!(",\"encoding\":\"{name}\""))
-}
-
 /// JSON without the white space between its parts. Parsing and printing it again would change numbers.
 fn compact(json: &str) -> String {
     let (mut in_string, mut escaped) = (false, false);

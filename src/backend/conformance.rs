@@ -112,6 +112,7 @@ macro_rules! conformance {
             leases: a_put_on_an_unknown_lease_fails_and_applies_nothing,
             leases: a_keep_alive_answers_the_ttl,
             leases: a_keep_alive_of_a_gone_lease_says_so,
+            leases: a_lease_tells_how_long_it_has_left,
             leases: a_put_under_another_lease_detaches_the_key_from_the_first,
             leases: a_put_without_a_lease_detaches_the_key,
         }

@@ -31,8 +31,8 @@ pub use self::error::{EndpointProblem, EtcdConfigError};
 use self::watch::EtcdWatch;
 use self::worker::Worker;
 use super::{
-    Backend, BackendError, Expect, LeaseGrant, ListPage, ListRequest, WatchRequest, WatchStream, Write, WriteAction,
-    WriteOutcome,
+    Backend, BackendError, Expect, LeaseGrant, LeaseTime, ListPage, ListRequest, WatchRequest, WatchStream, Write,
+    WriteAction, WriteOutcome,
 };
 use crate::kv::{LeaseId, Revision};
 
@@ -187,6 +187,18 @@ impl Backend for EtcdBackend {
         };
         match self.live.call(self.call_timeout, call).await {
             Ok(ttl) if ttl > 0 => Ok(convert::seconds(ttl)),
+            Ok(_) | Err(BackendError::LeaseNotFound { .. }) => Err(BackendError::LeaseNotFound { lease }),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn lease_time(&self, lease: LeaseId) -> Result<LeaseTime, BackendError> {
+        let call = move |link: Link| async move { Ok(link.lease().time_to_live(lease.0, None).await?) };
+        // A lease that is gone has less than no time left.
+        match self.live.call(self.call_timeout, call).await {
+            Ok(time) if time.ttl() >= 0 => {
+                Ok(LeaseTime { left: convert::seconds(time.ttl()), ttl: convert::seconds(time.granted_ttl()) })
+            }
             Ok(_) | Err(BackendError::LeaseNotFound { .. }) => Err(BackendError::LeaseNotFound { lease }),
             Err(error) => Err(error),
         }

@@ -11,7 +11,9 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use self::stream::FaultyWatch;
-use super::{Backend, BackendError, LeaseGrant, ListPage, ListRequest, WatchRequest, WatchStream, Write, WriteOutcome};
+use super::{
+    Backend, BackendError, LeaseGrant, LeaseTime, ListPage, ListRequest, WatchRequest, WatchStream, Write, WriteOutcome,
+};
 use crate::kv::LeaseId;
 
 /// A backend around another that fails, stalls, breaks and fragments as it is told.
@@ -49,6 +51,8 @@ pub enum Op {
     Grant,
     /// [`Backend::keep_alive`].
     KeepAlive,
+    /// [`Backend::lease_time`].
+    LeaseTime,
     /// [`Backend::revoke`].
     Revoke,
 }
@@ -229,6 +233,10 @@ impl Backend for Faulty {
 
     async fn keep_alive(&self, lease: LeaseId) -> Result<Duration, BackendError> {
         self.call(Op::KeepAlive, self.inner.keep_alive(lease)).await
+    }
+
+    async fn lease_time(&self, lease: LeaseId) -> Result<LeaseTime, BackendError> {
+        self.call(Op::LeaseTime, self.inner.lease_time(lease)).await
     }
 
     async fn revoke(&self, lease: LeaseId) -> Result<(), BackendError> {

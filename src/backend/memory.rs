@@ -16,7 +16,9 @@ use tokio::sync::watch;
 pub use mvcc::Mvcc;
 
 use self::stream::MemoryWatch;
-use super::{Backend, BackendError, LeaseGrant, ListPage, ListRequest, WatchRequest, WatchStream, Write, WriteOutcome};
+use super::{
+    Backend, BackendError, LeaseGrant, LeaseTime, ListPage, ListRequest, WatchRequest, WatchStream, Write, WriteOutcome,
+};
 use crate::kv::{Header, LeaseId, Revision};
 
 /// A kvstore in memory. A clone is another collaborator on the same kvstore.
@@ -151,6 +153,10 @@ impl Backend for MemoryBackend {
 
     async fn keep_alive(&self, lease: LeaseId) -> Result<Duration, BackendError> {
         self.shared.with(|mvcc, now| mvcc.keep_alive(lease, now))
+    }
+
+    async fn lease_time(&self, lease: LeaseId) -> Result<LeaseTime, BackendError> {
+        self.shared.with(|mvcc, now| mvcc.lease_time(lease, now))
     }
 
     async fn revoke(&self, lease: LeaseId) -> Result<(), BackendError> {

@@ -4,7 +4,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Backend, BackendError, LeaseGrant, ListPage, ListRequest, WatchRequest, WatchStream, Write, WriteOutcome};
+use super::{
+    Backend, BackendError, LeaseGrant, LeaseTime, ListPage, ListRequest, WatchRequest, WatchStream, Write, WriteOutcome,
+};
 use crate::kv::LeaseId;
 
 /// What a call of a backend gives.
@@ -54,6 +56,14 @@ impl<B: Backend + ?Sized> Backend for Arc<B> {
         Self: 'a,
     {
         (**self).keep_alive(lease)
+    }
+
+    fn lease_time<'b, 'a>(&'b self, lease: LeaseId) -> Call<'a, LeaseTime>
+    where
+        'b: 'a,
+        Self: 'a,
+    {
+        (**self).lease_time(lease)
     }
 
     fn revoke<'b, 'a>(&'b self, lease: LeaseId) -> Call<'a, ()>

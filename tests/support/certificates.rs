@@ -1,5 +1,7 @@
 //! Certificates for tests: authorities, and what they sign, as files.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests, too")]
+
 use std::path::{Path, PathBuf};
 
 use rcgen::{
@@ -7,27 +9,34 @@ use rcgen::{
 };
 
 /// An authority that signs certificates.
-pub(crate) struct Authority {
+#[derive(Debug)]
+pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
 /// The files of a certificate and its key.
 #[derive(Debug, Clone)]
-pub(crate) struct Pair {
-    pub(crate) certificate: PathBuf,
-    pub(crate) key: PathBuf,
+pub struct Pair {
+    /// The certificate.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
 }
 
 /// For which names and until when a certificate is good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Quality {
+pub enum Quality {
+    /// Good now at 127.0.0.1.
     Good,
+    /// No longer good.
     Expired,
+    /// Good at another host.
     WrongName,
 }
 
 impl Authority {
-    pub(crate) fn new(name: &str) -> Self {
+    /// Makes an authority with this name.
+    pub fn new(name: &str) -> Self {
         let mut params = CertificateParams::new([]).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -35,12 +44,12 @@ impl Authority {
     }
 
     /// The authority's own certificate.
-    pub(crate) fn pem(&self) -> String {
+    pub fn pem(&self) -> String {
         self.issuer.pem()
     }
 
     /// Writes a certificate for server and client at 127.0.0.1 in a directory.
-    pub(crate) fn issue(&self, directory: &Path, name: &str, quality: Quality) -> Pair {
+    pub fn issue(&self, directory: &Path, name: &str, quality: Quality) -> Pair {
         let host = if quality == Quality::WrongName { "elsewhere.example" } else { "127.0.0.1" };
         let mut params = CertificateParams::new([host.to_owned()]).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);

@@ -2,6 +2,7 @@
 //! bad ways to them.
 #![allow(clippy::missing_panics_doc, clippy::must_use_candidate, reason = "these are parts of tests")]
 
+pub mod certificates;
 mod cluster;
 mod etcd;
 mod grpc_proxy;

@@ -1,11 +1,13 @@
 //! What `publish` says: on stderr for people, and with `--output json` on stdout, too.
 
 use actix::prelude::*;
+use serde::Serialize;
 use shared_store::OwnEvent;
-use shared_store::{KeyName, PublishEvent, PublisherStatus, State, StateChanged, Trouble};
+use shared_store::{PublishEvent, PublisherStatus, State, StateChanged, Trouble};
 
-use crate::output::{Line, Printer, policy_name, repaired_members, repaired_text, set_aside_members, set_aside_text};
-use crate::printable::{printable, quoted};
+use crate::output::{Line, Printer, policy_name, repaired, repaired_text, set_aside, set_aside_text};
+use crate::printable::printable;
+use crate::record::{Record, json};
 use crate::setup;
 
 /// Says what happens to the own keys.
@@ -24,7 +26,7 @@ impl Reporter {
         Self { printer, last: String::new(), away: false }
     }
 
-    fn report(&mut self, text: String, json: &str) {
+    fn report(&mut self, text: String, record: &impl Serialize) {
         // An outage repeats itself.
         if self.last == text {
             return;
@@ -32,7 +34,7 @@ impl Reporter {
         setup::say(&text);
         self.last = text;
         if let Some(printer) = &self.printer {
-            printer.do_send(Line(format!("{{{json}}}\n")));
+            printer.do_send(Line(format!("{}\n", json(record))));
         }
     }
 }
@@ -45,43 +47,37 @@ impl Handler<Trouble> for Reporter {
     type Result = ();
 
     fn handle(&mut self, Trouble(event): Trouble, _: &mut Self::Context) {
-        let (of, json_of, event) = match event {
-            PublishEvent::Keys(event) => ("", "", event),
-            PublishEvent::Canary(event) => ("canary: ", ",\"canary\":true", event),
+        let (of, canary, event) = match event {
+            PublishEvent::Keys(event) => ("", false, event),
+            PublishEvent::Canary(event) => ("canary: ", true, event),
             PublishEvent::Synced { .. } | PublishEvent::Closed { .. } => return,
         };
-        let member = |name: &KeyName| format!(",\"name\":{}", quoted(name.as_str()));
-        let (text, members) = match event {
-            OwnEvent::SetAside { name, cause } => {
-                (set_aside_text(&name, Some(&cause)), set_aside_members(&name, Some(&cause)))
-            }
-            OwnEvent::NoLongerSetAside { name } => (set_aside_text(&name, None), set_aside_members(&name, None)),
+        let (text, record) = match &event {
+            OwnEvent::SetAside { name, cause } => (set_aside_text(name, Some(cause)), set_aside(name, Some(cause))),
+            OwnEvent::NoLongerSetAside { name } => (set_aside_text(name, None), set_aside(name, None)),
             OwnEvent::Repaired { name, damage, revision } => {
-                (repaired_text(&name, damage, revision), repaired_members(&name, damage, revision))
+                (repaired_text(name, *damage, *revision), repaired(name, *damage, *revision))
             }
-            OwnEvent::Conflict { name, lease, policy, revision } => (
-                format!("conflict {}: owned by lease {lease}, {}", printable(name.as_str()), policy_name(policy)),
-                format!(
-                    "\"type\":\"conflict\"{},\"revision\":{revision},\"policy\":\"{}\"",
-                    member(&name),
-                    policy_name(policy)
-                ),
-            ),
+            OwnEvent::Conflict { name, lease, policy, revision } => {
+                let (name, policy) = (name.as_str(), policy_name(*policy));
+                (
+                    format!("conflict {}: owned by lease {lease}, {policy}", printable(name)),
+                    Record::Conflict { name, revision: revision.0, policy },
+                )
+            }
             OwnEvent::Lost { name } => (
                 format!("lost {}: left to its other owner", printable(name.as_str())),
-                format!("\"type\":\"lost\"{}", member(&name)),
+                Record::Lost { name: name.as_str() },
             ),
-            OwnEvent::LeaseLost { lease, cause } => (
-                format!("lease {lease} is lost: {cause}"),
-                format!("\"type\":\"lease_lost\",\"lease\":\"{lease}\",\"cause\":{}", quoted(&cause)),
-            ),
-            OwnEvent::HistoryChanged => {
-                ("the kvstore is another one: publishing again".to_owned(), "\"type\":\"history_changed\"".to_owned())
+            OwnEvent::LeaseLost { lease, cause } => {
+                (format!("lease {lease} is lost: {cause}"), Record::LeaseLost { lease: lease.to_string(), cause })
             }
-            OwnEvent::BackendFailed(cause) => (
-                format!("write failed, trying again: {cause}"),
-                format!("\"type\":\"write_failed\",\"cause\":{}", quoted(&cause.to_string())),
-            ),
+            OwnEvent::HistoryChanged => {
+                ("the kvstore is another one: publishing again".to_owned(), Record::HistoryChanged {})
+            }
+            OwnEvent::BackendFailed(cause) => {
+                (format!("write failed, trying again: {cause}"), Record::WriteFailed { cause: cause.to_string() })
+            }
             OwnEvent::StillSetAside { .. }
             | OwnEvent::Done { .. }
             | OwnEvent::Stored { .. }
@@ -90,8 +86,17 @@ impl Handler<Trouble> for Reporter {
                 return;
             }
         };
-        self.report(format!("{of}{text}"), &format!("{members}{json_of}"));
+        self.report(format!("{of}{text}"), &Told { record, canary });
     }
+}
+
+/// An event, and whether it is the canary's.
+#[derive(Debug, Serialize)]
+struct Told<'a> {
+    #[serde(flatten)]
+    record: Record<'a>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    canary: bool,
 }
 
 impl Handler<StateChanged> for Reporter {
@@ -128,9 +133,6 @@ impl Handler<Published> for Reporter {
         let (refused, canary) = (status.refused.len(), status.canary.is_some());
         let keys = total.saturating_sub(refused);
         let and = if canary { " and the canary" } else { "" };
-        self.report(
-            format!("published {keys} keys{and}"),
-            &format!("\"type\":\"published\",\"keys\":{keys},\"refused\":{refused},\"canary\":{canary}"),
-        );
+        self.report(format!("published {keys} keys{and}"), &Record::Published { keys, refused, canary });
     }
 }

@@ -6,10 +6,16 @@ mod etcd;
 #[cfg(feature = "etcd")]
 mod hostile;
 #[cfg(feature = "etcd")]
+mod inspect;
+#[cfg(feature = "etcd")]
 mod publishing;
 mod running;
 #[cfg(feature = "etcd")]
 mod secrets;
+#[cfg(feature = "etcd")]
+mod tools;
+#[cfg(feature = "etcd")]
+mod troubleshooting;
 mod truth;
 #[cfg(feature = "etcd")]
 mod values;
@@ -154,7 +160,7 @@ fn usage_that_cannot_work_ends_with_2_and_says_why() {
         (&["--prefix", "p", "join", "--key", "a={"], "--key \"a\": "),
         (&["--prefix", "p", "join", "--keys-file", "/does/not/exist"], "cannot read /does/not/exist"),
         (&["--prefix", "p", "join", "--sync-interval", "0s"], "sync_interval must be greater than zero"),
-        (&["--prefix", "p", "join", "--sync-interval", "soon"], "unknown unit"),
+        (&["--prefix", "p", "join", "--sync-interval", "soon"], "write 30s, 5m, 2h or 250ms"),
         (&["--prefix", "p", "join", "--lease-ttl", "9000000001s"], "lease_ttl must be at most 9000000000 s"),
         (
             &["--prefix", "p", "publish", "/dev/null", "--lease-ttl", "2600000h"],

@@ -63,14 +63,14 @@ fn without_a_thread_every_command_ends_with_1_and_says_what_to_raise() {
     let (keys, state) = (keys.path().to_str().unwrap(), tempfile::tempdir().unwrap());
     let state = ["--state-dir", state.path().to_str().unwrap()];
     for command in [
-        &["list"][..],
-        &["get", "a"],
-        &["audit"],
+        &["audit"][..],
         &["join"],
         &["watch", state[0], state[1]],
         &["publish", keys],
         &["publish", "--once", keys],
         &["demo"],
+        #[cfg(feature = "etcd")]
+        &["get", "a", "--backend", "etcd", "--endpoints", "http://127.0.0.1:1"],
         #[cfg(feature = "etcd")]
         &["list", "--backend", "etcd", "--endpoints", "http://127.0.0.1:1"],
     ] {
@@ -179,6 +179,11 @@ fn completions_and_manual_pages_are_printed() {
         (&["man", "publish"], "--canary"),
         (&["man", "publish"], "SHARED_STORE_PREFIX"),
         (&["help"], "Exit codes:"),
+        (&["help"], "Look:\n  list "),
+        (&["--help"], "Examples:\n"),
+        (&["man", "explain"], "why is a gone"),
+        #[cfg(feature = "etcd")]
+        (&["completions", "bash"], "troubleshoot"),
         (&["publish", "--help"], "Example:"),
     ] {
         let output = run(arguments);

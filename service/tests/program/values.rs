@@ -77,7 +77,11 @@ fn text_and_bytes_are_listed_got_watched_and_audited_with_their_encoding() {
 
     let base64 = ["--value", "base64", "--output", "json"];
     let output = ask(&server, &[&base64[..], &["get", "bytes"]].concat());
-    assert_eq!(objects(&output), [json!({"name": "bytes", "value": "/wAB", "encoding": "base64", "revision": 5})]);
+    let expected = json!({
+        "name": "bytes", "value": "/wAB", "encoding": "base64", "revision": 5, "create_revision": 5, "lease": null,
+        "ttl": null, "size": 3
+    });
+    assert_eq!(objects(&output), [expected]);
     assert_eq!(objects(&ask(&server, &[&base64[..], &["list"]].concat())).len(), 4);
     let output = ask(&server, &[&base64[..], &["watch", "--until-synced"]].concat());
     let bytes = objects(&output).into_iter().find(|line| line["name"] == "bytes").unwrap();

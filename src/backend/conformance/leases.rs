@@ -211,3 +211,15 @@ pub async fn a_put_without_a_lease_detaches_the_key(harness: &dyn Harness) {
     assert_eq!(names(&space).await, ["a"]);
     assert_eq!(space.page(space.all()).await.kvs[0].lease, LeaseId::NONE);
 }
+
+/// Asking does not keep the lease alive, and it has never more left than it was granted.
+pub async fn a_lease_tells_how_long_it_has_left(harness: &dyn Harness) {
+    let space = Space::new(harness);
+    let grant = space.backend.grant(LeaseId::NONE, TTL).await.expect("the lease is granted");
+    let time = space.backend.lease_time(grant.lease).await.expect("it lives");
+    assert!(time.ttl == grant.ttl && time.left <= time.ttl && time.left > TTL / 2, "{time:?}");
+    revoke(&space, grant.lease).await;
+    for lease in [grant.lease, UNKNOWN] {
+        assert_eq!(space.backend.lease_time(lease).await, Err(BackendError::LeaseNotFound { lease }));
+    }
+}

@@ -8,21 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_client::Error;
+use tonic::Code;
 
 use crate::backend::{Applied, BackendError};
 use crate::kv::{LeaseId, Revision};
-
-// gRPC's status codes, by number: the client does not re-export their names.
-const UNKNOWN: i32 = 2;
-const INVALID_ARGUMENT: i32 = 3;
-const NOT_FOUND: i32 = 5;
-const PERMISSION_DENIED: i32 = 7;
-const RESOURCE_EXHAUSTED: i32 = 8;
-const FAILED_PRECONDITION: i32 = 9;
-const OUT_OF_RANGE: i32 = 11;
-const UNIMPLEMENTED: i32 = 12;
-const UNAVAILABLE: i32 = 14;
-const UNAUTHENTICATED: i32 = 16;
 
 /// An error of the client, told apart by what to do about it.
 #[derive(Debug, Clone)]
@@ -61,7 +50,7 @@ impl From<Error> for Failure {
             // connection errors.
             Error::GRpcStatus(status) => match status.source() {
                 Some(source) => Self::transport(status.message(), source),
-                None => Self::status(i32::from(status.code()), status.message()),
+                None => Self::status(status.code(), status.message()),
             },
             Error::LeaseKeepAliveError(text) if text == "lease not found" => {
                 Self::answered(BackendError::LeaseNotFound { lease: LeaseId::NONE })
@@ -78,57 +67,59 @@ impl From<Error> for Failure {
 
 impl Failure {
     /// What etcd answered.
-    fn status(code: i32, message: &str) -> Self {
+    fn status(code: Code, message: &str) -> Self {
         let hint = |hint: &str| Self::misconfigured(format_args!("{message}: {hint}"));
         match (code, message) {
             // etcd's own proxy passes the text on without the code.
-            (OUT_OF_RANGE | UNKNOWN, "etcdserver: mvcc: required revision has been compacted") => {
+            (Code::OutOfRange | Code::Unknown, "etcdserver: mvcc: required revision has been compacted") => {
                 Self::answered(BackendError::Compacted { oldest: Revision::ZERO })
             }
-            (OUT_OF_RANGE | UNKNOWN, "etcdserver: mvcc: required revision is a future revision") => {
+            (Code::OutOfRange | Code::Unknown, "etcdserver: mvcc: required revision is a future revision") => {
                 Self::answered(BackendError::FutureRevision)
             }
-            (NOT_FOUND | UNKNOWN, "etcdserver: requested lease not found") => {
+            (Code::NotFound | Code::Unknown, "etcdserver: requested lease not found") => {
                 Self::answered(BackendError::LeaseNotFound { lease: LeaseId::NONE })
             }
-            (FAILED_PRECONDITION, "etcdserver: lease already exists") => {
+            (Code::FailedPrecondition, "etcdserver: lease already exists") => {
                 Self::answered(BackendError::LeaseExists { lease: LeaseId::NONE })
             }
-            (UNAUTHENTICATED, _)
+            (Code::Unauthenticated, _)
             | (_, "etcdserver: revision of auth store is old" | "auth: revision in header is old") => {
                 Self { kind: Kind::Token, ..Self::misconfigured(message) }
             }
-            (PERMISSION_DENIED, _) => Self::answered(BackendError::forbidden(format_args!(
+            (Code::PermissionDenied, _) => Self::answered(BackendError::forbidden(format_args!(
                 "{message}: the user needs a role that allows this"
             ))),
-            (OUT_OF_RANGE, "etcdserver: too large lease TTL") => {
+            (Code::OutOfRange, "etcdserver: too large lease TTL") => {
                 Self::answered(BackendError::rejected(format_args!("{message}: at most 9,000,000,000 s are allowed")))
             }
-            (INVALID_ARGUMENT, "etcdserver: user name is empty") => {
+            (Code::InvalidArgument, "etcdserver: user name is empty") => {
                 Self { kind: Kind::NoLogin, ..Self::misconfigured("it asks for a user and a password") }
             }
-            (INVALID_ARGUMENT, "etcdserver: authentication failed, invalid user ID or password") => {
+            (Code::InvalidArgument, "etcdserver: authentication failed, invalid user ID or password") => {
                 Self::misconfigured(message)
             }
-            (FAILED_PRECONDITION, "etcdserver: authentication is not enabled") => {
+            (Code::FailedPrecondition, "etcdserver: authentication is not enabled") => {
                 Self { kind: Kind::AuthOff, ..hint("leave out user and password") }
             }
-            (UNIMPLEMENTED, _) => hint("is it etcd 3.4 or newer?"),
-            (RESOURCE_EXHAUSTED, "etcdserver: mvcc: database space exceeded") => {
+            (Code::Unimplemented, _) => hint("is it etcd 3.4 or newer?"),
+            (Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded") => {
                 Self::answered(BackendError::unreachable(format_args!(
                     "{message}: compact and defragment etcd, then disarm its NOSPACE alarm"
                 )))
             }
-            (RESOURCE_EXHAUSTED, "etcdserver: too many requests") => Self::answered(BackendError::unreachable(message)),
-            (INVALID_ARGUMENT | RESOURCE_EXHAUSTED | OUT_OF_RANGE, _) => {
+            (Code::ResourceExhausted, "etcdserver: too many requests") => {
+                Self::answered(BackendError::unreachable(message))
+            }
+            (Code::InvalidArgument | Code::ResourceExhausted | Code::OutOfRange, _) => {
                 Self::answered(BackendError::rejected(message))
             }
             (
-                UNAVAILABLE | FAILED_PRECONDITION,
+                Code::Unavailable | Code::FailedPrecondition,
                 "etcdserver: no leader" | "etcdserver: not capable" | "etcdserver: rpc not supported for learner",
             ) => Self { kind: Kind::Elsewhere, error: BackendError::unreachable(message) },
             // The client's own error for a connection that is lost for good.
-            (UNKNOWN, message) if message.starts_with("Service was not ready") => Self::unreached(message),
+            (Code::Unknown, message) if message.starts_with("Service was not ready") => Self::unreached(message),
             _ => Self::broken(message),
         }
     }
@@ -138,14 +129,16 @@ impl Failure {
         // The text of a status, as etcd's own client would print it.
         let message = reason.rsplit_once(" desc = ").map_or(reason, |(_, message)| message);
         match message {
-            "etcdserver: mvcc: required revision has been compacted" => Self::status(OUT_OF_RANGE, message),
+            "etcdserver: mvcc: required revision has been compacted" => Self::status(Code::OutOfRange, message),
             // Up to etcd 3.5.4 an expired login gets this error, too.
-            "etcdserver: permission denied" => Self { kind: Kind::Token, ..Self::status(PERMISSION_DENIED, message) },
-            "etcdserver: invalid auth token" => Self::status(UNAUTHENTICATED, message),
-            "etcdserver: user name is empty" => Self::status(INVALID_ARGUMENT, message),
-            "etcdserver: no leader" => Self::status(UNAVAILABLE, message),
+            "etcdserver: permission denied" => {
+                Self { kind: Kind::Token, ..Self::status(Code::PermissionDenied, message) }
+            }
+            "etcdserver: invalid auth token" => Self::status(Code::Unauthenticated, message),
+            "etcdserver: user name is empty" => Self::status(Code::InvalidArgument, message),
+            "etcdserver: no leader" => Self::status(Code::Unavailable, message),
             "etcdserver: revision of auth store is old" | "auth: revision in header is old" => {
-                Self::status(UNKNOWN, message)
+                Self::status(Code::Unknown, message)
             }
             _ => Self::broken(format_args!("it ended the watch: {message}")),
         }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::backend::BackendError;
+use crate::backend::{BackendError, LeaseTime};
 use crate::kv::LeaseId;
 
 /// The shortest time a lease lives.
@@ -71,6 +71,12 @@ impl Leases {
         let ttl = self.live.get(&id).filter(|lease| lease.deadline > now)?.ttl;
         self.prolong(id, now);
         Some(ttl)
+    }
+
+    /// How long the lease has left at `now`, or `None` if it is gone or due.
+    pub(super) fn time(&self, id: LeaseId, now: Instant) -> Option<LeaseTime> {
+        let lease = self.live.get(&id).filter(|lease| lease.deadline > now)?;
+        Some(LeaseTime { left: lease.deadline.duration_since(now), ttl: lease.ttl })
     }
 
     fn prolong(&mut self, id: LeaseId, now: Instant) {

@@ -8,7 +8,9 @@ use bytes::Bytes;
 
 use super::history::History;
 use super::lease::Leases;
-use crate::backend::{BackendError, Expect, LeaseGrant, ListPage, ListRequest, Write, WriteAction, WriteOutcome};
+use crate::backend::{
+    BackendError, Expect, LeaseGrant, LeaseTime, ListPage, ListRequest, Write, WriteAction, WriteOutcome,
+};
 use crate::kv::{ClusterId, Event, Header, KeyRange, KeyValue, LeaseId, Revision};
 
 /// As etcd's `--max-txn-ops`.
@@ -239,6 +241,14 @@ impl Mvcc {
     /// [`BackendError::LeaseNotFound`] if it is gone or due.
     pub fn keep_alive(&mut self, lease: LeaseId, now: Instant) -> Result<Duration, BackendError> {
         self.leases.keep_alive(lease, now).ok_or(BackendError::LeaseNotFound { lease })
+    }
+
+    /// How long a lease has left at `now`.
+    ///
+    /// # Errors
+    /// As [`Backend::lease_time`](crate::Backend::lease_time).
+    pub fn lease_time(&self, lease: LeaseId, now: Instant) -> Result<LeaseTime, BackendError> {
+        self.leases.time(lease, now).ok_or(BackendError::LeaseNotFound { lease })
     }
 
     /// Ends a lease and deletes its keys at one revision. A lease that is gone already is no error.

@@ -1,9 +1,5 @@
 use super::*;
 
-const CANCELLED: i32 = 1;
-const INTERNAL: i32 = 13;
-const DATA_LOSS: i32 = 15;
-
 fn told(failure: Failure) -> (Kind, BackendError) {
     (failure.kind, failure.into_error("e"))
 }
@@ -30,110 +26,115 @@ fn what_etcd_answers_is_told_by_what_to_do_about_it() {
     let rejected = BackendError::rejected;
     let table = [
         (
-            OUT_OF_RANGE,
+            Code::OutOfRange,
             "etcdserver: mvcc: required revision has been compacted",
             Kind::Answered,
             BackendError::Compacted { oldest: Revision::ZERO },
         ),
-        (OUT_OF_RANGE, "etcdserver: mvcc: required revision is a future revision", Kind::Answered, {
+        (Code::OutOfRange, "etcdserver: mvcc: required revision is a future revision", Kind::Answered, {
             BackendError::FutureRevision
         }),
         // As etcd's grpc-proxy passes them on.
-        (UNKNOWN, "etcdserver: mvcc: required revision has been compacted", Kind::Answered, {
+        (Code::Unknown, "etcdserver: mvcc: required revision has been compacted", Kind::Answered, {
             BackendError::Compacted { oldest: Revision::ZERO }
         }),
-        (UNKNOWN, "etcdserver: mvcc: required revision is a future revision", Kind::Answered, {
+        (Code::Unknown, "etcdserver: mvcc: required revision is a future revision", Kind::Answered, {
             BackendError::FutureRevision
         }),
-        (UNKNOWN, "etcdserver: requested lease not found", Kind::Answered, {
+        (Code::Unknown, "etcdserver: requested lease not found", Kind::Answered, {
             BackendError::LeaseNotFound { lease: LeaseId::NONE }
         }),
-        (OUT_OF_RANGE, "Error, decoded message length too large", Kind::Answered, {
+        (Code::OutOfRange, "Error, decoded message length too large", Kind::Answered, {
             rejected("Error, decoded message length too large")
         }),
         (
-            NOT_FOUND,
+            Code::NotFound,
             "etcdserver: requested lease not found",
             Kind::Answered,
             BackendError::LeaseNotFound { lease: LeaseId::NONE },
         ),
         (
-            FAILED_PRECONDITION,
+            Code::FailedPrecondition,
             "etcdserver: lease already exists",
             Kind::Answered,
             BackendError::LeaseExists { lease: LeaseId::NONE },
         ),
-        (INVALID_ARGUMENT, "etcdserver: request is too large", Kind::Answered, {
+        (Code::InvalidArgument, "etcdserver: request is too large", Kind::Answered, {
             rejected("etcdserver: request is too large")
         }),
-        (INVALID_ARGUMENT, "etcdserver: key is not provided", Kind::Answered, {
+        (Code::InvalidArgument, "etcdserver: key is not provided", Kind::Answered, {
             rejected("etcdserver: key is not provided")
         }),
-        (OUT_OF_RANGE, "etcdserver: too large lease TTL", Kind::Answered, {
+        (Code::OutOfRange, "etcdserver: too large lease TTL", Kind::Answered, {
             rejected("etcdserver: too large lease TTL: at most 9,000,000,000 s are allowed")
         }),
-        (INVALID_ARGUMENT, "etcdserver: duplicate key given in txn request", Kind::Answered, {
+        (Code::InvalidArgument, "etcdserver: duplicate key given in txn request", Kind::Answered, {
             rejected("etcdserver: duplicate key given in txn request")
         }),
-        (INVALID_ARGUMENT, "etcdserver: too many operations in txn request", Kind::Answered, {
+        (Code::InvalidArgument, "etcdserver: too many operations in txn request", Kind::Answered, {
             rejected("etcdserver: too many operations in txn request")
         }),
-        (RESOURCE_EXHAUSTED, "grpc: received message larger than max (9 vs. 8)", Kind::Answered, {
+        (Code::ResourceExhausted, "grpc: received message larger than max (9 vs. 8)", Kind::Answered, {
             rejected("grpc: received message larger than max (9 vs. 8)")
         }),
-        (RESOURCE_EXHAUSTED, "etcdserver: mvcc: database space exceeded", Kind::Answered, {
+        (Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded", Kind::Answered, {
             no("etcdserver: mvcc: database space exceeded: compact and defragment etcd, then disarm its NOSPACE alarm")
         }),
-        (RESOURCE_EXHAUSTED, "etcdserver: too many requests", Kind::Answered, no("etcdserver: too many requests")),
-        (UNAVAILABLE, "etcdserver: no leader", Kind::Elsewhere, no("etcdserver: no leader")),
-        (UNAVAILABLE, "etcdserver: not capable", Kind::Elsewhere, no("etcdserver: not capable")),
-        (UNAVAILABLE, "etcdserver: rpc not supported for learner", Kind::Elsewhere, {
+        (Code::ResourceExhausted, "etcdserver: too many requests", Kind::Answered, no("etcdserver: too many requests")),
+        (Code::Unavailable, "etcdserver: no leader", Kind::Elsewhere, no("etcdserver: no leader")),
+        (Code::Unavailable, "etcdserver: not capable", Kind::Elsewhere, no("etcdserver: not capable")),
+        (Code::Unavailable, "etcdserver: rpc not supported for learner", Kind::Elsewhere, {
             no("etcdserver: rpc not supported for learner")
         }),
-        (UNAVAILABLE, "etcdserver: leader changed", Kind::Broken, maybe("etcdserver: leader changed")),
-        (UNAVAILABLE, "etcdserver: request timed out", Kind::Broken, maybe("etcdserver: request timed out")),
+        (Code::Unavailable, "etcdserver: leader changed", Kind::Broken, maybe("etcdserver: leader changed")),
+        (Code::Unavailable, "etcdserver: request timed out", Kind::Broken, maybe("etcdserver: request timed out")),
         (
-            UNAVAILABLE,
+            Code::Unavailable,
             "etcdserver: request timed out, possibly due to previous leader failure",
             Kind::Broken,
             maybe("etcdserver: request timed out, possibly due to previous leader failure"),
         ),
-        (UNAVAILABLE, "etcdserver: server stopped", Kind::Broken, maybe("etcdserver: server stopped")),
-        (UNAVAILABLE, "etcdserver: unhealthy cluster", Kind::Broken, maybe("etcdserver: unhealthy cluster")),
-        (DATA_LOSS, "etcdserver: corrupt cluster", Kind::Broken, maybe("etcdserver: corrupt cluster")),
-        (INTERNAL, "boom", Kind::Broken, maybe("boom")),
-        (CANCELLED, "context canceled", Kind::Broken, maybe("context canceled")),
-        (UNAUTHENTICATED, "etcdserver: invalid auth token", Kind::Token, {
+        (Code::Unavailable, "etcdserver: server stopped", Kind::Broken, maybe("etcdserver: server stopped")),
+        (Code::Unavailable, "etcdserver: unhealthy cluster", Kind::Broken, maybe("etcdserver: unhealthy cluster")),
+        (Code::DataLoss, "etcdserver: corrupt cluster", Kind::Broken, maybe("etcdserver: corrupt cluster")),
+        (Code::Internal, "boom", Kind::Broken, maybe("boom")),
+        (Code::Cancelled, "context canceled", Kind::Broken, maybe("context canceled")),
+        (Code::Unauthenticated, "etcdserver: invalid auth token", Kind::Token, {
             misconfigured("etcdserver: invalid auth token")
         }),
-        (INVALID_ARGUMENT, "etcdserver: revision of auth store is old", Kind::Token, {
+        (Code::InvalidArgument, "etcdserver: revision of auth store is old", Kind::Token, {
             misconfigured("etcdserver: revision of auth store is old")
         }),
-        (UNKNOWN, "auth: revision in header is old", Kind::Token, misconfigured("auth: revision in header is old")),
-        (PERMISSION_DENIED, "etcdserver: permission denied", Kind::Answered, {
+        (
+            Code::Unknown,
+            "auth: revision in header is old",
+            Kind::Token,
+            misconfigured("auth: revision in header is old"),
+        ),
+        (Code::PermissionDenied, "etcdserver: permission denied", Kind::Answered, {
             forbidden("etcdserver: permission denied: the user needs a role that allows this")
         }),
-        (INVALID_ARGUMENT, "etcdserver: user name is empty", Kind::NoLogin, {
+        (Code::InvalidArgument, "etcdserver: user name is empty", Kind::NoLogin, {
             misconfigured("it asks for a user and a password")
         }),
         (
-            INVALID_ARGUMENT,
+            Code::InvalidArgument,
             "etcdserver: authentication failed, invalid user ID or password",
             Kind::Answered,
             misconfigured("etcdserver: authentication failed, invalid user ID or password"),
         ),
-        (FAILED_PRECONDITION, "etcdserver: authentication is not enabled", Kind::AuthOff, {
+        (Code::FailedPrecondition, "etcdserver: authentication is not enabled", Kind::AuthOff, {
             misconfigured("etcdserver: authentication is not enabled: leave out user and password")
         }),
-        (UNIMPLEMENTED, "unknown service etcdserverpb.KV", Kind::Answered, {
+        (Code::Unimplemented, "unknown service etcdserverpb.KV", Kind::Answered, {
             misconfigured("unknown service etcdserverpb.KV: is it etcd 3.4 or newer?")
         }),
-        (UNKNOWN, "Service was not ready: transport error", Kind::Unreached, {
+        (Code::Unknown, "Service was not ready: transport error", Kind::Unreached, {
             BackendError::unreachable("cannot reach etcd at e: Service was not ready: transport error")
         }),
     ];
     for (code, message, kind, error) in table {
-        assert_eq!(told(Failure::status(code, message)), (kind, error), "{code} {message}");
+        assert_eq!(told(Failure::status(code, message)), (kind, error), "{code:?} {message}");
     }
 }
 
@@ -149,8 +150,8 @@ fn a_message_that_only_contains_another_is_not_taken_for_it() {
         "Service was not ready",
     ] {
         let message = format!("strange key {message:?}");
-        for code in [UNKNOWN, NOT_FOUND, UNAVAILABLE, FAILED_PRECONDITION] {
-            assert_eq!(told(Failure::status(code, &message)), (Kind::Broken, maybe(&message)), "{code} {message}");
+        for code in [Code::Unknown, Code::NotFound, Code::Unavailable, Code::FailedPrecondition] {
+            assert_eq!(told(Failure::status(code, &message)), (Kind::Broken, maybe(&message)), "{code:?} {message}");
         }
     }
 }

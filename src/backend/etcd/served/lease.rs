@@ -76,9 +76,22 @@ impl PbLeaseService for Service {
 
     async fn lease_time_to_live(
         &self,
-        _: Request<PbLeaseTimeToLiveRequest>,
+        request: Request<PbLeaseTimeToLiveRequest>,
     ) -> Result<Response<PbLeaseTimeToLiveResponse>, Status> {
-        Err(proto::not_served("the time a lease has left"))
+        self.wire.pass(Op::LeaseTime)?;
+        let request = request.into_inner();
+        if request.keys {
+            return Err(proto::not_served("the keys of a lease"));
+        }
+        let id = request.id;
+        let (ttl, granted_ttl) = match self.faulty.lease_time(LeaseId(id)).await {
+            Ok(time) => (seconds(time.left), seconds(time.ttl)),
+            // As etcd says of a lease that is gone.
+            Err(BackendError::LeaseNotFound { .. }) => (-1, 0),
+            Err(error) => return Err(status(error)),
+        };
+        let header = Some(proto::header(self.memory.header()));
+        Ok(Response::new(PbLeaseTimeToLiveResponse { header, id, ttl, granted_ttl, keys: Vec::new() }))
     }
 
     async fn lease_leases(&self, _: Request<PbLeaseLeasesRequest>) -> Result<Response<PbLeaseLeasesResponse>, Status> {
