@@ -119,7 +119,12 @@ impl Party for Member {
     fn take_delivery(&mut self, world: &World, delivery: Delivery, now: Instant) {
         self.auditor.audit.delivered(&delivery);
         self.model.own = Own::of(self.store.own());
-        self.store.deliver(now, delivery.clone()).expect("the list fits the cache");
+        if let Err(refused) = self.store.deliver(now, delivery.clone()) {
+            // Only a snapshot can be ahead of the first list, which a watch has begun that knew nothing of it.
+            assert!(self.model.restored && !self.model.listed, "{refused}");
+            self.say(|| format!("    {refused}"));
+            return self.shell.relist();
+        }
         let events = self.poll_events();
         self.model.own.lost(&events);
         self.model.deliver(now, &delivery);

@@ -56,6 +56,11 @@ impl Shell {
     pub(super) fn replace(&mut self, link: Link) {
         (self.link, self.arriving, self.told_history_changed) = (link, None, false);
     }
+
+    /// What was delivered does not fit what the store shows: the history is another one.
+    pub(super) fn relist(&mut self) {
+        self.link.watch.relist();
+    }
 }
 
 pub(super) trait Party {
