@@ -44,6 +44,8 @@ pub(super) struct Publishing {
     next: u64,
     /// It was told to leave; whether the keys are deleted then.
     closes: Option<bool>,
+    /// The step at which it began to leave.
+    left_at: u64,
     /// It has left.
     closed: bool,
     /// A key was deleted by leaving while the canary was there.
@@ -69,6 +71,7 @@ impl Publishing {
             waiting: BTreeMap::new(),
             next: 0,
             closes: None,
+            left_at: 0,
             closed: false,
             outlived: false,
             shell: Shell::new(config, names, link, trace),
@@ -239,6 +242,12 @@ impl Publishing {
         self.publisher.synced(now, Ticket(self.next));
     }
 
+    fn leave(&mut self, world: &World, close: bool) {
+        if self.closes.is_none() {
+            (self.closes, self.left_at) = (Some(close), world.steps);
+        }
+    }
+
     /// Another process begins.
     fn begin(&mut self, link: Link) {
         self.publisher = Publisher::new(&self.shell.config, 3, self.canaries.clone());
@@ -330,11 +339,11 @@ impl Party for Publishing {
             }
             34..46 => self.synced(now),
             46 => {
-                self.closes.get_or_insert(true);
+                self.leave(world, true);
                 self.publisher.close(now);
             }
             _ => {
-                self.closes.get_or_insert(false);
+                self.leave(world, false);
                 self.publisher.release(now);
             }
         }
@@ -344,7 +353,9 @@ impl Party for Publishing {
     fn perform(&mut self, world: &mut World, dice: &mut Dice, now: Instant) -> bool {
         let Some((id, request)) = self.requests.pick(dice) else { return false };
         if let (PublishRequestId::Keys(_), Request::Revoke(_)) = (&id, &request) {
-            let canary = self.canary_path().and_then(|path| world.get(&path));
+            // A kvstore that is set back meanwhile shows a canary again that was taken back, until its lease ends.
+            let canary = self.canary_path().filter(|_| !world.went_back_since(self.left_at));
+            let canary = canary.and_then(|path| world.get(&path));
             self.outlived |= canary.is_some_and(|kv| self.granted(kv.lease));
         }
         // A canary of an earlier process says the same.

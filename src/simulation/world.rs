@@ -272,6 +272,11 @@ impl World {
         self.ended < since && self.journal.get(path).and_then(|of_path| of_path.last()).is_some_and(is)
     }
 
+    /// Whether a history has ended at this step or later.
+    pub(super) fn went_back_since(&self, step: u64) -> bool {
+        self.ended >= step
+    }
+
     /// Whether a path ever had this state since a step. Of an earlier history nothing is known: then it may have.
     pub(super) fn was(&self, path: &Bytes, state: impl Fn(&Bytes, LeaseId) -> bool, since: u64) -> bool {
         let was = |was: &Was| state(&was.value, was.lease);
