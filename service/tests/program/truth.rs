@@ -33,9 +33,12 @@ fn endpoints_from_an_empty_variable_are_a_usage_error_that_says_what_to_write() 
     }
 }
 
+/// The tests themselves may run under `nohup`.
 #[test]
+#[cfg(target_os = "linux")]
 fn a_terminal_that_closes_closes_it_as_sigterm_does() {
-    let mut program = Running::start(&[&JOIN[..], &["--key", "a=1"]].concat());
+    let heeds = r#"set -- env --default-signal=HUP "$@""#;
+    let mut program = Running::start_after(heeds, &[&JOIN[..], &["--key", "a=1"]].concat());
     assert_eq!(program.next("update")["name"], "a");
     program.signal("HUP");
     assert_eq!(program.next("delete")["name"], "a");
