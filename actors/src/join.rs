@@ -93,7 +93,7 @@ impl<K: Key> Join<K> {
     /// let store = join::<Node>(config).start().await?;
     /// // What a readiness probe asks:
     /// let ready = store.reader().state() == State::Synced;
-    /// Or wait until it is ready:
+    /// // Or wait until it is ready:
     /// store.synced().await?;
     /// # Ok(()) }
     /// ```
