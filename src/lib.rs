@@ -65,7 +65,7 @@ mod guide {
     enum Publishing {}
     #[doc = include_str!("../docs/src/testing.md")]
     enum Testing {}
-    #[doc = include_str!("../docs/src/actix-web.md")]
+    #[doc = include_str!("../docs/src/web-service.md")]
     enum ActixWeb {}
     #[doc = include_str!("../docs/src/metrics.md")]
     enum Metrics {}

@@ -27,7 +27,7 @@ impl Measuring {
 pub(crate) trait Measure: Actor<Context = Context<Self>> {
     fn measuring(&mut self) -> &mut Measuring;
 
-    /// Records how it is. Answers whether that changes with time alone.
+    /// Records the metrics of the current status. Returns whether they change with time alone.
     fn record(&mut self) -> bool;
 
     /// Something may have changed: records it now, or when the period since the last time is over. Nothing runs while

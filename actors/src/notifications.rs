@@ -121,7 +121,7 @@ pub struct Healed {
 
 /// To an observer: an own key that somebody else had deleted or overwritten was put back.
 ///
-/// A key that was deleted with its lease and put again is no repair, whoever ended the lease; neither is a key that is
+/// A key that was deleted with its lease and put again is no repair, even if somebody else ended the lease; neither is a key that is
 /// put again because the kvstore lost it with its history. An observer that is behind is told only the newest repair
 /// of a key.
 #[derive(Debug, Clone, PartialEq, Eq, Message)]

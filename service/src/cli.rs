@@ -135,7 +135,7 @@ Commands on stdin, one JSON object a line; replies carry the id:
   shared-store --endpoints http://127.0.0.1:2379 --prefix demo/nodes import --no-lease --dry-run nodes.json
   shared-store --endpoints http://127.0.0.1:2379 --prefix demo/nodes import --no-lease nodes.json")]
     Import(ImportArgs),
-    /// Delete a key that is stuck, whoever owns it; asks first
+    /// Delete a stuck key of any owner; asks first
     ///
     /// It says what it is about to delete, and deletes it only as it was shown. An owner that lives puts its key back.
     #[command(after_help = "Example:

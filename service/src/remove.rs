@@ -14,7 +14,7 @@ use crate::setup::{self, Failure};
 pub(crate) async fn run(common: &Common, args: &DeleteArgs) -> Result<(), Failure> {
     if !args.force {
         return Err(Failure::usage(
-            "a key belongs to its owner, who deletes it: --force deletes a key that is stuck, whoever owns it",
+            "a key belongs to its owner, who deletes it: --force deletes a stuck key of any owner",
         ));
     }
     let name = KeyName::new(&*args.name).map_err(Failure::usage)?;

@@ -1,4 +1,4 @@
-//! How long requests to the kvstore take, and how it is heard.
+//! Measures requests to the kvstore and the responses of watches.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

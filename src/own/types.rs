@@ -155,7 +155,7 @@ pub enum OwnEvent {
     /// Reports the first damage if there was more than one.
     ///
     /// A key that was deleted with its lease and put again is no repair: [`LeaseLost`](Self::LeaseLost) reports that,
-    /// whoever ended the lease. Neither is a key that is put again because the kvstore lost it with its history, or
+    /// even if somebody else ended the lease. Neither is a key that is put again because the kvstore lost it with its history, or
     /// because it was given a new value.
     Repaired {
         /// The key's name.

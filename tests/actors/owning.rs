@@ -229,7 +229,7 @@ impl Handler<StateChanged> for States {
 }
 
 #[test]
-fn whoever_asks_is_told_every_state_from_the_start_to_the_end() {
+fn a_subscriber_of_the_state_is_told_every_state_from_the_start_to_the_end() {
     paused(async {
         let backend = Faulty::new(MemoryBackend::new());
         backend.fail(Op::List, 1, When::Before, BackendError::unreachable("down"));

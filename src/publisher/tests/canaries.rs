@@ -171,7 +171,7 @@ fn keys_and_canary_choose_different_ids_for_their_leases() {
 }
 
 #[test]
-fn whoever_waits_for_all_keys_waits_for_those_that_went_with_their_lease_too() {
+fn waiting_for_all_keys_includes_keys_that_were_deleted_with_a_lease() {
     for canaries in [None, Some(Prefix::canaries("c1").unwrap())] {
         let mut world = World::new(&config());
         world.publisher = Publisher::new(&config(), 3, canaries.clone());
