@@ -121,8 +121,8 @@ pub enum Notice {
         /// The revision the difference leads to.
         to: Revision,
     },
-    /// The observer was told everything up to this revision, which is the cache's, and newer than all it was told.
-    /// Only for observers that ask for it.
+    /// The observer was told everything up to this revision, which is the cache's. Comes after changes as soon as nothing
+    /// more waits, and when the revision moves on without changes. Only for observers that ask for it.
     Progress {
         /// The revision.
         revision: Revision,

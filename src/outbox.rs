@@ -80,6 +80,9 @@ pub(crate) struct Outbox<K> {
     told: Revision,
     /// The revision up to which everything was put in, if the observer wants to be told of revisions without changes.
     reached: Option<Revision>,
+    /// Whether something was told since the observer was last told that it knows everything up to a revision; `None` as
+    /// long as the first state is not complete.
+    unannounced: Option<bool>,
     under_way: usize,
     /// How many entries the parcel under way has taken out, and how many were taken out and handled before.
     taken: usize,
@@ -132,6 +135,7 @@ impl<K> Outbox<K> {
             queue: VecDeque::new(),
             told: Revision::ZERO,
             reached: None,
+            unannounced: None,
             under_way: 0,
             taken: 0,
             handled: 0,
@@ -209,6 +213,7 @@ impl<K> Outbox<K> {
         let waiting = self.waiting();
         let parcel = self.next();
         self.taken += waiting - self.waiting();
+        self.note_announced(parcel.as_ref());
         match &parcel {
             Some(Parcel::Changes(changes)) => {
                 self.under_way = changes.len();

@@ -69,11 +69,12 @@ pub struct Resynced {
     pub to: Revision,
 }
 
-/// To an observer: it was told everything up to this revision, and nothing that it observes has changed since the last
-/// message. For observers that keep a position ([`Observer::progress`](crate::Observer::progress)).
+/// To an observer: it was told everything up to this revision. For observers that keep a position
+/// ([`Observer::progress`](crate::Observer::progress)), as the bookmarks of Kubernetes.
 ///
-/// It comes after changes that the observer's filter does not pass, and when the kvstore says that it has nothing new (etcd:
-/// every 10 minutes).
+/// It comes after changes as soon as nothing more waits; after changes that the observer's filter does not pass; and when the
+/// kvstore says that it has nothing new (etcd: every 10 minutes). A single change says less: others of the same revision may
+/// follow it, and those that a list after a gap found come in no order of revisions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub struct Progress {

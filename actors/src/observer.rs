@@ -37,6 +37,7 @@ pub(crate) struct Sinks<K: Key> {
     synced: Option<WeakRecipient<Synced>>,
     resynced: Option<WeakRecipient<Resynced>>,
     progress: Option<WeakRecipient<Progress>>,
+    progress_in_stream: bool,
     undecodable: Option<WeakRecipient<Undecodable>>,
     healed: Option<WeakRecipient<Healed>>,
     conflict: Option<WeakRecipient<Conflict>>,
@@ -88,6 +89,7 @@ impl<K: Key> Observer<K> {
             synced: None,
             resynced: None,
             progress: None,
+            progress_in_stream: false,
             undecodable: None,
             healed: None,
             conflict: None,
@@ -152,6 +154,12 @@ impl<K: Key> Observer<K> {
         self
     }
 
+    /// A stream of parcels has [`Notice::Progress`], too: see [`ChangeStream::into_parcels`](crate::ChangeStream::into_parcels).
+    pub fn with_progress(mut self) -> Self {
+        self.sinks.progress_in_stream = true;
+        self
+    }
+
     /// Who is told [`Undecodable`].
     #[allow(clippy::needless_pass_by_value, reason = "a subscription takes over")]
     pub fn undecodable(mut self, recipient: Recipient<Undecodable>) -> Self {
@@ -201,7 +209,7 @@ impl<K: Key> Sinks<K> {
 
     /// Whether the observer is to be told of revisions without changes.
     pub(crate) fn wants_progress(&self) -> bool {
-        self.progress.is_some()
+        self.progress.is_some() || self.progress_in_stream
     }
 
     /// Sends a parcel; the future ends when the observer has handled it, or is gone. Dropping the future cancels what the

@@ -1,4 +1,4 @@
-//! How far an observer has been told: revisions without changes, and what waited at some time.
+//! How far an observer has been told: the revision up to which it knows everything, and what waited at some time.
 
 use super::Outbox;
 use crate::change::{Notice, Parcel};
@@ -15,11 +15,26 @@ impl<K> Outbox<K> {
         self.reached = self.reached.map(|_| revision);
     }
 
-    /// The revision reached, if nothing is left to be told and the revision was not told before.
+    /// The revision up to which everything has been told, if nothing is left to be told and this is news.
     pub(super) fn progress(&mut self) -> Option<Parcel<K>> {
-        let revision = self.reached.filter(|reached| *reached > self.told)?;
+        let (reached, unannounced) = (self.reached?, self.unannounced?);
+        if !unannounced && reached <= self.told {
+            return None;
+        }
+        let revision = reached.max(self.told);
         self.told = revision;
         Some(Parcel::Notice(Notice::Progress { revision }))
+    }
+
+    /// Notes whether the parcel that is taken out tells something new, or says how far the observer knows everything.
+    pub(super) fn note_announced(&mut self, parcel: Option<&Parcel<K>>) {
+        match parcel {
+            Some(Parcel::Notice(Notice::Synced { .. } | Notice::Progress { .. })) => self.unannounced = Some(false),
+            Some(Parcel::Changes(_) | Parcel::Notice(Notice::Resynced { .. })) => {
+                self.unannounced = self.unannounced.map(|_| true);
+            }
+            Some(Parcel::Notice(_)) | None => {}
+        }
     }
 
     /// How many entries wait behind the parcel under way.

@@ -110,7 +110,7 @@ fn progress_tells_revisions_that_change_nothing_the_observer_sees() {
         settled(&store, unseen).await;
         assert_eq!(
             (shadow.log(), told.lock().unwrap().clone()),
-            (vec!["synced 0".into(), "eu/a=1".into()], vec![unseen.0])
+            (vec!["synced 0".into(), "eu/a=1".into()], vec![seen.0, unseen.0])
         );
         // Of another prefix: the kvstore says that this watch has nothing new.
         let path = bytes::Bytes::from_static(b"elsewhere/x");
@@ -119,7 +119,7 @@ fn progress_tells_revisions_that_change_nothing_the_observer_sees() {
         let write = shared_store_core::backend::Write { path, expect, action };
         shared_store_core::Backend::write(&backend, vec![write]).await.unwrap();
         tokio::time::sleep(120 * SECOND).await;
-        assert_eq!(*told.lock().unwrap(), [unseen.0, unseen.0 + 1]);
+        assert_eq!(*told.lock().unwrap(), [seen.0, unseen.0, unseen.0 + 1]);
         let put = WriteAction::Put { value: "?".into(), lease: LeaseId::NONE };
         settled(&store, meddle(&backend, "eu/b", put).await).await;
         store.close().await.unwrap();

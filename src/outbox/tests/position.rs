@@ -1,4 +1,4 @@
-//! Revisions without changes, and what waited at some time.
+//! How far an observer knows everything, and what waited at some time.
 
 use super::*;
 
@@ -20,7 +20,11 @@ fn progress_is_told_when_nothing_is_left_and_only_what_is_news() {
         assert_eq!(bench.told(), NONE);
         bench.push([step("a", 0, 1, 3)]);
         bench.outbox.reached(Revision(3));
-        assert_eq!(bench.told(), ["a:0->1 @3"], "the change says it");
+        assert_eq!(bench.told(), ["a:0->1 @3", "progress @3"]);
+        // A deletion that was held back: the cache's revision stays.
+        bench.push([step("a2", 1, 0, 3)]);
+        assert_eq!(bench.told(), ["a2:1->0 @3", "progress @3"]);
+        assert_eq!(bench.told(), NONE);
         bench.push([step("a", 1, 2, 4)]);
         assert_eq!(bench.next(), ["a:1->2 @4"]);
         bench.outbox.reached(Revision(5));
@@ -28,6 +32,18 @@ fn progress_is_told_when_nothing_is_left_and_only_what_is_news() {
         bench.outbox.reached(Revision(7));
         assert_eq!(bench.told(), ["a:2->3 @6", "progress @7"], "changes come first, and the newest is enough");
     }
+}
+
+#[test]
+fn progress_waits_for_the_first_state_to_be_complete() {
+    let mut bench = Bench::latest();
+    bench.outbox = Outbox::new(Filter::new(), DeliveryMode::LatestPerKey);
+    bench.outbox.want_progress();
+    bench.outbox.begin_unverified(bench.now, &Arc::from([step("a", 0, 1, 3)]), Revision(5));
+    assert_eq!(bench.told(), ["a:0->1 @3"], "what was known before a restart may be outdated");
+    let first = First { revision: Revision(7), same_history: true, names: &[] };
+    bench.outbox.verified(bench.now, &Arc::from([step("a", 1, 2, 6)]), &first);
+    assert_eq!(bench.told(), ["a:1->2 @6", "synced 0 @7"]);
 }
 
 #[test]
@@ -44,7 +60,7 @@ fn progress_of_a_history_that_is_over_is_not_told() {
     bench.next();
     bench.outbox.reached(Revision(9));
     bench.outbox.history_changed(bench.now, Revision(4), &Arc::from([step("a", 1, 2, 3)]));
-    assert_eq!(bench.told(), ["resynced 7 to 4", "a:1->2 @3"]);
+    assert_eq!(bench.told(), ["resynced 7 to 4", "a:1->2 @3", "progress @4"]);
     bench.outbox.reached(Revision(5));
     assert_eq!(bench.told(), ["progress @5"]);
 }
