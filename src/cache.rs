@@ -117,6 +117,19 @@ impl<K> Cache<K> {
         self.scan_from(prefix).take_while(move |(name, _)| name.as_str().starts_with(prefix))
     }
 
+    /// The keys whose names start with `prefix` and come after `after`, in name order.
+    pub(crate) fn page<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a str>,
+    ) -> impl Iterator<Item = (&'a KeyName, &'a Entry<K>)> {
+        let start = match after {
+            Some(after) if after >= prefix => Bound::Excluded(after),
+            Some(_) | None => Bound::Included(prefix),
+        };
+        self.range(start).take_while(move |(name, _)| name.as_str().starts_with(prefix))
+    }
+
     /// The keys from `start` on, in name order.
     pub(crate) fn scan_from(&self, start: &str) -> impl Iterator<Item = (&KeyName, &Entry<K>)> {
         self.range(Bound::Included(start))

@@ -222,6 +222,21 @@ impl<K> Reader<K> {
         .flatten()
     }
 
+    /// At most `limit` keys whose names start with `prefix` and come after `after`, in name order: a page of a list. `None`
+    /// begins at the first key. The next page comes after the last name of this one.
+    ///
+    /// ```
+    /// # fn names(reader: &shared_store_core::Reader<String>) -> Vec<String> {
+    /// let page = reader.page("cluster1/", None, 100);
+    /// page.iter().map(|entry| entry.name.to_string()).collect()
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn page(&self, prefix: &str, after: Option<&str>, limit: usize) -> Vec<Entry<K>> {
+        let cache = self.shared.read();
+        cache.page(prefix, after).take(limit).map(Entry::new).collect()
+    }
+
     /// How many keys there are.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -8,13 +8,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::Deserialize;
 
 pub(crate) use self::args::{
     Conflict, DeleteArgs, DeliveryMode, DiffArgs, ExportArgs, GetArgs, ImportArgs, JoinArgs, ListArgs, NameArg,
-    Observe, OnExit, OriginArg, Own, PublishArgs, Shape, WatchArgs,
+    Observe, OnExit, OriginArg, Own, PublishArgs, ServeArgs, Shape, WatchArgs,
 };
 pub(crate) use self::groups::command;
-use self::parse::{duration, endpoint, log};
+pub(crate) use self::parse::duration;
+use self::parse::{endpoint, log};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -60,9 +62,12 @@ pub(crate) struct Common {
     /// File with our certificate's key
     #[arg(long, env = "SHARED_STORE_TLS_KEY", value_name = "FILE", global = true)]
     pub(crate) tls_key: Option<PathBuf>,
-    /// etcd's user; the password comes from SHARED_STORE_PASSWORD
+    /// etcd's user; the password comes from --password-file or SHARED_STORE_PASSWORD
     #[arg(long, env = "SHARED_STORE_USER", global = true)]
     pub(crate) user: Option<String>,
+    /// File with the password of --user
+    #[arg(long, env = "SHARED_STORE_PASSWORD_FILE", value_name = "FILE", global = true)]
+    pub(crate) password_file: Option<PathBuf>,
     /// How much is logged to stderr: error, warn, info, debug, trace
     #[arg(long, value_name = "LEVEL", value_parser = log, default_value = "error", global = true)]
     pub(crate) log: String,
@@ -80,8 +85,10 @@ pub(crate) enum Backend {
     Memory,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum ValueForm {
+    #[default]
     Json,
     Text,
     Base64,
@@ -182,6 +189,15 @@ Commands on stdin, one JSON object a line; replies carry the id:
     #[command(after_help = "Example:
   shared-store --endpoints https://etcd-1:2379,https://etcd-2:2379 --tls-ca ca.pem --prefix demo/nodes troubleshoot")]
     Troubleshoot,
+    /// Host stores: an HTTP interface, metrics and a page that shows them
+    ///
+    /// It prints `listening on http://HOST:PORT` on stderr when it is ready for requests. Without --config it hosts the
+    /// store of --prefix. SIGHUP reads the configuration again. SIGTERM and SIGINT end it: streams end first, then own
+    /// keys are deleted.
+    #[command(after_help = "Examples: one store, then those of a file
+  shared-store --endpoints http://127.0.0.1:2379 --prefix demo/nodes serve
+  shared-store serve --config /etc/shared-store/serve.toml")]
+    Serve(ServeArgs),
     /// Three collaborators on an embedded kvstore in this process
     #[command(after_help = "Example:
   shared-store demo")]

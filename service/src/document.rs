@@ -55,6 +55,11 @@ impl<V: Form> Document<V> {
         &self.value
     }
 
+    /// The same bytes, shared.
+    pub(crate) fn shared_bytes(&self) -> Bytes {
+        self.value.clone()
+    }
+
     /// The value as JSON on one line.
     pub(crate) fn json(&self) -> String {
         V::to_json(&self.value)

@@ -175,34 +175,57 @@ struct Present {
 pub(crate) async fn explain<V: Form>(common: &Common, name: &str) -> Result<(), Failure> {
     let name = KeyName::new(name).map_err(Failure::usage)?;
     let kvstore = Kvstore::open(common)?;
-    let (header, now) = kvstore.key(&name).await?;
-    let history = read(&kvstore, &name, now.as_ref()).await?;
-    let lease = now.as_ref().map(|kv| kv.lease).or_else(|| last_lease(&history.changes)).unwrap_or(LeaseId::NONE);
-    let left = kvstore.left(lease).await?;
+    let known = Known::ask(&kvstore, &name).await?;
     print_all(|out| match common.output {
-        Format::Text => page::<V>(out, &kvstore, &name, header, now.as_ref(), &history, lease, left),
-        Format::Json => {
-            let key = now.as_ref().map(|kv| Present {
-                revision: kv.mod_revision.0,
-                create_revision: kv.create_revision.0,
-                lease: hex(kv.lease),
-                ttl: left.seconds(),
-                size: kv.value.len(),
-                decodes: V::check(&kv.value).is_ok(),
-                cause: V::check(&kv.value).err().map(|cause| cause.to_string()),
-            });
-            let explained = Explained {
-                name: name.as_str(),
-                exists: now.is_some(),
-                kvstore_revision: header.revision.0,
-                cluster: format!("{:016x}", header.cluster.0),
-                key,
-                history_since: history.since.map(|since| since.0),
-                history: latest(&history.changes).iter().map(|event| record::<V>(&name, event)).collect(),
-            };
-            writeln!(out, "{}", json(&explained))
-        }
+        Format::Text => page::<V>(out, &kvstore, &name, &known),
+        Format::Json => writeln!(out, "{}", json(&known.record::<V>(&name))),
     })
+}
+
+/// What the kvstore knows of a key, as the JSON of `explain`.
+pub(crate) async fn explained<V: Form>(kvstore: &Kvstore, name: &KeyName) -> Result<String, Failure> {
+    Known::ask(kvstore, name).await.map(|known| json(&known.record::<V>(name)))
+}
+
+/// What the kvstore knows of a key.
+struct Known {
+    header: Header,
+    now: Option<KeyValue>,
+    history: History,
+    /// Of the key, or of the last value of a deleted key.
+    lease: LeaseId,
+    left: Left,
+}
+
+impl Known {
+    async fn ask(kvstore: &Kvstore, name: &KeyName) -> Result<Self, Failure> {
+        let (header, now) = kvstore.key(name).await?;
+        let history = read(kvstore, name, now.as_ref()).await?;
+        let lease = now.as_ref().map(|kv| kv.lease).or_else(|| last_lease(&history.changes)).unwrap_or(LeaseId::NONE);
+        let left = kvstore.left(lease).await?;
+        Ok(Self { header, now, history, lease, left })
+    }
+
+    fn record<'a, V: Form>(&self, name: &'a KeyName) -> Explained<'a> {
+        let key = self.now.as_ref().map(|kv| Present {
+            revision: kv.mod_revision.0,
+            create_revision: kv.create_revision.0,
+            lease: hex(kv.lease),
+            ttl: self.left.seconds(),
+            size: kv.value.len(),
+            decodes: V::check(&kv.value).is_ok(),
+            cause: V::check(&kv.value).err().map(|cause| cause.to_string()),
+        });
+        Explained {
+            name: name.as_str(),
+            exists: self.now.is_some(),
+            kvstore_revision: self.header.revision.0,
+            cluster: format!("{:016x}", self.header.cluster.0),
+            key,
+            history_since: self.history.since.map(|since| since.0),
+            history: latest(&self.history.changes).iter().map(|event| record::<V>(name, event)).collect(),
+        }
+    }
 }
 
 fn latest(changes: &[Event]) -> &[Event] {
@@ -214,20 +237,11 @@ fn last_lease(changes: &[Event]) -> Option<LeaseId> {
     changes.iter().rev().find_map(|event| if let Event::Put(kv) = event { Some(kv.lease) } else { None })
 }
 
-#[allow(clippy::too_many_arguments, reason = "all that is known of a key")]
-fn page<V: Form>(
-    out: &mut dyn Write,
-    kvstore: &Kvstore,
-    name: &KeyName,
-    header: Header,
-    now: Option<&KeyValue>,
-    history: &History,
-    lease: LeaseId,
-    left: Left,
-) -> io::Result<()> {
+fn page<V: Form>(out: &mut dyn Write, kvstore: &Kvstore, name: &KeyName, known: &Known) -> io::Result<()> {
+    let Known { header, now, history, lease, left } = known;
     writeln!(out, "key      {}/{}", kvstore.prefix, printable(name.as_str()))?;
     writeln!(out, "kvstore  cluster {:016x} at revision {}", header.cluster.0, header.revision)?;
-    let owner = hex(lease);
+    let owner = hex(*lease);
     match now {
         Some(kv) => {
             let (created, modified) = (kv.create_revision, kv.mod_revision);

@@ -80,7 +80,12 @@ impl Kvstore {
     }
 
     fn of(config: Config, common: &Common) -> Self {
-        Self { backend: config.backend, prefix: config.prefix, timeout: common.list_timeout }
+        Self::new(config.backend, config.prefix, common.list_timeout)
+    }
+
+    /// `timeout`: how long a kvstore that does not answer is asked again.
+    pub(crate) fn new(backend: Arc<dyn Backend>, prefix: Prefix, timeout: Duration) -> Self {
+        Self { backend, prefix, timeout }
     }
 
     /// Asks until the kvstore answers, at most for the list timeout, and tells on stderr why that takes so long.

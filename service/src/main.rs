@@ -18,6 +18,7 @@ mod publish;
 mod read;
 mod record;
 mod remove;
+mod serve;
 mod setup;
 mod signals;
 mod since;
@@ -76,6 +77,7 @@ async fn command<V: Form>(cli: Cli) -> Result<(), Failure> {
             return since::watch::<V>(&common, args, Revision(*start), signals).await;
         }
         Command::Watch(args) => return join::watch::<V>(&common, args, signals).await,
+        Command::Serve(args) => return serve::run(&common, args, signals).await,
         Command::Publish(args) => return publish::run::<V>(&common, args, signals).await,
         Command::List(args) => Box::pin(read::list::<V>(&common, args)),
         Command::Get(args) => Box::pin(read::get::<V>(&common, args)),

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io::{IsTerminal, Write as _};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::SystemTime;
 
 use actix::prelude::*;
 use shared_store::{CloseError, Config, JoinError, MemoryBackend, Prefix, StateChanged};
@@ -96,6 +98,19 @@ pub(crate) fn say(line: impl fmt::Display) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
+/// The text of a file that holds a password or a token.
+pub(crate) fn secret(file: &Path) -> Result<String, Failure> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| Failure::usage(format_args!("cannot read {}: {error}", file.display())))?;
+    let text = text.trim();
+    if text.is_empty() { Err(Failure::usage(format_args!("{} is empty", file.display()))) } else { Ok(text.to_owned()) }
+}
+
+/// A time as RFC 3339 writes it, in UTC.
+pub(crate) fn utc(time: SystemTime) -> String {
+    humantime::format_rfc3339_millis(time).to_string()
+}
+
 /// A thread or the files it needs are not to be had.
 #[allow(clippy::needless_pass_by_value, reason = "map_err gives it away")]
 pub(crate) fn cannot_start(error: impl fmt::Display) -> Failure {
@@ -159,8 +174,11 @@ fn etcd(common: &Common, config: Config) -> Result<Config, Failure> {
 
     let mut etcd = EtcdConfig::new(&common.endpoints);
     if let Some(user) = &common.user {
-        let Ok(password) = std::env::var("SHARED_STORE_PASSWORD") else {
-            return Err(Failure::usage("--user needs the password in SHARED_STORE_PASSWORD"));
+        let password = match &common.password_file {
+            Some(file) => secret(file)?,
+            None => std::env::var("SHARED_STORE_PASSWORD").map_err(|_| {
+                Failure::usage("--user needs --password-file, or the password in SHARED_STORE_PASSWORD")
+            })?,
         };
         etcd = etcd.user(user, password);
     }

@@ -22,6 +22,11 @@ impl Signals {
         })
     }
 
+    /// Without SIGHUP, which has another meaning to services.
+    pub(crate) fn without_hang_up(self) -> Self {
+        Self { hang_up: None, ..self }
+    }
+
     /// Waits for one of them. Cancel-safe.
     pub(crate) async fn next(&mut self) {
         let hung_up = async {

@@ -1,10 +1,12 @@
 //! What single commands take.
 
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use serde::Deserialize;
 use shared_store::LeaseId;
 
 use super::Format;
@@ -45,14 +47,16 @@ pub(crate) enum OriginArg {
     Any,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Conflict {
     Overwrite,
     Yield,
     Fail,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum OnExit {
     Close,
     Release,
@@ -93,6 +97,19 @@ pub(crate) struct JoinArgs {
     pub(crate) observe: Observe,
     #[command(flatten)]
     pub(crate) own: Own,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// The configuration file (TOML); service/serve.toml is an example that documents every setting
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Where to listen; port 0 takes a free one [default: 127.0.0.1:8080]
+    #[arg(long, env = "SHARED_STORE_LISTEN", value_name = "HOST:PORT")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Check the configuration and exit: code 2 if it is bad
+    #[arg(long)]
+    pub(crate) check: bool,
 }
 
 #[derive(Debug, Args)]

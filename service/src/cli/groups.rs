@@ -7,11 +7,12 @@ use clap::{Command, CommandFactory};
 use super::Cli;
 
 /// Commands in the order in which help lists them.
-const GROUPS: [(&str, &[&str]); 5] = [
+const GROUPS: [(&str, &[&str]); 6] = [
     ("Take part", &["join", "publish", "watch"]),
     ("Look", &["list", "get", "owners", "explain", "history"]),
     ("Compare, save and mend", &["diff", "export", "import", "delete"]),
     ("Find faults", &["troubleshoot", "audit"]),
+    ("Run a service", &["serve"]),
     ("More", &["demo", "completions", "man", "help"]),
 ];
 

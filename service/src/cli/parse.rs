@@ -40,7 +40,7 @@ pub(super) fn log(text: &str) -> Result<String, String> {
 }
 
 /// `30s`, `5m`, `1h 30m`, `250ms`; a number alone is in seconds.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     if let Ok(seconds) = text.parse() {
         return Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string());
     }

@@ -291,6 +291,19 @@ fn all_entries_come_in_name_order_and_none_twice_though_keys_come_and_go_between
 }
 
 #[test]
+fn pages_of_a_prefix_follow_each_other_and_stay_below_it() {
+    let bench = Bench::listed(&["a/1", "b/1", "b/2", "b/3", "c/1"].map(|name| kv(name, "1", 2)), 5);
+    let page = |after: Option<&str>, limit| {
+        bench.reader.page("b/", after, limit).iter().map(|entry| entry.name.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(page(None, 2), ["b/1", "b/2"]);
+    assert_eq!(page(Some("b/2"), 2), ["b/3"]);
+    assert_eq!(page(Some("b/25"), 9), ["b/3"], "the name before may be gone");
+    assert_eq!(page(Some("a"), 1), ["b/1"], "a name before the prefix");
+    assert_eq!((page(Some("b/3"), 9), page(Some("x"), 9), page(None, 0)), (vec![], vec![], vec![]));
+}
+
+#[test]
 fn a_snapshot_gives_names_and_values_in_its_order() {
     let bench = Bench::listed(&[kv("a", "11", 2), kv("b", "12", 3)], 5);
     let snapshot = bench.reader.scan("");

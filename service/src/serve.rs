@@ -1,0 +1,167 @@
+//! `serve`: stores behind HTTP, with metrics and a page.
+
+mod access;
+mod api;
+mod cached;
+mod feed;
+mod follow;
+mod hosted;
+mod log;
+mod names;
+mod openapi;
+mod page;
+mod probes;
+mod problem;
+mod publishing;
+mod server;
+mod settings;
+mod stores;
+mod stream;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::web;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{interval, timeout};
+
+use self::access::Access;
+use self::problem::Problem;
+use self::settings::{Limits, Settings};
+use self::stores::{Connection, Stores};
+use crate::cli::{Common, ServeArgs};
+use crate::setup::{Failure, say};
+use crate::signals::Signals;
+
+/// How long leaving waits until streams have ended.
+const STREAMS_END: Duration = Duration::from_secs(1);
+/// Durations are kept until they are summed up, here or when they are read.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// What requests are answered from.
+#[derive(Debug)]
+pub(crate) struct Service {
+    stores: Stores,
+    access: Access,
+    limits: Limits,
+    prometheus: PrometheusHandle,
+    streams: Arc<Semaphore>,
+    /// True once the service has been told to stop.
+    stopping: watch::Receiver<bool>,
+}
+
+impl Service {
+    /// A stream may begin.
+    fn stream_permit(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        Arc::clone(&self.streams)
+            .try_acquire_owned()
+            .map_err(|_| Problem::too_many_streams(format_args!("there are {} streams already", self.limits.streams)))
+    }
+}
+
+pub(crate) async fn run(common: &Common, args: &ServeArgs, signals: Signals) -> Result<(), Failure> {
+    let settings = Settings::load(common, args.config.as_deref(), args.listen)?;
+    let connection = Connection::open(common, &settings)?;
+    if args.check {
+        settings.check_files()?;
+        Access::new(&settings, settings.address())?;
+        say("the configuration is good");
+        return Ok(());
+    }
+    serve(common, args, settings, connection, signals).await
+}
+
+/// Hosts the stores of these settings on this kvstore, until a signal.
+pub(crate) async fn serve(
+    common: &Common,
+    args: &ServeArgs,
+    mut settings: Settings,
+    connection: Connection,
+    signals: Signals,
+) -> Result<(), Failure> {
+    let mut signals = signals.without_hang_up();
+    let mut hang_up = signal(SignalKind::hangup())?;
+    // Before the stores: what was recorded before is lost.
+    let prometheus = PrometheusBuilder::new().install_recorder().map_err(Failure::promise)?;
+    server::describe_metrics();
+    let (stop, stopping) = watch::channel(false);
+    let streams = Arc::new(Semaphore::new(settings.limits.streams));
+    let service = web::Data::new(Service {
+        stores: Stores::default(),
+        access: Access::new(&settings, settings.address())?,
+        limits: settings.limits.clone(),
+        prometheus: prometheus.clone(),
+        streams: Arc::clone(&streams),
+        stopping,
+    });
+    let mut connection = Arc::new(connection);
+    let server = server::bind(&service, &settings)?;
+    service.stores.apply(&connection, &settings, false).await?;
+    let (running, handle) = server.run();
+    notify(&[NotifyState::Ready]);
+    let mut upkeep = interval(UPKEEP);
+    let mut watchdog = interval(watchdog());
+    loop {
+        tokio::select! {
+            () = signals.next() => break,
+            _ = upkeep.tick() => prometheus.run_upkeep(),
+            _ = watchdog.tick() => notify(&[NotifyState::Watchdog]),
+            _ = hang_up.recv() => {
+                notify(&[NotifyState::Reloading]);
+                match reload(common, args, &service, &mut connection, &settings).await {
+                    Ok(new) => {
+                        settings = new;
+                        say("the configuration is read again");
+                    }
+                    Err(failure) => say(format_args!("the configuration is not changed: {failure}")),
+                }
+                notify(&[NotifyState::Ready]);
+            }
+        }
+    }
+    notify(&[NotifyState::Stopping]);
+    stop.send_replace(true);
+    // Streams are told first that the service goes: they never end by themselves.
+    let all = u32::try_from(settings.limits.streams).unwrap_or(u32::MAX);
+    let _ = timeout(STREAMS_END, streams.acquire_many(all)).await;
+    // Others see the own keys go. Reads are answered until the end.
+    service.stores.close().await;
+    handle.stop(true).await;
+    running.await.map_err(Failure::promise)?.map_err(Failure::from)
+}
+
+/// Reads the configuration again. If it is bad, nothing changes.
+async fn reload(
+    common: &Common,
+    args: &ServeArgs,
+    service: &Service,
+    connection: &mut Arc<Connection>,
+    old: &Settings,
+) -> Result<Settings, Failure> {
+    let mut new = Settings::load(common, args.config.as_deref(), args.listen)?;
+    new.check_files()?;
+    if (new.address(), &new.https, &new.limits) != (old.address(), &old.https, &old.limits) {
+        say("note: listen, https and limits change with a restart");
+        (new.listen, new.https, new.limits) = (old.listen, old.https.clone(), old.limits.clone());
+    }
+    let renew = !new.same_kvstore(old);
+    if renew {
+        *connection = Arc::new(Connection::open(common, &new)?);
+    }
+    service.access.reload(&new, new.address())?;
+    service.stores.apply(connection, &new, renew).await?;
+    Ok(new)
+}
+
+/// Tells systemd, if it wants to know.
+fn notify(state: &[NotifyState<'_>]) {
+    let _ = sd_notify::notify(state);
+}
+
+/// How often systemd wants to hear of a service that lives; rarely if it does not.
+fn watchdog() -> Duration {
+    sd_notify::watchdog_enabled().map_or(Duration::from_secs(3600), |limit| limit / 3)
+}
