@@ -4,6 +4,9 @@
 //! a stream that falls behind it is told all keys again. A *mark* is a revision up to which everything has been written: the
 //! ids of events, from which a stream can go on.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;

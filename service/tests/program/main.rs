@@ -12,6 +12,7 @@ mod publishing;
 mod running;
 #[cfg(feature = "etcd")]
 mod secrets;
+mod serving;
 #[cfg(feature = "etcd")]
 mod tools;
 #[cfg(feature = "etcd")]
