@@ -1,4 +1,4 @@
-.PHONY: help tools build test soak simulate verify fuzz bench site release-check fix
+.PHONY: help tools build install test soak simulate verify fuzz bench site release-check fix
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/'
@@ -36,6 +36,10 @@ bench: tools ## what it costs, against doing the same by hand in the same run
 
 site: ## the guide as a site in target/site (installs mdbook if it is missing)
 	scripts/site.sh
+
+install: tools ## the program with completions, manual pages, systemd unit and configuration (DESTDIR, PREFIX)
+	cargo build --release --package shared-store-cli
+	scripts/install.sh
 
 release-check: tools ## what a release needs beyond CI: packages, licences, sources, compatibility
 	scripts/release-check.sh

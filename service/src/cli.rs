@@ -215,6 +215,9 @@ Commands on stdin, one JSON object a line; replies carry the id:
     Man {
         /// Which subcommand
         command: Option<String>,
+        /// Write the pages of the program and of all subcommands into this directory
+        #[arg(long, value_name = "DIR", conflicts_with = "command")]
+        all: Option<PathBuf>,
     },
 }
 

@@ -93,7 +93,8 @@ async fn command<V: Form>(cli: Cli) -> Result<(), Failure> {
         Command::Audit => Box::pin(audit::run::<V>(&common)),
         Command::Demo => Box::pin(demo::run(&common)),
         Command::Completions { shell } => return manual::completions(*shell),
-        Command::Man { command } => return manual::page(command.as_deref()),
+        Command::Man { all: Some(directory), .. } => return manual::pages(directory),
+        Command::Man { command, all: None } => return manual::page(command.as_deref()),
     };
     tokio::select! {
         result = short => result,

@@ -110,7 +110,7 @@ pub(crate) async fn serve(
             _ = upkeep.tick() => prometheus.run_upkeep(),
             _ = watchdog.tick() => notify(&[NotifyState::Watchdog]),
             _ = hang_up.recv() => {
-                notify(&[NotifyState::Reloading]);
+                notify(&reloading());
                 match reload(common, args, &service, &mut connection, &settings).await {
                     Ok(new) => {
                         settings = new;
@@ -159,6 +159,12 @@ async fn reload(
 /// Tells systemd, if it wants to know.
 fn notify(state: &[NotifyState<'_>]) {
     let _ = sd_notify::notify(state);
+}
+
+/// With the time, which systemd compares with that of its wish.
+fn reloading() -> Vec<NotifyState<'static>> {
+    let time = NotifyState::monotonic_usec_now().ok();
+    [NotifyState::Reloading].into_iter().chain(time).collect()
 }
 
 /// How often systemd wants to hear of a service that lives; rarely if it does not.

@@ -70,7 +70,8 @@ impl From<std::io::Error> for Failure {
 
 pub(crate) fn log(common: &Common) {
     // The command line has checked it.
-    let filter = tracing_subscriber::EnvFilter::new(&common.log);
+    // Bad requests of clients are no errors of the service: they are answered.
+    let filter = tracing_subscriber::EnvFilter::new(format!("actix_http=off,{}", common.log));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())

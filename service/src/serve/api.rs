@@ -160,7 +160,8 @@ pub(crate) async fn list_keys(service: Data, store: Path<String>, query: Query<K
 /// One key with its value, revisions and owner, from the cache.
 #[utoipa::path(tag = "keys", params(("store" = String, Path), ("name" = String, Path, description = "slashes stay as they are"), KeyQuery),
     responses(
-    (status = 200, description = "`ETag` is the revision", body = Entry),
+    (status = 200, description = "`ETag` is the revision",
+        content((Entry = "application/json"), (String = "application/octet-stream"))),
     (status = 304, description = "it has the revision of `If-None-Match`"), Reads))]
 #[get("/v1/stores/{store}/keys/{name:.*}")]
 pub(crate) async fn get_key(
@@ -209,7 +210,8 @@ fn written(written: &Written) -> HttpResponse {
 
 /// Owns a key: the body is its value, to the letter. It is put back when others damage it, and goes with the service.
 #[utoipa::path(tag = "keys", params(("store" = String, Path), ("name" = String, Path)), security((), ("token" = [])),
-    request_body(content = String, description = "the bytes of the value: JSON, text, or any", content_type = "*/*"), responses(
+    request_body(description = "the bytes of the value: JSON, text, or any, as the store has it",
+        content((serde_json::Value = "application/json"), (String = "text/plain"), (String = "application/octet-stream"))), responses(
     (status = 200, description = "it is in the kvstore, and reading shows it; `ETag` is its revision", body = Written),
     (status = 202, description = "it is written, or will be; reading does not show it yet", body = Written), Writes))]
 #[put("/v1/stores/{store}/keys/{name:.*}")]

@@ -7,6 +7,7 @@ mod etcd;
 mod hostile;
 #[cfg(feature = "etcd")]
 mod inspect;
+mod packaging;
 #[cfg(feature = "etcd")]
 mod publishing;
 mod running;
