@@ -10,6 +10,7 @@ import { Table } from "./table.js";
 import { freshness, number, plural, visible } from "./words.js";
 
 const POLL = 2_000, OWNERS_EVERY = 10_000, ANSWER = 8_000;
+const SLOW = 300; // milliseconds between drawings of what is read, not watched
 const MOST_OPTIONS = 200;
 
 const page = {
@@ -19,19 +20,20 @@ const page = {
   /** @type {Map<string, any>} */ statuses: new Map(),
   owners: new Map(),
   link: { phase: "opening", cause: "", since: 0, retryAt: 0, loaded: 0 },
-  state: { state: "connecting", cause: null, staleSince: 0 },
+  state: { state: "connecting", cause: null, seen: null, publishes: false, staleSince: 0 },
+  publishes: false,
   order: "name",
   owner: /** @type {string | null | undefined} */ (undefined),
 };
-let scheduled = false, lastSide = 0, announced = "";
+let scheduled = false, resume = 0, lastSide = 0, announced = "";
 
 /** An owner in words. */
 function owner(lease) {
-  if (lease === null) return { short: "no lease", long: "Nobody: the key has no lease and stays until it is deleted", ttl: null };
+  if (lease === null) return { short: "no lease", long: "Nobody: a key without lease stays until it is deleted", ttl: null };
   const known = page.owners.get(lease);
   const ttl = known?.ttl ?? null;
-  if (known?.own) return { short: "this process", long: `The process that serves this page (lease ${lease})`, ttl };
-  return { short: lease.replace(/^0+(?=.)/, ""), long: `The owner of lease ${lease}`, ttl };
+  if (known?.own) return { short: "this process", long: "The process that serves this page", ttl };
+  return { short: lease.replace(/^0+(?=.)/, ""), long: "Another process", ttl };
 }
 
 const table = new Table({ scroller: find("scroller"), body: find("body") }, { open: (name) => visit(name), select: () => follow(), owner });
@@ -100,18 +102,19 @@ function enter(store) {
   page.store = store;
   page.owners = new Map();
   page.owner = undefined;
+  page.publishes = page.statuses.get(store)?.mode === "publish"; // such a store has no table
   find("search").value = "";
   const model = new Model(schedule);
   page.model = model;
   page.link = { phase: "opening", cause: "", since: Date.now(), retryAt: 0, loaded: 0 };
-  page.state = { state: "connecting", cause: null, staleSince: 0 };
+  page.state = { state: "connecting", cause: null, seen: null, publishes: false, staleSince: 0 };
   take(page.statuses.get(store));
   table.selected = null;
   find("scroller").scrollTop = 0;
   find("owner").replaceChildren();
   model.show({ order: page.order, search: "", owner: undefined });
   const base = `/v1/stores/${encodeURIComponent(store)}`;
-  page.stream = new Stream(`${base}/changes`, (event, data) => hear(model, event, data), (phase, cause, retryAt) => {
+  page.stream = page.publishes ? null : new Stream(`${base}/changes`, (event, data) => hear(model, event, data), (phase, cause, retryAt) => {
     const { link } = page;
     if (phase === "open") Object.assign(link, { phase, cause: "", retryAt: 0 });
     else {
@@ -121,7 +124,7 @@ function enter(store) {
     schedule();
   });
   drawStores();
-  learnOwners(model);
+  if (!page.publishes) learnOwners(model);
   schedule();
 }
 
@@ -154,7 +157,7 @@ function take(status) {
   const { state, cause, stale_seconds: stale } = status;
   const since = state === "stale" && stale != null ? Date.now() - stale * 1000 : 0;
   const same = page.state.state === state && Math.abs(page.state.staleSince - since) < 2000;
-  page.state = { state, cause, staleSince: same ? page.state.staleSince : since };
+  page.state = { state, cause, seen: status.seen, publishes: page.publishes, staleSince: same ? page.state.staleSince : since };
 }
 
 async function get(path) {
@@ -186,7 +189,7 @@ async function poll() {
     const { stores } = JSON.parse((await get("/v1/stores")).text);
     page.statuses = new Map(stores.map((status) => [status.name, status]));
     const status = page.statuses.get(page.store);
-    if (status && page.link.phase === "open") take(status);
+    if (status && (page.link.phase === "open" || page.publishes)) take(status);
     if (!status || here().store !== page.store) route();
     drawStores();
     if (!stores.length) write(find("state-title"), "The service has no stores");
@@ -205,7 +208,9 @@ async function poll() {
 function schedule() {
   if (scheduled) return;
   scheduled = true;
-  if (document.hidden) setTimeout(draw, 1000);
+  // Drawing takes at most a quarter of the time, whatever comes in.
+  const wait = document.hidden ? 1000 : resume - performance.now();
+  if (wait > 16) setTimeout(() => requestAnimationFrame(draw), wait);
   else requestAnimationFrame(draw);
 }
 
@@ -213,12 +218,14 @@ function draw() {
   scheduled = false;
   const { model } = page;
   if (!model) return;
-  const { touched } = model.flush();
+  const began = performance.now();
+  const touched = model.flush();
   if (!document.hidden) table.show(model.view.list, touched);
   detail.refresh();
   const now = Date.now();
-  if (now - lastSide > 450) drawSlow(now);
-  else if (!drawSlow.timer) drawSlow.timer = setTimeout(() => drawSlow(Date.now()), 450);
+  if (now - lastSide > SLOW) drawSlow(now);
+  else if (!drawSlow.timer) drawSlow.timer = setTimeout(() => drawSlow(Date.now()), SLOW);
+  resume = performance.now() + 3 * (performance.now() - began);
 }
 drawSlow.timer = 0;
 
@@ -236,11 +243,16 @@ function drawSlow(now) {
     drawStore(status);
     drawConcerns([...(remark ? [remark] : []), ...concerns(status)]);
   }
-  timeline.draw(model, now);
-  drawOwners(model, page.owners, owner);
-  drawOwnerChoice(model);
   drawCount(model);
+  // One part at a time, so that no frame is long.
+  turn += 1;
+  if (turn % 2) timeline.draw(model, now);
+  else {
+    drawOwners(model, page.owners, owner);
+    drawOwnerChoice(model);
+  }
 }
+let turn = 0;
 
 function drawState(model, now) {
   const said = freshness(page.link, page.state, { revision: model.revision, keys: model.entries.size, complete: model.complete && !model.refilling }, now);
@@ -306,7 +318,7 @@ function drawCount(model) {
   const empty = find("empty");
   empty.hidden = shown > 0;
   if (shown) return;
-  write(empty, all ? "No key fits the search. Esc clears it." : model.complete ? "The store has no keys." : "No keys yet.");
+  write(empty, all ? "No key fits the search. Esc clears it." : page.publishes ? "This store publishes: it caches no keys." : model.complete ? "The store has no keys." : "No keys yet.");
 }
 
 // ---- Choices
@@ -394,7 +406,7 @@ filter({});
 poll();
 setInterval(poll, POLL);
 setInterval(() => {
-  if (page.model) learnOwners(page.model);
+  if (page.model && !page.publishes) learnOwners(page.model);
 }, OWNERS_EVERY);
 setInterval(() => {
   if (document.hidden) return;

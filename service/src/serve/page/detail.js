@@ -4,7 +4,7 @@ import { drawDiff, inLines, summary } from "./diff.js";
 import { elements, members, shown } from "./json.js";
 import { problem, reason } from "./stream.js";
 import { element } from "./table.js";
-import { age, bytes, number, sentence, span, time, visible } from "./words.js";
+import { age, because, bytes, number, sentence, span, time, visible } from "./words.js";
 
 const LONGEST = 200_000; // characters of a value that are drawn
 
@@ -114,7 +114,7 @@ export class Detail {
     const now = Date.now();
     this.notice.textContent = entry.gone ? `Deleted ${age(entry.at, now)}. This was its last value.` : "";
     if (this.when) {
-      this.when.textContent = entry.at ? `${KINDS[entry.kind]} ${age(entry.at, now)}, at ${time(entry.at)}` : "before this page was opened";
+      this.when.textContent = entry.at ? `${KINDS[entry.kind]} ${age(entry.at, now)}, at ${time(entry.at)}` : "not since the service was started";
     }
   }
 
@@ -143,12 +143,13 @@ export class Detail {
   drawChange() {
     const { entry } = this;
     const parts = [element("h3", "", "Last change")];
-    const why = entry.reason ? ` ${sentence(entry.reason)}` : "";
+    const reason = because(entry.reason);
+    const why = reason && ` ${reason}`;
     if (entry.kind === "created") parts.push(element("p", "", `Created with this value.${why}`));
     else if (entry.kind === "deleted") parts.push(element("p", "", `Deleted.${why}`));
-    else if (entry.old === null) parts.push(element("p", "", "It was before this page was opened. The history shows it."));
+    else if (entry.old === null) parts.push(element("p", "", "It was before the service was started. The history may show it."));
     else {
-      if (entry.reason) parts.push(element("p", "", sentence(entry.reason)));
+      if (reason) parts.push(element("p", "", reason));
       parts.push(drawDiff(cut(entry.old), cut(entry.text), entry.encoding));
     }
     this.change.replaceChildren(...parts);
@@ -189,15 +190,19 @@ export class Detail {
   /** @param {string} raw the answer of `explain`, whose members may be more than these */
   history(raw) {
     const found = members(raw) ?? new Map();
+    const etcd = members(found.get("kvstore") ?? "null") ?? found;
     const parts = [];
     for (const note of elements(found.get("notes"))) parts.push(element("p", "", plain(note)));
+    const failed = plain(found.get("kvstore_error") ?? "null");
+    if (failed) return [...parts, element("p", "", sentence(`etcd does not tell: ${failed}`))];
     const encoding = this.entry?.encoding ?? "json";
-    const steps = elements(found.get("history")).map((step) => {
+    const steps = elements(etcd.get("history")).map((step) => {
       const parsed = members(step) ?? new Map();
       const value = parsed.get("value");
       return {
         kind: plain(parsed.get("change") ?? '""'), revision: Number(parsed.get("revision") ?? 0),
-        lease: plain(parsed.get("lease") ?? "null") || null, text: value === undefined || value === "null" ? null : shown(value, encoding),
+        lease: plain(parsed.get("lease") ?? "null") || null, text: value === undefined ? null : shown(value, encoding),
+        undecodable: plain(parsed.get("undecodable") ?? "null"),
       };
     }).sort((a, b) => b.revision - a.revision);
     const list = element("ol", "steps");
@@ -209,19 +214,20 @@ export class Detail {
       const owner = this.hooks.owner(step.lease).short;
       if (step.kind !== "deleted") title.append(` · ${owner}`);
       item.append(title);
+      if (step.undecodable) item.append(element("p", "", sentence(`the value cannot be decoded: ${step.undecodable}`)));
       if (before?.text != null && step.text !== null && step.kind !== "created" && before.kind !== "deleted") {
         item.append(before.text === step.text ? element("p", "note", "The same value.") : drawDiff(before.text, step.text, encoding));
       } else if (step.text !== null) {
-        item.append(element("p", "mono", summary({ kind: step.kind, text: step.text, old: null, encoding, reason: "" })));
+        item.append(element("p", "mono", summary({ kind: step.kind, text: step.text, old: null, encoding })));
       }
       list.append(item);
     });
     if (steps.length) parts.push(list);
     else parts.push(element("p", "", "etcd has no history of this key."));
-    const since = Number(found.get("since"));
+    const since = Number(JSON.parse(etcd.get("history_since") ?? found.get("since") ?? "0"));
     if (since) parts.push(element("p", "note", `Older than revision ${number(since)} is compacted: etcd has forgotten it.`));
     for (const [name, value] of found) {
-      if (["name", "notes", "history", "since"].includes(name) || value === "null") continue;
+      if (["name", "notes", "history", "since", "state"].includes(name) || value === "null") continue;
       const box = element("details");
       box.append(element("summary", "", TITLES[name] ?? visible(name)), element("pre", "value-box", inLines(value, "json").join("\n")));
       parts.push(box);

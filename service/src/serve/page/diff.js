@@ -5,6 +5,7 @@ import { element } from "./table.js";
 import { visible, visibleLines } from "./words.js";
 
 const MOST = 4_000_000; // cells of the table of the longest common subsequence
+const WORD = /[\p{L}\p{N}_.]/u;
 const AROUND = 3; // unchanged lines shown around a change
 
 /**
@@ -105,6 +106,9 @@ function within(text, other) {
   const most = Math.min(text.length, other.length);
   while (start < most && text[start] === other[start]) start += 1;
   while (end < most - start && text[text.length - 1 - end] === other[other.length - 1 - end]) end += 1;
+  // Whole words are marked: "false", not "fals".
+  while (start > 0 && WORD.test(text[start - 1])) start -= 1;
+  while (end > 0 && WORD.test(text[text.length - end])) end -= 1;
   if (start + end < text.length / 4) return [text];
   return [text.slice(0, start), element("mark", "", text.slice(start, text.length - end)), text.slice(text.length - end)];
 }
@@ -112,10 +116,10 @@ function within(text, other) {
 const short = (text) => visible(text.length > 60 ? `${text.slice(0, 59)}…` : text);
 
 /** What a change did, on one line. */
-export function summary({ kind, text, old, encoding, reason }) {
+export function summary({ kind, text, old, encoding }) {
   if (kind === "remark") return text;
   if (kind !== "updated" || old === null) return short(text);
-  if (text === old) return reason ? `same value (${reason})` : "same value";
+  if (text === old) return "the same value again";
   const after = encoding === "json" ? members(text) : null;
   const before = encoding === "json" ? members(old) : null;
   if (!after || !before) return `${short(old)} → ${short(text)}`;

@@ -7,44 +7,62 @@ export const SPAN = 300; // seconds of counts
 
 /**
  * @typedef {{name: string, text: string, encoding: string, revision: number, lease: string | null, origin: string,
- *   reason: string, at: number, old: string | null, kind: string, generation: number, gone: boolean,
+ *   reason: string, at: number, old: string | null, kind: string, generation: number, gone: boolean, ranked: number,
  *   everywhere: boolean, viewed: boolean}} Entry
  * `at` is when the entry changed (milliseconds, 0: before anybody looked), `kind` what happened then.
  */
 
 const byName = (a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0);
 const byNameDown = (a, b) => byName(b, a);
-const byRevision = (a, b) => b.revision - a.revision || byName(a, b);
-const byRevisionUp = (a, b) => a.revision - b.revision || byName(a, b);
+// By the revision an entry had when it was put in its place, so that it can be found again.
+const byRevision = (a, b) => b.ranked - a.ranked || byName(a, b);
+const byRevisionUp = (a, b) => a.ranked - b.ranked || byName(a, b);
 export const ORDERS = { name: byName, "-name": byNameDown, "-revision": byRevision, revision: byRevisionUp };
 
-/** Entries in order, kept by merging: a batch costs one pass, however many keys there are. */
+const FEW = 100; // changes that are cheaper one by one than in a pass over all entries
+
+/** Entries in order. */
 class Ordered {
   constructor(flag, compare, accepts) {
     Object.assign(this, { flag, compare, accepts, moves: compare === byRevision || compare === byRevisionUp, list: [] });
   }
 
-  /** Takes changed entries in. Returns whether the list is another one. */
+  /** Takes changed entries in. */
   take(changed) {
-    const { flag, compare } = this;
-    const added = [];
-    let dropped = false;
+    const { flag } = this;
+    const added = [], dropped = [];
     for (const entry of changed) {
       const wanted = !entry.gone && this.accepts(entry);
-      if (entry[flag] && (!wanted || this.moves)) {
+      if (entry[flag] && (!wanted || (this.moves && entry.ranked !== entry.revision))) {
         entry[flag] = false;
-        dropped = true;
+        dropped.push(entry);
       }
       if (wanted && !entry[flag]) added.push(entry);
     }
-    if (dropped) this.list = this.list.filter((entry) => entry[flag]);
-    if (added.length) this.merge(added.sort(compare));
-    return dropped || added.length > 0;
+    const few = dropped.length + added.length <= FEW;
+    if (few) for (const entry of dropped) this.list.splice(this.place(entry), 1);
+    else if (dropped.length) this.list = this.list.filter((entry) => entry[flag]);
+    for (const entry of added) {
+      entry[flag] = true;
+      if (this.moves) entry.ranked = entry.revision;
+    }
+    if (few) for (const entry of added) this.list.splice(this.place(entry), 0, entry);
+    else if (added.length) this.merge(added.sort(this.compare));
+  }
+
+  /** Where an entry is, or belongs. */
+  place(entry) {
+    let low = 0, high = this.list.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (this.compare(this.list[middle], entry) < 0) low = middle + 1;
+      else high = middle;
+    }
+    return low;
   }
 
   merge(added) {
-    const { list, compare, flag } = this;
-    for (const entry of added) entry[flag] = true;
+    const { list, compare } = this;
     if (!list.length || compare(list[list.length - 1], added[0]) < 0) {
       for (const entry of added) list.push(entry);
       return;
@@ -98,7 +116,7 @@ export class Model {
       this.refilling = false;
       for (const entry of this.entries.values()) {
         if (entry.generation !== this.generation) {
-          this.drop(entry, { revision, at: now, reason: "gone while the page was not connected" });
+          this.drop(entry, { revision, at: now, reason: "deleted while the page was not connected" });
         }
       }
     }
@@ -121,7 +139,7 @@ export class Model {
     const news = !told.initial || (refill && this.complete);
     const entry = known ?? {
       name: told.name, text: "", encoding: "json", revision: 0, lease: told.lease, origin: "", reason: "", at: 0,
-      old: null, kind: "", generation: 0, gone: false, everywhere: false, viewed: false,
+      old: null, kind: "", generation: 0, ranked: 0, gone: false, everywhere: false, viewed: false,
     };
     if (known) {
       if (known.lease !== told.lease) this.own(known, told.lease);
@@ -209,16 +227,18 @@ export class Model {
   history(raw, offset) {
     const past = [];
     for (const data of raw) {
+      const type = /^\{"type":"(update|delete)"/.exec(data)?.[1];
+      if (!type) continue;
       const told = change(data);
       const at = Date.parse(told.at) + offset;
       if (told.initial || Number.isNaN(at)) continue;
-      const type = /"type"\s*:\s*"delete"/.test(data.slice(0, 40)) ? "deleted" : told.old === null ? "created" : "updated";
+      const kind = type === "delete" ? "deleted" : told.old === null ? "created" : "updated";
       const known = this.entries.get(told.name);
       if (this.log.some((seen) => seen.name === told.name && seen.revision === told.revision)) continue;
-      past.push({ ...told, old: type === "deleted" ? told.text : told.old, kind: type, at });
-      this.tally(type, at);
+      past.push({ ...told, old: kind === "deleted" ? told.text : told.old, kind, at });
+      this.tally(kind, at);
       if (known && known.revision === told.revision && !known.at) {
-        Object.assign(known, { at, kind: type, old: told.old });
+        Object.assign(known, { at, kind, old: told.old, reason: told.reason });
         this.touched.add(known);
       }
     }
@@ -254,6 +274,7 @@ export class Model {
     const list = [];
     for (const entry of this.all.list) {
       entry.viewed = accepts(entry);
+      entry.ranked = entry.revision;
       if (entry.viewed) list.push(entry);
     }
     if (order === "-name") list.reverse();
@@ -261,12 +282,13 @@ export class Model {
     this.view.list = list;
   }
 
-  /** Puts what was touched in its place. */
+  /** Puts what was touched in its place, and returns it. */
   flush() {
-    if (!this.touched.size) return { moved: false, touched: this.touched };
-    const touched = this.touched;
+    const { touched } = this;
+    if (!touched.size) return touched;
     this.touched = new Set();
     this.all.take(touched);
-    return { moved: this.view.take(touched), touched };
+    this.view.take(touched);
+    return touched;
   }
 }

@@ -5,7 +5,7 @@ import { SPAN } from "./model.js";
 import { element } from "./table.js";
 import { age, bytes, number, plural, sentence, span, time, visible } from "./words.js";
 
-const SHOWN = 60; // changes in the document
+const SHOWN = 50; // changes in the document
 const MOST_OWNERS = 50;
 const BARS = 60, STEP = SPAN / BARS;
 const SIGNS = { created: "+", updated: "~", deleted: "−", remark: "!" };
@@ -151,21 +151,21 @@ export function drawOwners(model, owners, owner) {
   if (others) texts.push([`and ${number(others)} more`, "", "", ""]);
   rows(body, texts, model.complete ? "No keys, no owners." : "");
   top.forEach(([lease], at) => {
-    body.rows[at].cells[0].title = owner(lease).long;
+    body.rows[at].cells[0].title = lease ?? "";
     body.rows[at].cells[0].className = "lease";
   });
 }
 
 export function drawStore(status) {
-  rows(find("observers"), status.observers.map((one) => [
+  rows(find("observers"), (status.observers ?? []).map((one) => [
     visible(one.name ?? `number ${one.id}`), number(one.pending), one.behind_seconds ? span(one.behind_seconds) : "no",
   ]), "No observers.");
   const pairs = [
-    ["Prefix", status.prefix], ["Values", status.value], ["Mode", status.mode], ["Revision", number(status.revision)],
+    ["Prefix", status.prefix], ["Values", status.value], ["Mode", status.mode], ["Revision", number(status.revision ?? 0)],
     ["Own keys", status.own ? `${number(status.own)} on ${plural(status.leases, "lease")}` : "none"],
-    ["Repairs", number(status.repairs)], ["Lists since the first", number(status.relists)],
+    ["Repairs", number(status.repairs)], ["Lists since the first", number(status.relists ?? 0)],
     ["Audit", status.audit_rounds ? `${plural(status.audit_rounds, "round")}, ${plural(status.audited_keys, "key")} compared, ${plural(status.audit_differences, "difference")}` : "no round yet"],
-    ["Readers of this stream", number(status.streams)],
+    ["Readers of this stream", number(status.streams ?? 0)],
   ];
   if (status.indexes?.length) pairs.push(["Indexes", status.indexes.join(", ")]);
   const list = find("store");
@@ -189,7 +189,7 @@ export function concerns(status) {
   when(status.other_histories, `etcd was restored, wiped or replaced ${status.other_histories === 1 ? "once" : `${number(status.other_histories)} times`} since the service was started.`);
   when(status.panics, `The service has contained ${plural(status.panics, "panic")} of codecs, filters or observers.`);
   when(status.state_error, `The snapshot on disk cannot be written. ${sentence(status.state_error)}`);
-  for (const one of status.observers) {
+  for (const one of status.observers ?? []) {
     when(one.behind_seconds >= 5, `Observer ${visible(one.name ?? `number ${one.id}`)} is ${span(one.behind_seconds ?? 0)} behind, with ${plural(one.pending, "change")} pending.`);
   }
   return found;
@@ -218,7 +218,7 @@ export function drawFacts(model, status, owner, now) {
   write(find("fact-changes"), number(sum));
   write(find("fact-changes-note"), sum ? `${number(recent.created)} created · ${number(recent.updated)} updated · ${number(recent.deleted)} deleted`
     : model.log[0]?.at ? `last one ${age(model.log[0].at, now)}` : "none seen yet");
-  if (!status) return;
+  if (!status?.observers) return;
   write(find("fact-observers"), number(status.observers.length));
   const late = status.observers.filter((one) => one.behind_seconds > 0).sort((a, b) => b.behind_seconds - a.behind_seconds);
   write(find("fact-observers-note"), !status.observers.length ? "" : late.length

@@ -126,7 +126,6 @@ export class Stream {
   }
 
   take({ event, data, id }) {
-    if (!data) return;
     if (event === "opened") {
       const { run, resumed } = JSON.parse(data);
       if (!resumed) this.last = null;
@@ -134,7 +133,7 @@ export class Stream {
       this.attempts = 0;
       this.link("open", "", 0);
     }
-    this.told(event, data);
+    if (data) this.told(event, data);
     if (id) this.last = id;
   }
 }

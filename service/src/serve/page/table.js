@@ -5,6 +5,7 @@ import { age, visible } from "./words.js";
 const TALLEST = 8_000_000; // pixels; browsers refuse much taller elements
 const SPARE = 6; // rows above and below what is in sight
 const NONE = new Set();
+const CALM = 3; // rows that may always flash
 const CUT = 400; // characters of a value in a row
 export const HOT = 5_000, WARM = 60_000; // milliseconds after a change
 
@@ -22,7 +23,7 @@ export class Table {
    * @param {{open: (name: string) => void, select: (name: string) => void, owner: (lease: string | null) => {short: string, long: string}}} hooks
    */
   constructor({ scroller, body }, hooks) {
-    Object.assign(this, { scroller, body, hooks, list: [], rows: [], selected: null, open: null, height: 32 });
+    Object.assign(this, { scroller, body, hooks, list: [], rows: [], selected: null, open: null, height: 32, drawnHeight: -1 });
     scroller.addEventListener("scroll", () => this.draw(), { passive: true });
     new ResizeObserver(() => this.measure()).observe(scroller);
     body.addEventListener("click", (event) => {
@@ -67,7 +68,10 @@ export class Table {
 
   draw(changed = NONE) {
     const { height, list, body, scroller } = this;
-    body.style.height = `${this.shownHeight}px`;
+    if (this.drawnHeight !== this.shownHeight) {
+      this.drawnHeight = this.shownHeight;
+      body.style.height = `${this.drawnHeight}px`;
+    }
     const top = this.top();
     const first = Math.max(0, Math.floor(top / height) - SPARE);
     const last = Math.min(list.length, Math.ceil((top + scroller.clientHeight) / height) + SPARE);
@@ -76,6 +80,8 @@ export class Table {
     while (this.rows.length < count) this.rows.push(this.make());
     while (this.rows.length > count) this.rows.pop().node.remove();
     const now = Date.now();
+    // Where nearly all rows change, a flash says nothing.
+    if (changed.size && list.slice(first, last).filter((entry) => changed.has(entry)).length > CALM + count / 3) changed = NONE;
     // A row keeps its place in the list while scrolling, so that only new ones are filled.
     for (let index = first; index < last; index += 1) {
       this.fill(this.rows[index % count], list[index], index, index * height + shift, now, changed);
@@ -121,7 +127,7 @@ export class Table {
     if (row.owner !== whose.short) {
       row.owner = whose.short;
       owner.textContent = whose.short;
-      owner.title = whose.long;
+      owner.title = entry.lease === null ? whose.long : `${whose.long}, lease ${entry.lease}`;
     }
     if (other || row.revision !== entry.revision) {
       row.revision = entry.revision;

@@ -40,15 +40,16 @@ export const visibleLines = (text) => text.replace(HIDDEN, (found) => (found ===
 /**
  * What is to be said about the freshness of the table.
  * @param {{phase: string, cause: string, since: number, retryAt: number, loaded: number}} link the page's connection
- * @param {{state: string, cause: string | null, staleSince: number}} store as the service tells it
+ * @param {{state: string, cause: string | null, seen: number | null, staleSince: number, publishes: boolean}} store as the service tells it
  * @param {{revision: number, keys: number, complete: boolean}} table what is shown
  * @param {number} now milliseconds
  * @returns {{kind: "fresh" | "wait" | "stale" | "lost", title: string, detail: string, announce: string}}
  */
 export function freshness(link, store, table, now) {
   const say = (kind, title, detail, ticking = "") => ({ kind, title: title + ticking, detail, announce: `${title}. ${detail}` });
+  if (store.publishes && store.state === "synced") return say("fresh", "Fresh", "The keys of this store are in etcd, unless they are named below. It caches no keys of others.");
   const kept = table.complete ? `The table shows the state of ${time(link.loaded)}.` : "There is no complete table yet.";
-  if (link.phase !== "open") {
+  if (link.phase !== "open" && !store.publishes) {
     if (!table.complete && link.phase === "opening" && !link.cause) return say("wait", "Opening", "Asking the service for the table.");
     const wait = Math.max(0, Math.ceil((link.retryAt - now) / 1000));
     const lost = say("lost", "No connection to the service", `${link.cause}. ${kept}`, ` for ${span((now - link.since) / 1000)}`);
@@ -64,15 +65,28 @@ export function freshness(link, store, table, now) {
   }
   if (state === "closed") return say("lost", "Closed", why || "The service has closed this store.");
   if (state === "connecting") return say("wait", "Connecting to etcd", why || "The service has not reached etcd yet.");
-  if (state === "listing") return say("wait", "Listing", why || "The service is reading all keys from etcd.");
-  if (!table.complete) return say("wait", "Loading", `${plural(table.keys, "key")} so far.`);
+  if (state === "listing") return say("wait", "Listing", why || `The service is reading all keys from etcd${store.seen ? `, ${plural(store.seen, "key")} so far` : ""}.`);
+  if (!table.complete && !store.publishes) return say("wait", "Loading", `${plural(table.keys, "key")} so far.`);
   return say("fresh", "Fresh", `Every change up to revision ${number(table.revision)} is shown.`);
 }
+
+const REASONS = {
+  first_state: "", event: "", given_up: "The service has given the key up: it was told to, or another process owns it now.",
+  listed: "Seen by a new list: steps in between may be left out.",
+  other_history: "etcd was restored, wiped or replaced.",
+  attached: "The store was attached to another etcd or prefix.",
+  entered_filter: "The key passes the filter of the store now.",
+  left_filter: "The key exists, and does not pass the filter of the store any more.",
+  undecodable: "Its new value cannot be decoded.", closed: "The service has closed the store.",
+  held_back: "It was deleted earlier, and the deletion was held back until now.", drained: "The store was drained.",
+};
+/** Why a change was told, as a sentence; nothing for an ordinary change. */
+export const because = (reason) => REASONS[reason] ?? sentence(reason.replaceAll("_", " "));
 
 /** A cause as a sentence. */
 export function sentence(cause) {
   if (!cause) return "";
   const text = visible(String(cause)).trim();
-  const first = text.charAt(0).toUpperCase() + text.slice(1);
+  const first = text.startsWith("etcd") ? text : text.charAt(0).toUpperCase() + text.slice(1);
   return /[.!?]$/.test(first) ? first : `${first}.`;
 }
