@@ -51,6 +51,14 @@ test("100,000 keys: first rows within 3 s, the end is reached, the document stay
   await finish(page);
 });
 
+test("a link to one of 100,000 keys brings it into sight", async () => {
+  const page = await browser.open(`${service.url}/#many/eu-west/node-077701`);
+  await page.waitForFunction(() => [...document.querySelectorAll(".row.selected .name")].some((cell) => cell.textContent === "eu-west/node-077701"), null, { timeout: 120_000 });
+  const [row, grid] = [await page.locator(".row.selected").boundingBox(), await page.locator("#scroller").boundingBox()];
+  assert.ok(row.y >= grid.y && row.y + row.height <= grid.y + grid.height);
+  await finish(page);
+});
+
 test("2,000 changes a second of 100,000 keys: the page answers keys at once", async (t) => {
   const page = await browser.open(`${service.url}/#many`);
   await says(page, /^Fresh/, 120_000);

@@ -90,7 +90,7 @@ function route() {
   else detail.open(store, name, page.model);
   document.body.classList.toggle("with-detail", name !== null);
   table.open = name;
-  if (name !== null && table.selected !== name) table.selected = name;
+  if (name !== null && table.selected !== name) table.seek(name);
   table.draw();
 }
 let remark = "";
@@ -121,6 +121,7 @@ function enter(store) {
       if (link.phase === "open") Object.assign(link, { since: Date.now(), loaded: Date.now() });
       Object.assign(link, { phase, retryAt, cause: cause || link.cause });
     }
+    drawStores();
     schedule();
   });
   drawStores();
@@ -137,7 +138,9 @@ function hear(model, event, data) {
   else if (event === "synced") {
     const first = !model.complete;
     model.synced(JSON.parse(data).revision, now);
-    if (first) learnPast(model);
+    if (!first) return schedule();
+    learnPast(model);
+    if (table.open !== null) requestAnimationFrame(() => table.seek(table.open));
   } else if (event === "status") take(JSON.parse(data));
   else if (event === "resynced") {
     const { from, to, all } = JSON.parse(data);
@@ -286,10 +289,13 @@ function drawStores() {
   names.forEach((name, at) => {
     const link = nav.children[at], { state } = page.statuses.get(name);
     write(link.children[0], visible(name));
-    write(link.children[1], page.link.phase === "open" || page.store === null ? STATES[state] ?? state : "unknown");
+    write(link.children[1], page.link.cause ? "unknown" : STATES[state] ?? state);
     link.dataset.state = state;
-    if (name === page.store) link.setAttribute("aria-current", "page");
-    else link.removeAttribute("aria-current");
+    if (name !== page.store) link.removeAttribute("aria-current");
+    else if (!link.hasAttribute("aria-current")) {
+      link.setAttribute("aria-current", "page");
+      link.scrollIntoView({ block: "nearest", inline: "nearest" });
+    }
   });
 }
 
@@ -357,7 +363,7 @@ function nextTheme() {
   try { localStorage.setItem("theme", next); } catch { /* it is not remembered */ }
   showTheme();
 }
-const showTheme = () => write(find("theme"), `Theme: ${document.documentElement.dataset.theme ?? "system"}`);
+const showTheme = () => write(find("theme-name"), document.documentElement.dataset.theme ?? "system");
 
 function step(by) {
   const names = [...page.statuses.keys()];

@@ -209,10 +209,11 @@ export function drawFacts(model, status, owner, now) {
   write(find("fact-keys-note"), status ? `at ${status.prefix}` : "");
   const leases = model.leases.size - (model.leases.has(null) ? 1 : 0);
   write(find("fact-owners"), number(leases));
-  const [most] = biggest(model.leases, 1).top;
+  const [first, second] = biggest(model.leases, 2).top;
   const free = model.leases.get(null);
-  write(find("fact-owners-note"), !most ? "" : leases <= 1 && !free ? owner(most[0]).short
-    : [`most: ${owner(most[0]).short}, ${plural(most[1], "key")}`, free ? `${plural(free, "key")} without lease` : ""].filter(Boolean).join(" · "));
+  const most = first && first[0] !== null && first[1] > (second?.[1] ?? 0);
+  write(find("fact-owners-note"), [most ? `${second ? "most: " : ""}${owner(first[0]).short}, ${plural(first[1], "key")}` : "",
+    free ? `${plural(free, "key")} without lease` : ""].filter(Boolean).join(" · "));
   const recent = model.within(60, now);
   const sum = recent.created + recent.updated + recent.deleted;
   write(find("fact-changes"), number(sum));

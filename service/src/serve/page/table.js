@@ -1,6 +1,6 @@
 // The table: a bounded number of rows that show the part of the list that is in sight.
 
-import { age, visible } from "./words.js";
+import { age, number, visible } from "./words.js";
 
 const TALLEST = 8_000_000; // pixels; browsers refuse much taller elements
 const SPARE = 6; // rows above and below what is in sight
@@ -23,8 +23,12 @@ export class Table {
    * @param {{open: (name: string) => void, select: (name: string) => void, owner: (lease: string | null) => {short: string, long: string}}} hooks
    */
   constructor({ scroller, body }, hooks) {
-    Object.assign(this, { scroller, body, hooks, list: [], rows: [], selected: null, open: null, height: 32, drawnHeight: -1 });
-    scroller.addEventListener("scroll", () => this.draw(), { passive: true });
+    Object.assign(this, { scroller, body, hooks, list: [], rows: [], selected: null, open: null, height: 32, drawnHeight: -1, scrolled: 0, room: 0 });
+    // Asking the document where it is scrolled to costs a layout: it is asked only when that has changed.
+    scroller.addEventListener("scroll", () => {
+      this.scrolled = scroller.scrollTop;
+      this.draw();
+    }, { passive: true });
     new ResizeObserver(() => this.measure()).observe(scroller);
     body.addEventListener("click", (event) => {
       const row = event.target.closest("[role=row]");
@@ -37,7 +41,7 @@ export class Table {
   measure() {
     const height = parseFloat(getComputedStyle(this.scroller).getPropertyValue("--row")) || 32;
     if (height !== this.height) this.rows.splice(0).forEach(({ node }) => node.remove());
-    this.height = height;
+    Object.assign(this, { height, room: this.scroller.clientHeight, scrolled: this.scroller.scrollTop });
     this.draw();
   }
 
@@ -48,34 +52,37 @@ export class Table {
     this.draw(changed);
   }
 
+  /** The height of the head, which covers the first pixels. */
+  get head() { return this.body.offsetTop; }
   get full() { return this.list.length * this.height; }
   get shownHeight() { return Math.min(this.full, TALLEST); }
 
   /** Where the list is, in its own pixels: more of them than the element has if it would be too tall. */
   top() {
-    const room = this.shownHeight - this.scroller.clientHeight;
-    if (this.full <= TALLEST || room <= 0) return this.scroller.scrollTop;
-    return (this.scroller.scrollTop / room) * (this.full - this.scroller.clientHeight);
+    const room = this.shownHeight - this.room;
+    if (this.full <= TALLEST || room <= 0) return this.scrolled;
+    return (this.scrolled / room) * (this.full - this.room);
   }
 
   scrollTo(top) {
-    const room = this.full - this.scroller.clientHeight;
-    const ratio = this.full <= TALLEST || room <= 0 ? 1 : (this.shownHeight - this.scroller.clientHeight) / room;
+    const room = this.full - this.room;
+    const ratio = this.full <= TALLEST || room <= 0 ? 1 : (this.shownHeight - this.room) / room;
     this.scroller.scrollTop = top * ratio;
+    this.scrolled = this.scroller.scrollTop;
   }
 
-  get page() { return Math.max(1, Math.floor(this.scroller.clientHeight / this.height) - 1); }
+  get page() { return Math.max(1, Math.floor(this.room / this.height) - 1); }
 
   draw(changed = NONE) {
-    const { height, list, body, scroller } = this;
+    const { height, list, body } = this;
     if (this.drawnHeight !== this.shownHeight) {
       this.drawnHeight = this.shownHeight;
       body.style.height = `${this.drawnHeight}px`;
     }
     const top = this.top();
     const first = Math.max(0, Math.floor(top / height) - SPARE);
-    const last = Math.min(list.length, Math.ceil((top + scroller.clientHeight) / height) + SPARE);
-    const shift = scroller.scrollTop - top;
+    const last = Math.min(list.length, Math.ceil((top + this.room) / height) + SPARE);
+    const shift = this.scrolled - top;
     const count = Math.max(0, last - first);
     while (this.rows.length < count) this.rows.push(this.make());
     while (this.rows.length > count) this.rows.pop().node.remove();
@@ -121,7 +128,7 @@ export class Table {
     }
     if (other || row.text !== entry.text) {
       row.text = entry.text;
-      value.textContent = visible(entry.text.slice(0, CUT));
+      value.textContent = visible(brief(entry.text.slice(0, CUT), entry.encoding));
     }
     const whose = this.hooks.owner(entry.lease);
     if (row.owner !== whose.short) {
@@ -131,7 +138,7 @@ export class Table {
     }
     if (other || row.revision !== entry.revision) {
       row.revision = entry.revision;
-      revision.textContent = String(entry.revision);
+      revision.textContent = number(entry.revision);
     }
     if (entry.at && now - entry.at < HOT && news.has(entry)) flash(row.node);
     else if (other) row.node.classList.remove("flash");
@@ -200,13 +207,25 @@ export class Table {
     return this.selected === null ? -1 : this.list.findIndex(({ name }) => name === this.selected);
   }
 
-  reveal(index) {
-    const top = this.top(), y = index * this.height, room = this.scroller.clientHeight - this.height;
-    if (y < top) this.scrollTo(y);
-    else if (y > top + room) this.scrollTo(y - room);
+  /** Brings a key into sight that was not chosen here. */
+  seek(name) {
+    this.selected = name;
+    const index = this.place();
+    if (index >= 0) this.reveal(index, this.page / 3);
+    this.mark();
+  }
+
+  reveal(index, margin = 0) {
+    const top = this.top(), y = index * this.height, room = this.room - this.height - this.head;
+    if (y < top) this.scrollTo(y - margin * this.height);
+    else if (y > top + room) this.scrollTo(y - room + margin * this.height);
     this.draw();
   }
 }
+
+/** JSON without the quotes of plain member names: a row has little room. The detail shows every character. */
+export const brief = (text, encoding) => (encoding === "json"
+  ? text.replace(/(,?)"([A-Za-z_][\w-]*)":/g, (_, comma, name) => `${comma && ", "}${name}: `) : text);
 
 function flash(node) {
   if (node.classList.contains("flash")) for (const animation of node.getAnimations()) animation.currentTime = 0;
