@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
-import { Browser, Etcd, finish, says, Service, shot } from "./world.mjs";
+import { Browser, Etcd, finish, says, Service, shot, until } from "./world.mjs";
 
 const KEYS = 100_000;
 const ROLES = ["edge", "core", "storage", "build"], REGIONS = ["ap-south", "eu-west", "us-east"];
@@ -16,13 +16,20 @@ const value = (at) => ({
 const keys = (store, count) => Array.from({ length: count }, (_, at) => [
   `${store}/${REGIONS[at % 3]}/node-${String(at).padStart(String(count).length, "0")}`, value(at), leases[(at * 7) % leases.length]]);
 
+/** A few keys as they may be. */
+const fleet = () => [["fra", 20], ["iad", 30], ["sin", 40]].flatMap(([site, net], at) => [
+  ...[1, 2, 3, 4].slice(0, 4 - at).map((n) => [`nodes/${site}/edge-0${n}`, { ip: `10.${net}.1.${n}`, role: "edge", ready: true, version: "1.14.2" }, leases[at]]),
+  ...[1, 2].map((n) => [`nodes/${site}/db-0${n}`, { ip: `10.${net}.2.${n}`, role: "database", ready: true, version: "1.14.2" }, leases[at]]),
+  ...(site === "iad" ? [[`nodes/iad/gpu-09`, { ip: "10.30.3.9", role: "gpu", ready: false, version: "1.13.8" }, leases[at]]] : []),
+]);
+
 before(async () => {
   [etcd, browser] = await Promise.all([Etcd.start(), Browser.start()]);
   leases = await Promise.all(Array.from({ length: 24 }, () => etcd.lease()));
-  await etcd.putAll([...keys("ten", 10), ...keys("thousand", 1000), ...keys("many", KEYS)]);
+  await etcd.putAll([...keys("ten", 10), ...keys("thousand", 1000), ...keys("many", KEYS), ...fleet()]);
   service = await Service.start(etcd, ["ten", "thousand", "many"]);
   // The service has read all keys before the page is measured.
-  for (;;) if ((await fetch(`${service.url}/readyz`)).ok) break;
+  await until("the service has read all keys", async () => (await fetch(`${service.url}/readyz`)).ok, 60);
 });
 
 after(async () => {
@@ -117,3 +124,28 @@ for (const store of ["ten", "thousand", "many"]) {
     });
   }
 }
+
+test("the picture of the README", async (t) => {
+  await etcd.putAll(["services/dns", "services/web", "identities/17"].map((name) => [name, { name }, leases[0]]));
+  const service = await Service.start(etcd, ["nodes", "services", "identities"]);
+  t.after(() => service.close());
+  const page = await browser.open(`${service.url}/#nodes`, { width: 1700, height: 800 });
+  await says(page, /^Fresh/);
+  const [one, two, three] = leases;
+  const put = (name, value, lease) => etcd.put(`nodes/${name}`, value, lease);
+  const at = (ip, role, version, ready = true) => ({ ip, role, ready, version });
+  await put("fra/edge-04", at("10.20.1.4", "edge", "1.14.2", false), one);
+  await etcd.delete("nodes/iad/gpu-09");
+  await put("iad/edge-03", at("10.30.1.3", "edge", "1.14.3"), two);
+  await put("sin/db-02", at("10.40.2.2", "database", "1.14.3"), three);
+  await service.put("nodes/fra/gateway", at("10.20.0.1", "gateway", "1.14.3"));
+  await put("fra/edge-04", at("10.20.1.4", "edge", "1.14.3"), one);
+  await page.waitForFunction(() => document.querySelectorAll("#changes .change").length >= 6);
+  await page.evaluate(() => { location.hash = "#nodes/fra/edge-04"; });
+  await page.waitForSelector("#detail .diff .added");
+  await page.waitForFunction(() => [...document.querySelectorAll(".body .owner")].some((cell) => cell.textContent === "this process")
+    && !document.querySelector(".flash[data-age=hot]"), null, { timeout: 30_000 });
+  await page.waitForFunction(() => document.getElementById("owners").textContent.includes("this process"));
+  await shot(page, "readme");
+  await finish(page);
+});

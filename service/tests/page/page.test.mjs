@@ -15,7 +15,7 @@ before(async () => {
   await etcd.put("nodes/beta", node("10.0.0.2", { id: "BIG" }), lease);
   await etcd.put("nodes/gamma", node("10.0.0.3"));
   await etcd.put("services/web", { port: 80 });
-  service = await Service.start(etcd, ["nodes", "services"]);
+  service = await Service.start(etcd, ["nodes", "services", "zone"], ["zone"]);
   await service.put("nodes/own", node("10.0.0.9"));
 });
 
@@ -208,6 +208,14 @@ test("an etcd that is away is told with its cause, and the page is fresh again w
   await etcd.put("nodes/after", node("10.0.0.8"));
   await page.waitForFunction(() => [...document.querySelectorAll(".body .name")].some((cell) => cell.textContent === "after"));
   await etcd.delete("nodes/after");
+  await finish(page);
+});
+
+test("a store that publishes says that it has no table", async () => {
+  const page = await open("#zone");
+  await page.waitForFunction(() => document.getElementById("empty").textContent === "This store publishes: it caches no keys.");
+  assert.match(await page.textContent("#state-detail"), /It caches no keys of others\.$/);
+  assert.match(await page.textContent("#store"), /publish/);
   await finish(page);
 });
 

@@ -112,13 +112,13 @@ const write = (name, value, lease = 0) => ({
 });
 
 export class Service {
-  static async start(etcd, stores = ["nodes"]) {
+  static async start(etcd, stores = ["nodes"], publishing = []) {
     const service = new Service();
     service.dir = mkdtempSync(join(tmpdir(), "page-service-"));
     service.config = join(service.dir, "serve.toml");
     const port = await freePort();
     writeFileSync(service.config, `endpoints = ["${etcd.url}"]\nlisten = "127.0.0.1:${port}"\n${
-      stores.map((name) => `[[store]]\nname = "${name}"\nprefix = "demo/${name}"\n`).join("")}`);
+      stores.map((name) => `[[store]]\nname = "${name}"\nprefix = "demo/${name}"\n${publishing.includes(name) ? "mode = \"publish\"\n" : ""}`).join("")}`);
     service.url = `http://127.0.0.1:${port}`;
     await service.run();
     return service;

@@ -9,7 +9,7 @@ import { reason, Stream } from "./stream.js";
 import { Table } from "./table.js";
 import { freshness, number, plural, visible } from "./words.js";
 
-const POLL = 2_000, OWNERS_EVERY = 10_000, ANSWER = 8_000;
+const POLL = 2_000, OWNERS_EVERY = 10_000, STRANGERS_AFTER = 3_000, ANSWER = 8_000;
 const SLOW = 300; // milliseconds between drawings of what is read, not watched
 const MOST_OPTIONS = 200;
 
@@ -32,7 +32,7 @@ function owner(lease) {
   if (lease === null) return { short: "no lease", long: "Nobody: a key without lease stays until it is deleted", ttl: null };
   const known = page.owners.get(lease);
   const ttl = known?.ttl ?? null;
-  if (known?.own) return { short: "this process", long: "The process that serves this page", ttl };
+  if (known?.own || page.model?.local.has(lease)) return { short: "this process", long: "The process that serves this page", ttl };
   return { short: lease.replace(/^0+(?=.)/, ""), long: "Another process", ttl };
 }
 
@@ -179,6 +179,7 @@ async function learnPast(model) {
 
 async function learnOwners(model) {
   if (document.hidden && page.owners.size) return;
+  ownersAsked = Date.now();
   try {
     const { text } = await get(`/v1/stores/${encodeURIComponent(page.store)}/owners`);
     if (model !== page.model) return;
@@ -253,9 +254,11 @@ function drawSlow(now) {
   else {
     drawOwners(model, page.owners, owner);
     drawOwnerChoice(model);
+    const strangers = biggest(model.leases, 20).top.some(([lease]) => lease !== null && !page.owners.has(lease));
+    if (strangers && now - ownersAsked > STRANGERS_AFTER) learnOwners(model);
   }
 }
-let turn = 0;
+let turn = 0, ownersAsked = 0;
 
 function drawState(model, now) {
   const said = freshness(page.link, page.state, { revision: model.revision, keys: model.entries.size, complete: model.complete && !model.refilling }, now);

@@ -1,7 +1,7 @@
 // The difference of two values, in lines and in words.
 
 import { members, pretty } from "./json.js";
-import { element } from "./table.js";
+import { brief, element } from "./table.js";
 import { visible, visibleLines } from "./words.js";
 
 const MOST = 4_000_000; // cells of the table of the longest common subsequence
@@ -118,7 +118,7 @@ const short = (text) => visible(text.length > 60 ? `${text.slice(0, 59)}…` : t
 /** What a change did, on one line. */
 export function summary({ kind, text, old, encoding }) {
   if (kind === "remark") return text;
-  if (kind !== "updated" || old === null) return short(text);
+  if (kind !== "updated" || old === null) return visible(brief(text.slice(0, 300), encoding));
   if (text === old) return "the same value again";
   const after = encoding === "json" ? members(text) : null;
   const before = encoding === "json" ? members(old) : null;

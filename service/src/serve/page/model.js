@@ -93,6 +93,8 @@ export class Model {
     this.touched = new Set();
     /** @type {Map<string | null, number>} keys by lease */
     this.leases = new Map();
+    /** @type {Set<string>} leases of the service */
+    this.local = new Set();
     this.log = []; // newest first
     this.counts = Array.from({ length: SPAN }, () => ({ second: 0, created: 0, updated: 0, deleted: 0 }));
     this.generation = 0;
@@ -129,6 +131,7 @@ export class Model {
   update(told, now) {
     const known = this.entries.get(told.name);
     const refill = told.initial && this.refilling;
+    if (told.origin === "local" && told.lease !== null) this.local.add(told.lease);
     if (!refill) this.revision = Math.max(this.revision, told.revision);
     if (known && refill && known.revision === told.revision && known.text === told.text) {
       known.generation = this.generation;
