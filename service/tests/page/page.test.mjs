@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
-import { Browser, Etcd, finish, names, row, rows, says, Service, until } from "./world.mjs";
+import { Browser, Etcd, finish, names, Proxy, row, rows, says, Service, until } from "./world.mjs";
 
 let etcd, service, browser, lease;
 const node = (ip, more = {}) => ({ ip, role: "edge", ...more });
@@ -193,6 +193,47 @@ test("a restart of the service is told, and the new state is shown", async () =>
   await etcd.put("nodes/gamma", node("10.0.0.3"));
   await service.put("nodes/own", node("10.0.0.9"));
   await rows(page, ["alpha", "beta", "gamma", "own"]);
+  await finish(page);
+});
+
+test("after a break of the connection the stream goes on where it was", async (t) => {
+  const proxy = await Proxy.start(service);
+  t.after(() => proxy.close());
+  const page = await browser.open(proxy.url);
+  await says(page, /^Fresh/);
+  await etcd.put("nodes/mark", node("10.0.1.1"));
+  await page.waitForFunction(() => document.querySelector("#changes .key")?.textContent === "mark");
+  proxy.cut();
+  await says(page, /^No connection to the service/);
+  await etcd.put("nodes/mark", node("10.0.1.2"));
+  await etcd.put("nodes/mark", node("10.0.1.3"));
+  const again = page.waitForRequest((request) => /changes\?after=\d+&run=\w+/.test(request.url()) && proxy.open);
+  proxy.open = true;
+  await again;
+  await says(page, /^Fresh/);
+  // Both steps are told, which only a stream that is resumed can do.
+  await page.waitForFunction(() => [...document.querySelectorAll("#changes .what")].slice(0, 2).map((what) => what.textContent).join()
+    === "ip: \"10.0.1.2\" → \"10.0.1.3\",ip: \"10.0.1.1\" → \"10.0.1.2\"");
+  await etcd.delete("nodes/mark");
+  await finish(page);
+});
+
+test("a connection that stands still is noticed", async (t) => {
+  const proxy = await Proxy.start(service);
+  t.after(() => proxy.close());
+  const page = await browser.open(proxy.url);
+  await says(page, /^Fresh/);
+  await page.clock.install();
+  await page.reload();
+  await says(page, /^Fresh/);
+  proxy.still = true;
+  await page.clock.fastForward(41_000);
+  await says(page, /^No connection to the service for .* silent for 40 s/);
+  proxy.still = false;
+  proxy.cut();
+  proxy.open = true;
+  await page.clock.fastForward(20_000);
+  await says(page, /^Fresh/);
   await finish(page);
 });
 

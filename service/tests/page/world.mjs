@@ -4,7 +4,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { createServer } from "node:net";
+import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -152,6 +152,43 @@ export class Service {
   async close() {
     await this.stop("SIGKILL");
     rmSync(this.dir, { recursive: true, force: true });
+  }
+}
+
+/** Stands between browser and service: connections can be cut, or stand still. */
+export class Proxy {
+  static async start(service) {
+    const proxy = new Proxy();
+    proxy.port = Number(new URL(service.url).port);
+    proxy.open = true;
+    proxy.pairs = new Set();
+    proxy.server = createServer((near) => {
+      const far = connect(proxy.port, "127.0.0.1");
+      const pair = [near, far];
+      if (!proxy.open) return pair.forEach((socket) => socket.destroy());
+      proxy.pairs.add(pair);
+      for (const [one, other] of [pair, [far, near]]) {
+        one.on("error", () => {}).on("close", () => {
+          other.destroy();
+          proxy.pairs.delete(pair);
+        });
+        one.on("data", (data) => proxy.still || other.write(data));
+      }
+    }).listen(0, "127.0.0.1");
+    await once(proxy.server, "listening");
+    proxy.url = `http://127.0.0.1:${proxy.server.address().port}`;
+    return proxy;
+  }
+
+  /** Ends all connections; new ones are refused until `open` is true again. */
+  cut() {
+    this.open = false;
+    for (const pair of this.pairs) pair.forEach((socket) => socket.destroy());
+  }
+
+  close() {
+    this.cut();
+    this.server.close();
   }
 }
 
