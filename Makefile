@@ -1,4 +1,4 @@
-.PHONY: help tools build install test soak simulate verify fuzz bench site release-check fix
+.PHONY: help tools build install test page-test soak simulate verify fuzz bench site release-check fix
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/'
@@ -11,6 +11,9 @@ build: ## the library, without etcd and without protoc
 
 test: tools ## installs what is missing and runs all tests
 	scripts/test.sh
+
+page-test: tools ## tests the page of `shared-store serve` in Chromium (installs what is missing), PAGE_TEST=words for some
+	scripts/page-test.sh
 
 soak: tools ## random faults on real etcd for SOAK_MINUTES (20), with an eye on memory, threads, files and tasks
 	SOAK_MINUTES=$${SOAK_MINUTES:-20} cargo test --all-features --test main etcd::soak -- --nocapture
