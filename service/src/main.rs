@@ -4,6 +4,8 @@ mod audit;
 mod cilium;
 mod cli;
 mod demo;
+#[cfg(feature = "etcd")]
+mod dev_etcd;
 mod diff;
 mod document;
 mod entry;
@@ -78,6 +80,8 @@ async fn command<V: Form>(cli: Cli) -> Result<(), Failure> {
         }
         Command::Watch(args) => return join::watch::<V>(&common, args, signals).await,
         Command::Serve(args) => return serve::run(&common, args, signals).await,
+        #[cfg(feature = "etcd")]
+        Command::DevEtcd { listen } => return dev_etcd::run(listen, signals).await,
         Command::Publish(args) => return publish::run::<V>(&common, args, signals).await,
         Command::List(args) => Box::pin(read::list::<V>(&common, args)),
         Command::Get(args) => Box::pin(read::get::<V>(&common, args)),
