@@ -66,7 +66,9 @@ async fn answer(client: &mut Client, request: Request) -> String {
             let options = LeaseTimeToLiveOptions::new().with_keys();
             let answer = client.lease_time_to_live(id, Some(options)).await.map(|answer| {
                 let mut answer = answer.0;
+                // The time passes, and the keys of a lease are in no order.
                 answer.ttl = answer.ttl.min(1);
+                answer.keys.sort();
                 answer
             });
             words(answer, |answer| &mut answer.header)
@@ -89,7 +91,8 @@ async fn watched(client: &mut Client, Watching { key, options, deletions }: Watc
         let ended = response.canceled;
         if response.created || ended {
             let (id, reason, compacted) = (response.watch_id, response.cancel_reason, response.compact_revision);
-            writeln!(told, "created {} ended {ended} {id} {reason:?} {compacted}", response.created).unwrap();
+            let revision = response.header.unwrap().revision;
+            writeln!(told, "created {} {id} {ended} {reason:?} {compacted} at {revision}", response.created).unwrap();
         }
         for event in &response.events {
             writeln!(told, "{event:?}").unwrap();

@@ -108,7 +108,7 @@ impl Watches {
         };
         let start = if start == 0 { header.revision.next() } else { convert::revision(start) };
         let (asked, asks) = mpsc::channel(1);
-        let watch = watch.run(self.service.clone(), WatchRequest { range, start }, asks);
+        let watch = watch.run(self.service.clone(), header, WatchRequest { range, start }, asks);
         let task = self.tasks.spawn(async move {
             watch.await;
             id

@@ -14,7 +14,7 @@ use crate::backend::etcd::served::{Service, proto};
 use crate::backend::faulty::Op;
 use crate::backend::memory::MAX_REQUEST_BYTES;
 use crate::backend::{Backend, BackendError, Events, WatchRequest, WatchResponse};
-use crate::kv::Header;
+use crate::kv::{Header, Revision};
 
 /// Dropped by a watch when it has told everything up to the revision at which it was asked.
 pub(super) type Asked = mpsc::Sender<Infallible>;
@@ -31,7 +31,14 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) async fn run(self, service: Service, request: WatchRequest, mut asks: mpsc::Receiver<Asked>) {
+    /// Accepts the watch with the header of its request and tells its events, until it is aborted or there are no more.
+    pub(super) async fn run(
+        self,
+        service: Service,
+        header: Header,
+        request: WatchRequest,
+        mut asks: mpsc::Receiver<Asked>,
+    ) {
         if let Err(status) = service.wire.pass(Op::Watch) {
             let _ = self.responses.send(Err(status)).await;
             return;
@@ -41,12 +48,12 @@ impl Watch {
             Err(error) => {
                 if matches!(error, BackendError::Compacted { .. }) {
                     // It is accepted first.
-                    self.created(service.memory.header()).await;
+                    self.created(header).await;
                 }
                 return self.end(service.memory.header(), error).await;
             }
         };
-        self.created(stream.header()).await;
+        self.created(header).await;
         let mut asked = None;
         loop {
             let told = tokio::select! {
@@ -115,15 +122,19 @@ impl Watch {
     }
 
     /// An outage ends the whole stream, anything else this watch.
-    async fn end(&self, header: Header, error: BackendError) {
+    async fn end(&self, mut header: Header, error: BackendError) {
         let (compact_revision, cancel_reason) = match error {
             BackendError::Unavailable { .. } => {
                 let _ = self.responses.send(Err(status(error))).await;
                 return;
             }
-            // The revision is etcd's whole reason.
-            BackendError::Compacted { oldest } => (convert::to_i64(oldest), String::new()),
-            error @ (BackendError::FutureRevision
+            // As etcd: no other reason, and no revision in the header.
+            BackendError::Compacted { oldest } if oldest > Revision::ZERO => {
+                header.revision = Revision::ZERO;
+                (convert::to_i64(oldest), String::new())
+            }
+            error @ (BackendError::Compacted { .. }
+            | BackendError::FutureRevision
             | BackendError::LeaseNotFound { .. }
             | BackendError::LeaseExists { .. }
             | BackendError::Rejected { .. }
