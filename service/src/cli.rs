@@ -198,10 +198,15 @@ Commands on stdin, one JSON object a line; replies carry the id:
   shared-store --endpoints http://127.0.0.1:2379 --prefix demo/nodes serve
   shared-store serve --config /etc/shared-store/serve.toml")]
     Serve(ServeArgs),
-    /// Three collaborators on an embedded kvstore in this process
-    #[command(after_help = "Example:
-  shared-store demo")]
-    Demo,
+    /// Collaborators on an embedded kvstore in this process, which come, change and go until a signal
+    #[command(after_help = "Examples: for ever, and a short script of three collaborators
+  shared-store demo
+  shared-store demo --once")]
+    Demo {
+        /// A short script of three collaborators, and then end
+        #[arg(long)]
+        once: bool,
+    },
     /// Serve an embedded kvstore on etcd's gRPC API, for development; its keys are gone when it ends
     ///
     /// etcdctl and etcd's clients work with it: keys, transactions, watches, leases, compaction, member list, status.
