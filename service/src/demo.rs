@@ -4,7 +4,9 @@ pub(crate) mod live;
 mod once;
 mod story;
 
-use shared_store::{Config, MemoryBackend, Observer, join};
+use std::time::Duration;
+
+use shared_store::{Config, MemoryBackend, Observer, Until, join};
 
 use crate::cli::Common;
 use crate::document::Document;
@@ -12,6 +14,9 @@ use crate::output::{Printer, all_printed, nobody_reads};
 use crate::setup::{Failure, say};
 use crate::signals::Signals;
 use crate::value::Json;
+
+/// How long the last changes may take to be printed.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Prints what collaborators do until a signal, or a short script of three of them.
 pub(crate) async fn run(common: &Common, once: bool, mut signals: Signals) -> Result<(), Failure> {
@@ -32,7 +37,9 @@ pub(crate) async fn run(common: &Common, once: bool, mut signals: Signals) -> Re
             () = nobody_reads(&mut ended) => {}
         }
     };
-    let lived = live::live(kvstore, fastrand::u64(..), stop).await;
+    let lived = live::live(kvstore.clone(), fastrand::u64(..), stop).await;
+    // Those that left last are to be seen leaving, too; if that takes too long, it ends without.
+    let _ = viewer.wait_until(kvstore.revision(), Until::Told, PATIENCE).await;
     let left = viewer.release().await.map_err(Failure::from);
     lived.and(left).and(all_printed(&printer, &ended, String::new()).await)
 }

@@ -51,7 +51,8 @@ async fn perform(act: Act, kvstore: &MemoryBackend, stores: &mut Stores) -> Resu
     match act {
         Act::Come(name, service) => {
             let config = Config::new(prefix()).backend(kvstore.clone()).lease_ttl(LEASE_TTL);
-            let store = stores.entry(name).insert_entry(join(config).await?).into_mut().clone();
+            let store = join(config).await?;
+            stores.insert(name, store.clone());
             put(&store, name, &service.to_string()).await
         }
         Act::Change(name, service) => match stores.get(name) {

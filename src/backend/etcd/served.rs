@@ -36,17 +36,20 @@ use crate::backend::memory::{MAX_REQUEST_BYTES, MemoryBackend, Mvcc};
 
 /// How much larger than the largest write a message may be, as in etcd.
 const OVERHEAD_BYTES: usize = 512 << 10;
+/// How many requests and watch streams a connection can have at once.
+const MAX_STREAMS: u32 = 1000;
 
 /// A [`MemoryBackend`] served on etcd's API, on a thread of its own: for development, and for tests.
 ///
 /// The services KV, Watch and Lease are etcd's, with its semantics and errors, and so are the list of members (this one),
 /// its status and its alarms (none), and `/version` and `/health` over HTTP. Authentication is off. Compared with an etcd,
-/// it has no TLS, no JSON over HTTP, no metrics, no disk and no other members, and refuses as `Unimplemented`: ranges as a stream, changes of members, users and roles, snapshots,
-/// hashes, and the server's own locks and elections.
+/// it has no TLS, no JSON over HTTP, no metrics, no disk and no other members, and refuses as `Unimplemented`: ranges as a
+/// stream, changes of members, users and roles, snapshots, hashes, and the server's own locks and elections.
 ///
 /// As in etcd a request that writes may have 1.5 MiB and 128 operations. Nothing is buffered for a watch whose client
 /// reads slowly: it goes on from the history, which keeps the newest changes ([`Mvcc`]), and is cancelled as
-/// compacted if those are not enough. A connection has at most 200 requests and watch streams at once.
+/// compacted if those are not enough. A connection has at most 1000 requests and watch streams at once, and a stream
+/// 10,000 watches.
 ///
 /// Faults of the kvstore are set by [`faults`](Self::faults), faults on the wire by [`refuse`](Self::refuse),
 /// [`event_type`](Self::event_type) and [`kill`](Self::kill). Dropping it stops the server.
@@ -228,7 +231,7 @@ async fn serve(
     let _ = report.send(begun);
     let Some(incoming) = incoming else { return };
     tokio::select! {
-        _ = Server::builder().accept_http1(true).add_routes(routes).serve_with_incoming(incoming) => {}
+        _ = Server::builder().accept_http1(true).max_concurrent_streams(MAX_STREAMS).add_routes(routes).serve_with_incoming(incoming) => {}
         _ = stopped => {}
     }
 }

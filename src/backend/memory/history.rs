@@ -15,8 +15,6 @@ const MAX_BYTES: usize = 256 << 20;
 #[derive(Debug, Clone)]
 struct Change {
     event: Event,
-    /// The key's version after it; 0 after a deletion.
-    version: u64,
     before: Option<Stored>,
 }
 
@@ -62,8 +60,8 @@ impl History {
         if revision < self.oldest { Err(BackendError::Compacted { oldest: self.oldest }) } else { Ok(()) }
     }
 
-    pub(super) fn push(&mut self, event: Event, version: u64, before: Option<Stored>) {
-        let change = Change { event, version, before };
+    pub(super) fn push(&mut self, event: Event, before: Option<Stored>) {
+        let change = Change { event, before };
         self.bytes += change.bytes();
         self.changes.push_back(change);
     }
@@ -139,7 +137,11 @@ impl History {
             let Some(change) = changes.find(same) else { return (0, None) };
             let shown = event.revision() > self.oldest;
             let before = change.before.as_ref().filter(|before| shown && before.mod_revision < event.revision());
-            (change.version, before)
+            let version = match event {
+                Event::Put(_) => change.before.as_ref().map_or(0, |before| before.version) + 1,
+                Event::Delete { .. } => 0,
+            };
+            (version, before)
         });
         Ok(details.collect())
     }

@@ -251,14 +251,14 @@ impl Mvcc {
         self.leases.attach(lease, &path);
         let kv = KeyValue { path: path.clone(), value, create_revision, mod_revision: revision, lease };
         let before = self.keys.insert(path, Stored { kv: kv.clone(), version });
-        self.history.push(Event::Put(kv), version, before);
+        self.history.push(Event::Put(kv), before);
     }
 
     /// Part of a [`commit`](Self::commit).
     pub(crate) fn delete(&mut self, path: Bytes, revision: Revision) {
         if let Some(old) = self.keys.remove(&path) {
             self.leases.detach(old.lease, &path);
-            self.history.push(Event::Delete { path, revision }, 0, Some(old));
+            self.history.push(Event::Delete { path, revision }, Some(old));
         }
     }
 

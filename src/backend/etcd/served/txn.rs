@@ -82,7 +82,7 @@ impl Plan {
     fn check(&self, check: &mut impl FnMut(&Operation) -> Result<(), Status>) -> Result<(), Status> {
         self.operations.iter().try_for_each(|operation| match operation {
             Operation::Transaction(plan) => plan.check(check),
-            operation => check(operation),
+            Operation::Range(_) | Operation::Put(_) | Operation::Delete(_) => check(operation),
         })
     }
 

@@ -7,7 +7,7 @@ use std::collections::hash_map::Entry;
 
 use etcd_client::proto::{PbWatchRequest, PbWatchRequestUnion, PbWatchResponse, PbWatchService};
 use tokio::sync::mpsc;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tonic::codegen::BoxStream;
 use tonic::codegen::tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -18,6 +18,10 @@ use crate::backend::WatchRequest;
 use crate::backend::etcd::convert;
 use crate::kv::{Header, KeyRange};
 
+/// How many watches a stream can have.
+const MAX_WATCHES: usize = 10_000;
+/// How many requests for progress can wait for their answers before the next request is read.
+const MAX_ASKED: usize = 16;
 /// The id of answers that are about no watch, or about all.
 const NO_WATCH: i64 = -1;
 
@@ -60,10 +64,7 @@ impl Watches {
             let request = tokio::select! {
                 request = requests.message() => request,
                 Some(ended) = self.tasks.join_next() => {
-                    // A watch that was cancelled is not in the map any more.
-                    if let Ok(id) = ended {
-                        self.open.remove(&id);
-                    }
+                    self.forget(ended);
                     continue;
                 }
                 () = self.responses.closed() => return,
@@ -90,10 +91,22 @@ impl Watches {
         }
     }
 
+    /// A task has ended. If it was a watch, its id is free, unless a new watch has it already.
+    fn forget(&mut self, ended: Result<i64, JoinError>) {
+        if let Ok(id) = ended
+            && self.open.get(&id).is_some_and(|open| open.task.is_finished())
+        {
+            self.open.remove(&id);
+        }
+    }
+
     async fn create(&mut self, mut watch: Watch, range: KeyRange, start: i64) {
         let header = self.service.memory.header();
         if range.start >= range.end {
             return self.refuse(header, "mvcc: watcher range is empty").await;
+        }
+        if self.open.len() >= MAX_WATCHES {
+            return self.refuse(header, "too many watches on one stream").await;
         }
         if watch.id == 0 {
             while self.open.contains_key(&self.next) {
@@ -125,6 +138,11 @@ impl Watches {
 
     /// Tells the revision of now when every watch has told its events up to it. etcd before 3.5.8 tells it at once.
     async fn progress(&mut self) {
+        while self.tasks.len() >= self.open.len() + MAX_ASKED
+            && let Some(ended) = self.tasks.join_next().await
+        {
+            self.forget(ended);
+        }
         let (header, responses) = (self.service.memory.header(), self.responses.clone());
         // All are done when nobody holds the sender any more.
         let (asked, mut done) = mpsc::channel(1);
