@@ -4,7 +4,7 @@
 pub mod conformance;
 #[cfg(feature = "etcd")]
 pub mod etcd;
-#[cfg(feature = "test-kit")]
+#[cfg(any(feature = "etcd-server", feature = "test-kit"))]
 pub mod faulty;
 pub mod memory;
 pub(crate) mod shared;

@@ -1,6 +1,8 @@
 //! The kvstore in memory served as an etcd: the etcd backend meets over the network what no real etcd can be made to
-//! do on command, and etcd's own command line finds nothing strange.
+//! do on command, and to etcd's own command line and client it is an etcd.
 
+mod clients;
+mod differential;
 mod etcdctl;
 mod faults;
 mod stores;

@@ -198,10 +198,29 @@ Commands on stdin, one JSON object a line; replies carry the id:
   shared-store --endpoints http://127.0.0.1:2379 --prefix demo/nodes serve
   shared-store serve --config /etc/shared-store/serve.toml")]
     Serve(ServeArgs),
-    /// Three collaborators on an embedded kvstore in this process
-    #[command(after_help = "Example:
-  shared-store demo")]
-    Demo,
+    /// Collaborators on an embedded kvstore in this process, which come, change and go until a signal
+    #[command(after_help = "Examples: for ever, and a short script of three collaborators
+  shared-store demo
+  shared-store demo --once")]
+    Demo {
+        /// A short script of three collaborators, and then end
+        #[arg(long)]
+        once: bool,
+    },
+    /// Serve an embedded kvstore on etcd's gRPC API, for development; its keys are gone when it ends
+    ///
+    /// etcdctl and etcd's clients work with it: keys, transactions, watches, leases, compaction, member list, status.
+    /// Left out, and refused as Unimplemented: users and roles, changes of members, snapshots, hashes, and the server's
+    /// own locks and elections. There is no TLS, no authentication, no disk, and of HTTP only /version and /health. stderr
+    /// says when it is ready, and where. etcdctl before 3.5 needs the endpoint without http:// for endpoint and defrag.
+    #[cfg(feature = "etcd")]
+    #[command(after_help = "Example: an etcd for a test, on a free port
+  shared-store dev-etcd --listen 127.0.0.1:0")]
+    DevEtcd {
+        /// Where to listen; port 0 is a free one. Whoever can reach it can read and write every key
+        #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:2379")]
+        listen: String,
+    },
     /// Print the completions of a shell
     #[command(after_help = "Example:
   shared-store completions bash > /etc/bash_completion.d/shared-store")]

@@ -1,48 +1,45 @@
-//! `demo`: three collaborators on one embedded kvstore, in one process.
+//! `demo`: collaborators on one embedded kvstore, in one process.
+
+pub(crate) mod live;
+mod once;
+mod story;
 
 use std::time::Duration;
 
-use shared_store::{Config, KeyName, MemoryBackend, Observer, Prefix, SharedStore, join};
+use shared_store::{Config, MemoryBackend, Observer, Until, join};
 
 use crate::cli::Common;
 use crate::document::Document;
-use crate::output::Printer;
+use crate::output::{Printer, all_printed, nobody_reads};
 use crate::setup::{Failure, say};
+use crate::signals::Signals;
 use crate::value::Json;
 
-const STEP: Duration = Duration::from_millis(700);
+/// How long the last changes may take to be printed.
+const PATIENCE: Duration = Duration::from_secs(5);
 
-pub(crate) async fn run(common: &Common) -> Result<(), Failure> {
+/// Prints what collaborators do until a signal, or a short script of three of them.
+pub(crate) async fn run(common: &Common, once: bool, mut signals: Signals) -> Result<(), Failure> {
+    if once {
+        return tokio::select! {
+            done = once::run(common) => done,
+            () = signals.next() => Err(Failure::promise("interrupted")),
+        };
+    }
     let kvstore = MemoryBackend::new();
-    let (printer, _ended) = Printer::start(common.output)?;
-    let prefix = Prefix::new("demo/nodes").map_err(Failure::usage)?;
-    let config = || Config::new(prefix.clone()).backend(kvstore.clone());
-    let watcher = Observer::new(&printer).synced(printer.clone().recipient());
-    let (alpha, beta) = (join::<Document<Json>>(config()).await?, join::<Document<Json>>(config()).await?);
-    put(&alpha, "alpha", r#"{"ip":"10.0.0.1"}"#).await?;
-    say("# a third collaborator joins, and is told what is there");
-    let gamma = join::<Document<Json>>(config()).observer(watcher).await?;
-    say("# beta and gamma publish their nodes");
-    put(&beta, "beta", r#"{"ip":"10.0.0.2"}"#).await?;
-    put(&gamma, "gamma", r#"{"ip":"10.0.0.3"}"#).await?;
-    tokio::time::sleep(STEP).await;
-    say("# alpha moves");
-    put(&alpha, "alpha", r#"{"ip":"10.0.0.9"}"#).await?;
-    tokio::time::sleep(STEP).await;
-    say("# beta takes its node back");
-    beta.delete_local_key(KeyName::new("beta").map_err(Failure::usage)?).await.map_err(Failure::promise)?;
-    tokio::time::sleep(STEP).await;
-    say("# alpha leaves: its key goes everywhere");
-    alpha.close().await?;
-    tokio::time::sleep(STEP).await;
-    say("# gamma leaves");
-    gamma.close().await?;
-    beta.close().await?;
-    Ok(())
-}
-
-async fn put(store: &SharedStore<Document<Json>>, name: &str, json: &str) -> Result<(), Failure> {
-    let document = Document::from_argument(name, json).map_err(Failure::usage)?;
-    store.update_local_key_sync(document).await.map_err(Failure::promise)?;
-    Ok(())
+    let (printer, mut ended) = Printer::start(common.output)?;
+    let config = Config::new(live::prefix()).backend(kvstore.clone());
+    let viewer = join::<Document<Json>>(config).observer(Observer::new(&printer)).await?;
+    say("# collaborators come, change their keys and go, until you end it (Ctrl-C)");
+    let stop = async {
+        tokio::select! {
+            () = signals.next() => {}
+            () = nobody_reads(&mut ended) => {}
+        }
+    };
+    let lived = live::live(kvstore.clone(), fastrand::u64(..), stop).await;
+    // Those that left last are to be seen leaving, too; if that takes too long, it ends without.
+    let _ = viewer.wait_until(kvstore.revision(), Until::Told, PATIENCE).await;
+    let left = viewer.release().await.map_err(Failure::from);
+    lived.and(left).and(all_printed(&printer, &ended, String::new()).await)
 }

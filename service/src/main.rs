@@ -4,6 +4,8 @@ mod audit;
 mod cilium;
 mod cli;
 mod demo;
+#[cfg(feature = "etcd")]
+mod dev_etcd;
 mod diff;
 mod document;
 mod entry;
@@ -78,6 +80,9 @@ async fn command<V: Form>(cli: Cli) -> Result<(), Failure> {
         }
         Command::Watch(args) => return join::watch::<V>(&common, args, signals).await,
         Command::Serve(args) => return serve::run(&common, args, signals).await,
+        #[cfg(feature = "etcd")]
+        Command::DevEtcd { listen } => return dev_etcd::run(listen, signals).await,
+        Command::Demo { once } => return demo::run(&common, *once, signals).await,
         Command::Publish(args) => return publish::run::<V>(&common, args, signals).await,
         Command::List(args) => Box::pin(read::list::<V>(&common, args)),
         Command::Get(args) => Box::pin(read::get::<V>(&common, args)),
@@ -91,7 +96,6 @@ async fn command<V: Form>(cli: Cli) -> Result<(), Failure> {
         Command::Explain(args) => Box::pin(history::explain::<V>(&common, &args.name)),
         Command::Owners => Box::pin(read::owners(&common)),
         Command::Audit => Box::pin(audit::run::<V>(&common)),
-        Command::Demo => Box::pin(demo::run(&common)),
         Command::Completions { shell } => return manual::completions(*shell),
         Command::Man { all: Some(directory), .. } => return manual::pages(directory),
         Command::Man { command, all: None } => return manual::page(command.as_deref()),

@@ -12,7 +12,7 @@ mod endpoints;
 mod error;
 mod failure;
 mod pings;
-#[cfg(feature = "test-kit")]
+#[cfg(any(feature = "etcd-server", feature = "test-kit"))]
 pub mod served;
 mod watch;
 mod worker;

@@ -179,7 +179,7 @@ impl Faulty {
     }
 
     /// Lets a call through, with what the script has for it.
-    async fn call<T>(
+    pub(super) async fn call<T>(
         &self,
         op: Op,
         call: impl Future<Output = Result<T, BackendError>> + Send,

@@ -14,6 +14,8 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 pub use mvcc::Mvcc;
+#[cfg(all(feature = "etcd", any(feature = "etcd-server", feature = "test-kit")))]
+pub(super) use mvcc::{MAX_REQUEST_BYTES, MAX_WRITES, Stored};
 
 use self::stream::MemoryWatch;
 use super::{
@@ -53,6 +55,12 @@ impl MemoryBackend {
     #[must_use]
     pub fn revision(&self) -> Revision {
         self.header().revision
+    }
+
+    /// Does something with the kvstore itself at the current time.
+    #[cfg(all(feature = "etcd", any(feature = "etcd-server", feature = "test-kit")))]
+    pub(super) fn with<T>(&self, action: impl FnOnce(&mut Mvcc, Instant) -> T) -> T {
+        self.shared.with(action)
     }
 
     pub(super) fn header(&self) -> Header {

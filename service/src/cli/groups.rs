@@ -13,7 +13,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
     ("Compare, save and mend", &["diff", "export", "import", "delete"]),
     ("Find faults", &["troubleshoot", "audit"]),
     ("Run a service", &["serve"]),
-    ("More", &["demo", "completions", "man", "help"]),
+    ("More", &["demo", "dev-etcd", "completions", "man", "help"]),
 ];
 
 const EXAMPLES: &str = "\

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests, too")]
 
 #[cfg(feature = "etcd")]
+mod dev_etcd;
+#[cfg(feature = "etcd")]
 mod etcd;
 #[cfg(feature = "etcd")]
 mod hostile;
@@ -298,9 +300,21 @@ fn publish_once_reports_how_many_keys_are_in() {
 
 #[test]
 fn the_demo_runs_to_its_end() {
-    let output = run(&["--output", "json", "demo"]);
+    let output = run(&["--output", "json", "demo", "--once"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let text = String::from_utf8(output.stdout).unwrap();
     let count = |of_type: &str| text.lines().filter(|line| line.contains(&format!("\"type\":\"{of_type}\""))).count();
     assert_eq!((count("update"), count("delete"), count("synced")), (4, 3, 1), "{text}");
+}
+
+#[test]
+fn the_demo_lives_until_a_signal_and_then_all_leave() {
+    let mut demo = Running::start(&["--output", "json", "demo"]);
+    let came = [demo.next("update"), demo.next("update")];
+    assert!(came.iter().all(|line| line["value"]["ip"].is_string()), "{came:?}");
+    demo.signal("TERM");
+    let (rest, code) = demo.end();
+    let there = 2 + rest.iter().filter(|line| line["type"] == "update" && line["old"].is_null()).count();
+    let gone = rest.iter().filter(|line| line["type"] == "delete").count();
+    assert_eq!((code, gone), (0, there));
 }

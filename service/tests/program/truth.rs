@@ -72,6 +72,7 @@ fn without_a_thread_every_command_ends_with_1_and_says_what_to_raise() {
         &["publish", keys],
         &["publish", "--once", keys],
         &["demo"],
+        &["demo", "--once"],
         #[cfg(feature = "etcd")]
         &["get", "a", "--backend", "etcd", "--endpoints", "http://127.0.0.1:1"],
         #[cfg(feature = "etcd")]
@@ -132,7 +133,8 @@ fn a_stdin_that_ends_is_told_and_without_stdin_it_stays() {
 fn what_nobody_reads_ends_it_in_silence() {
     let publish = ["--prefix", "p", "--backend", "memory", "--output", "json", "publish", "/dev/null"];
     let mut commands = vec![&publish[..], &JOIN[..]];
-    for command in [&["list"][..], &["audit"], &["watch"], &["watch", "--until-synced"], &["demo"]] {
+    for command in [&["list"][..], &["audit"], &["watch"], &["watch", "--until-synced"], &["demo"], &["demo", "--once"]]
+    {
         commands.push(&*[&JOIN[..6], command].concat().leak());
     }
     for arguments in commands {

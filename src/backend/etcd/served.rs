@@ -1,34 +1,55 @@
-//! The in-memory kvstore as an etcd on loopback: for tests that need etcd's client and network, but no etcd.
+//! The in-memory kvstore as an etcd: for development, and for tests that need etcd's client and network, but no etcd.
 
+mod auth;
+mod check;
+mod compare;
+mod http;
 mod kv;
 mod lease;
+mod member;
 mod proto;
+mod range;
+mod refusal;
+mod txn;
 mod watch;
 mod wire;
 
 use std::fmt;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
-use etcd_client::proto::{PbKvServer, PbLeaseServer, PbWatchServer};
+use etcd_client::proto::{PbClusterServer, PbKvServer, PbLeaseServer, PbMaintenanceServer, PbWatchServer};
 use tokio::sync::oneshot;
-use tonic::Status;
+use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
+use tonic::{Response, Status};
 
+use self::auth::Auth;
 use self::wire::Wire;
-use crate::backend::BackendError;
 use crate::backend::etcd::{EtcdBackend, EtcdConfig};
 use crate::backend::faulty::{Faulty, Op};
-use crate::backend::memory::MemoryBackend;
+use crate::backend::memory::{MAX_REQUEST_BYTES, MemoryBackend, Mvcc};
 
-/// A [`MemoryBackend`] served as etcd's KV, Watch and Lease services, on a thread of its own and a free loopback port.
+/// How much larger than the largest write a message may be, as in etcd.
+const OVERHEAD_BYTES: usize = 512 << 10;
+/// How many requests and watch streams a connection can have at once.
+const MAX_STREAMS: u32 = 1000;
+
+/// A [`MemoryBackend`] served on etcd's API, on a thread of its own: for development, and for tests.
 ///
-/// Enough for [`EtcdBackend`], and for `etcdctl put`, `get`, `del` and `watch`; it refuses other requests. Missing:
-/// authentication, members, maintenance, versions of keys, previous values, sorting, progress on request (only
-/// `progress_notify`), and transactions other than [`Backend::write`](crate::Backend::write)'s.
+/// The services KV, Watch and Lease are etcd's, with its semantics and errors, and so are the list of members (this one),
+/// its status and its alarms (none), and `/version` and `/health` over HTTP. Authentication is off. Compared with an etcd,
+/// it has no TLS, no JSON over HTTP, no metrics, no disk and no other members, and refuses as `Unimplemented`: ranges as a
+/// stream, changes of members, users and roles, snapshots, hashes, and the server's own locks and elections.
+///
+/// As in etcd a request that writes may have 1.5 MiB and 128 operations. Nothing is buffered for a watch whose client
+/// reads slowly: it goes on from the history, which keeps the newest changes ([`Mvcc`]), and is cancelled as
+/// compacted if those are not enough. A connection has at most 1000 requests and watch streams at once, and a stream
+/// 10,000 watches.
 ///
 /// Faults of the kvstore are set by [`faults`](Self::faults), faults on the wire by [`refuse`](Self::refuse),
 /// [`event_type`](Self::event_type) and [`kill`](Self::kill). Dropping it stops the server.
@@ -56,6 +77,21 @@ struct Service {
     memory: MemoryBackend,
     faulty: Faulty,
     wire: Arc<Wire>,
+    /// Where it listens, as clients are told.
+    endpoint: Arc<str>,
+}
+
+impl Service {
+    /// Asks the kvstore, with the faults a test has for that.
+    async fn call<T: Send>(
+        &self,
+        op: Op,
+        action: impl FnOnce(&mut Mvcc, Instant) -> Result<T, Status> + Send,
+    ) -> Result<Response<T>, Status> {
+        self.wire.pass(op)?;
+        let answer = self.faulty.call(op, async { Ok(self.memory.with(action)) });
+        answer.await.map_err(refusal::status)?.map(Response::new)
+    }
 }
 
 #[derive(Debug)]
@@ -73,13 +109,22 @@ impl ServedEtcd {
         Self::serve(MemoryBackend::new())
     }
 
-    /// Serves this kvstore, which can be used directly as well.
+    /// Serves this kvstore, which can be used directly as well, on a free loopback port.
     ///
     /// # Errors
     /// If there is no port or no thread.
     pub fn serve(memory: MemoryBackend) -> io::Result<Self> {
-        let service = Service { faulty: Faulty::new(memory.clone()), memory, wire: Arc::default() };
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Self::listen(memory, (Ipv4Addr::LOCALHOST, 0).into())
+    }
+
+    /// Serves this kvstore at this address; port 0 is a free one. There is no authentication: whoever can reach the
+    /// address can read and write everything.
+    ///
+    /// # Errors
+    /// If the address cannot be listened on, or there is no thread.
+    pub fn listen(memory: MemoryBackend, address: SocketAddr) -> io::Result<Self> {
+        let faulty = Faulty::new(memory.clone());
+        let service = Service { faulty, memory, wire: Arc::default(), endpoint: "".into() };
         let mut served = Self { service, address, running: None };
         served.restart()?;
         Ok(served)
@@ -88,7 +133,7 @@ impl ServedEtcd {
     /// Its URL.
     #[must_use]
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
+        self.service.endpoint.to_string()
     }
 
     /// A new collaborator's backend, all by default.
@@ -138,27 +183,22 @@ impl ServedEtcd {
     /// If the port is taken or there is no thread.
     pub fn restart(&mut self) -> io::Result<()> {
         self.kill();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let incoming = {
-            let _inside = runtime.enter();
-            TcpIncoming::bind(self.address)?.with_nodelay(Some(true))
-        };
-        self.address = incoming.local_addr()?;
+        let listener = TcpListener::bind(self.address)?;
+        listener.set_nonblocking(true)?;
+        self.address = listener.local_addr()?;
+        self.service.endpoint = format!("http://{}", self.address).into();
         let (stop, stopped) = oneshot::channel();
-        let service = self.service.clone();
-        let serve = async move {
-            let server = Server::builder()
-                .add_service(PbKvServer::new(service.clone()))
-                .add_service(PbWatchServer::new(service.clone()))
-                .add_service(PbLeaseServer::new(service))
-                .serve_with_incoming(incoming);
-            tokio::select! {
-                _ = server => {}
-                _ = stopped => {}
+        let (report, started) = mpsc::channel();
+        let routes = routes(&self.service);
+        // The runtime ends with the thread, and with it every connection and everything under way. It begins there, too:
+        // it panics if it is dropped inside another one.
+        let thread = std::thread::Builder::new().name("served-etcd".into()).spawn(move || {
+            match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => runtime.block_on(serve(listener, routes, &report, stopped)),
+                Err(error) => drop(report.send(Err(error))),
             }
-        };
-        // The runtime ends with the thread, and with it every connection and everything under way.
-        let thread = std::thread::Builder::new().name("served-etcd".into()).spawn(move || runtime.block_on(serve))?;
+        })?;
+        started.recv().map_err(io::Error::other)??;
         self.running = Some(Running { stop, thread });
         Ok(())
     }
@@ -176,20 +216,34 @@ impl fmt::Debug for ServedEtcd {
     }
 }
 
-/// The status etcd has for an error.
-fn status(error: BackendError) -> Status {
-    match error {
-        BackendError::Compacted { .. } => {
-            Status::out_of_range("etcdserver: mvcc: required revision has been compacted")
-        }
-        BackendError::FutureRevision => {
-            Status::out_of_range("etcdserver: mvcc: required revision is a future revision")
-        }
-        BackendError::LeaseNotFound { .. } => Status::not_found("etcdserver: requested lease not found"),
-        BackendError::LeaseExists { .. } => Status::failed_precondition("etcdserver: lease already exists"),
-        BackendError::Unavailable { cause, .. } => Status::unavailable(&*cause),
-        BackendError::Rejected { cause } => Status::invalid_argument(format!("etcdserver: {cause}")),
-        BackendError::Forbidden { .. } => Status::permission_denied("etcdserver: permission denied"),
-        BackendError::Misconfigured { cause } => Status::unauthenticated(&*cause),
+/// Reports when it has begun, and serves until it is stopped.
+async fn serve(
+    listener: TcpListener,
+    routes: Routes,
+    report: &mpsc::Sender<io::Result<()>>,
+    stopped: oneshot::Receiver<()>,
+) {
+    let incoming = tokio::net::TcpListener::from_std(listener).map(TcpIncoming::from);
+    let (begun, incoming) = match incoming {
+        Ok(incoming) => (Ok(()), Some(incoming.with_nodelay(Some(true)))),
+        Err(error) => (Err(error), None),
+    };
+    let _ = report.send(begun);
+    let Some(incoming) = incoming else { return };
+    tokio::select! {
+        _ = Server::builder().accept_http1(true).max_concurrent_streams(MAX_STREAMS).add_routes(routes).serve_with_incoming(incoming) => {}
+        _ = stopped => {}
     }
+}
+
+/// All services, and a refusal in words for the others.
+fn routes(service: &Service) -> Routes {
+    let largest = MAX_REQUEST_BYTES + OVERHEAD_BYTES;
+    let routes = Routes::new(PbKvServer::new(service.clone()).max_decoding_message_size(largest))
+        .add_service(PbWatchServer::new(service.clone()))
+        .add_service(PbLeaseServer::new(service.clone()))
+        .add_service(PbClusterServer::new(service.clone()))
+        .add_service(PbMaintenanceServer::new(service.clone()))
+        .add_service(Auth(service.clone()));
+    routes.into_axum_router().fallback(http::answer).into()
 }

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
+use super::mvcc::Stored;
 use crate::backend::BackendError;
-use crate::kv::{Event, KeyRange, KeyValue, Revision};
+use crate::kv::{Event, KeyRange, Revision};
 
 /// How many bytes of changes are kept, whatever their number.
 const MAX_BYTES: usize = 256 << 20;
@@ -14,18 +15,20 @@ const MAX_BYTES: usize = 256 << 20;
 #[derive(Debug, Clone)]
 struct Change {
     event: Event,
-    before: Option<KeyValue>,
+    before: Option<Stored>,
 }
 
 impl Change {
     /// What it costs to keep.
     fn bytes(&self) -> usize {
-        let held = |kv: &KeyValue| kv.value.len();
         let after = match &self.event {
-            Event::Put(kv) => held(kv),
+            Event::Put(kv) => kv.value.len(),
             Event::Delete { .. } => 0,
         };
-        size_of::<Self>() + self.event.path().len() + after + self.before.as_ref().map_or(0, held)
+        size_of::<Self>()
+            + self.event.path().len()
+            + after
+            + self.before.as_ref().map_or(0, |before| before.value.len())
     }
 }
 
@@ -57,7 +60,7 @@ impl History {
         if revision < self.oldest { Err(BackendError::Compacted { oldest: self.oldest }) } else { Ok(()) }
     }
 
-    pub(super) fn push(&mut self, event: Event, before: Option<KeyValue>) {
+    pub(super) fn push(&mut self, event: Event, before: Option<Stored>) {
         let change = Change { event, before };
         self.bytes += change.bytes();
         self.changes.push_back(change);
@@ -88,7 +91,7 @@ impl History {
     }
 
     /// The keys of `range` that changed after `revision`, with what each held then.
-    pub(super) fn held_at(&self, revision: Revision, range: &KeyRange) -> BTreeMap<&Bytes, Option<&KeyValue>> {
+    pub(super) fn held_at(&self, revision: Revision, range: &KeyRange) -> BTreeMap<&Bytes, Option<&Stored>> {
         let mut held = BTreeMap::new();
         for change in self.tail(revision.next()).filter(|change| range.contains(change.event.path())) {
             held.entry(change.event.path()).or_insert(change.before.as_ref());
@@ -103,5 +106,43 @@ impl History {
     /// Where `revision` begins, or would.
     fn index(&self, revision: Revision) -> usize {
         self.changes.partition_point(|change| change.event.revision() < revision)
+    }
+}
+
+/// What only etcd's own API tells.
+#[cfg(all(feature = "etcd", any(feature = "etcd-server", feature = "test-kit")))]
+impl History {
+    /// The revision of the last change.
+    pub(super) fn last(&self) -> Revision {
+        self.changes.back().map_or(Revision::ZERO, |change| change.event.revision())
+    }
+
+    /// The first revision that is not compacted; 0 if none ever was.
+    pub(super) fn oldest(&self) -> Revision {
+        self.oldest
+    }
+
+    /// For each of these events, which are in order: the key's version after it, and what the key was at the revision
+    /// before it, if that is not compacted.
+    ///
+    /// # Errors
+    /// [`BackendError::Compacted`] if the first of them is no longer here.
+    pub(super) fn details(&self, events: &[Event]) -> Result<Vec<(u64, Option<&Stored>)>, BackendError> {
+        let first = events.first().map_or(self.oldest, Event::revision);
+        self.reaches(first)?;
+        let mut changes = self.tail(first);
+        let details = events.iter().map(|event| {
+            let same =
+                |change: &&Change| change.event.revision() == event.revision() && change.event.path() == event.path();
+            let Some(change) = changes.find(same) else { return (0, None) };
+            let shown = event.revision() > self.oldest;
+            let before = change.before.as_ref().filter(|before| shown && before.mod_revision < event.revision());
+            let version = match event {
+                Event::Put(_) => change.before.as_ref().map_or(0, |before| before.version) + 1,
+                Event::Delete { .. } => 0,
+            };
+            (version, before)
+        });
+        Ok(details.collect())
     }
 }

@@ -127,3 +127,17 @@ impl Leases {
         self
     }
 }
+
+/// What only etcd's own API tells.
+#[cfg(all(feature = "etcd", any(feature = "etcd-server", feature = "test-kit")))]
+impl Leases {
+    /// The keys attached to a lease, in path order.
+    pub(super) fn keys(&self, lease: LeaseId) -> impl Iterator<Item = &Bytes> {
+        self.live.get(&lease).into_iter().flat_map(|lease| &lease.keys)
+    }
+
+    /// All leases, the one that ends first before the others.
+    pub(super) fn all(&self) -> impl Iterator<Item = LeaseId> {
+        self.deadlines.iter().map(|(_, lease)| *lease)
+    }
+}

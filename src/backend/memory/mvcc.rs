@@ -1,7 +1,11 @@
 //! A kvstore as a value: etcd's revisions, transactions, history and leases, without a clock.
 
+#[cfg(all(feature = "etcd", any(feature = "etcd-server", feature = "test-kit")))]
+mod served;
+
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
+use std::ops::Deref;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -14,9 +18,9 @@ use crate::backend::{
 use crate::kv::{ClusterId, Event, Header, KeyRange, KeyValue, LeaseId, Revision};
 
 /// As etcd's `--max-txn-ops`.
-pub(super) const MAX_WRITES: usize = 128;
+pub(crate) const MAX_WRITES: usize = 128;
 /// As etcd's `--max-request-bytes`.
-const MAX_REQUEST_BYTES: usize = 3 << 19;
+pub(crate) const MAX_REQUEST_BYTES: usize = 3 << 19;
 /// How many changes are kept if nobody says otherwise.
 const MAX_CHANGES: usize = 100_000;
 
@@ -36,9 +40,25 @@ const MAX_CHANGES: usize = 100_000;
 pub struct Mvcc {
     cluster: ClusterId,
     revision: Revision,
-    keys: BTreeMap<Bytes, KeyValue>,
+    keys: BTreeMap<Bytes, Stored>,
     history: History,
     leases: Leases,
+}
+
+/// A key as it is in the kvstore, with what only etcd's own API tells of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Stored {
+    kv: KeyValue,
+    /// How often it has been written since it was created, that included.
+    pub(crate) version: u64,
+}
+
+impl Deref for Stored {
+    type Target = KeyValue;
+
+    fn deref(&self) -> &KeyValue {
+        &self.kv
+    }
 }
 
 impl Default for Mvcc {
@@ -92,30 +112,30 @@ impl Mvcc {
     /// # Errors
     /// [`BackendError::Compacted`] or [`BackendError::FutureRevision`] for a pinned revision that is not there.
     pub fn list(&self, request: &ListRequest) -> Result<ListPage, BackendError> {
-        let all = self.at(request.revision.unwrap_or(self.revision), &request.range)?;
+        let all = self.at(request.revision, &request.range)?;
         let since = request.min_mod_revision.unwrap_or(Revision::ZERO);
         let limit = if request.limit == 0 { usize::MAX } else { request.limit };
         let shown = |kv: &KeyValue| KeyValue {
             value: if request.keys_only { Bytes::new() } else { kv.value.clone() },
             ..kv.clone()
         };
-        let mut matching = all.iter().filter(|kv| kv.mod_revision >= since);
-        let kvs = matching.by_ref().take(limit).map(|kv| shown(kv)).collect();
+        let mut matching = all.iter().map(|stored| &stored.kv).filter(|kv| kv.mod_revision >= since);
+        let kvs = matching.by_ref().take(limit).map(shown).collect();
         let more = matching.next().is_some();
         Ok(ListPage { header: self.header(), kvs, more, count: all.len() as u64 })
     }
 
-    /// The state of a range at a revision, in path order.
-    fn at(&self, revision: Revision, range: &KeyRange) -> Result<Vec<&KeyValue>, BackendError> {
-        if revision > self.revision {
-            return Err(BackendError::FutureRevision);
-        }
-        self.history.reaches(revision)?;
+    /// The state of a range at a revision, or as it is now, in path order.
+    ///
+    /// # Errors
+    /// As [`reaches`](Self::reaches).
+    pub(crate) fn at(&self, revision: Option<Revision>, range: &KeyRange) -> Result<Vec<&Stored>, BackendError> {
+        self.reaches(revision)?;
         if range.start >= range.end {
             return Ok(Vec::new());
         }
         let newest = self.keys.range::<Bytes, _>(&range.start..&range.end).map(|(_, kv)| kv);
-        let changed = self.history.held_at(revision, range);
+        let changed = revision.map(|revision| self.history.held_at(revision, range)).unwrap_or_default();
         if changed.is_empty() {
             return Ok(newest.collect());
         }
@@ -123,6 +143,18 @@ impl Mvcc {
         let mut all: Vec<_> = rested.chain(changed.values().copied().flatten()).collect();
         all.sort_by(|a, b| a.path.cmp(&b.path)); // Two sorted runs: the stable sort merges them.
         Ok(all)
+    }
+
+    /// Whether the state at this revision can be told.
+    ///
+    /// # Errors
+    /// [`BackendError::Compacted`] or [`BackendError::FutureRevision`].
+    pub(crate) fn reaches(&self, revision: Option<Revision>) -> Result<(), BackendError> {
+        match revision {
+            Some(revision) if revision > self.revision => Err(BackendError::FutureRevision),
+            Some(revision) => self.history.reaches(revision),
+            None => Ok(()),
+        }
     }
 
     /// The changes of a range at or after `start`, out of at most `max_revisions` revisions (but one at least), and the
@@ -161,7 +193,8 @@ impl Mvcc {
     pub fn write(&mut self, writes: Vec<Write>) -> Result<WriteOutcome, BackendError> {
         check(&writes)?;
         if !writes.iter().all(|write| self.meets(write)) {
-            let current = writes.iter().map(|write| self.keys.get(&write.path).cloned()).collect();
+            let current =
+                writes.iter().map(|write| self.keys.get(&write.path).map(|stored| stored.kv.clone())).collect();
             return Ok(WriteOutcome::Refused { revision: self.revision, current });
         }
         for write in &writes {
@@ -197,28 +230,32 @@ impl Mvcc {
     }
 
     /// Applies changes at one new revision, which counts only if something changed.
-    fn commit(&mut self, changes: impl FnOnce(&mut Self, Revision)) {
+    pub(crate) fn commit<T>(&mut self, changes: impl FnOnce(&mut Self, Revision) -> T) -> T {
         let revision = self.revision.next();
-        changes(self, revision);
+        let answer = changes(self, revision);
         if self.history.since(revision).next().is_some() {
             self.revision = revision;
             self.history.trim();
         }
+        answer
     }
 
-    fn put(&mut self, path: Bytes, value: Bytes, lease: LeaseId, revision: Revision) {
+    /// Part of a [`commit`](Self::commit). The lease exists.
+    pub(crate) fn put(&mut self, path: Bytes, value: Bytes, lease: LeaseId, revision: Revision) {
         let old = self.keys.get(&path);
         let create_revision = old.map_or(revision, |old| old.create_revision);
+        let version = old.map_or(1, |old| old.version + 1);
         if let Some(old) = old {
             self.leases.detach(old.lease, &path);
         }
         self.leases.attach(lease, &path);
         let kv = KeyValue { path: path.clone(), value, create_revision, mod_revision: revision, lease };
-        let before = self.keys.insert(path, kv.clone());
+        let before = self.keys.insert(path, Stored { kv: kv.clone(), version });
         self.history.push(Event::Put(kv), before);
     }
 
-    fn delete(&mut self, path: Bytes, revision: Revision) {
+    /// Part of a [`commit`](Self::commit).
+    pub(crate) fn delete(&mut self, path: Bytes, revision: Revision) {
         if let Some(old) = self.keys.remove(&path) {
             self.leases.detach(old.lease, &path);
             self.history.push(Event::Delete { path, revision }, Some(old));

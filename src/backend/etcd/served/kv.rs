@@ -2,26 +2,23 @@
 
 use etcd_client::proto::{
     PbCompactionRequest, PbCompactionResponse, PbDeleteRequest, PbDeleteResponse, PbKvService, PbPutRequest,
-    PbPutResponse, PbRangeRequest, PbRangeResponse, PbRangeStreamResponse, PbResponseOp, PbTxnOpResponse, PbTxnRequest,
+    PbPutResponse, PbRangeRequest, PbRangeResponse, PbRangeStreamResponse, PbResponseHeader, PbTxnRequest,
     PbTxnResponse,
 };
 use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status};
 
-use super::{Service, proto, status};
+use super::refusal::{not_served, status};
+use super::{Service, check, proto, range, refusal, txn};
 use crate::backend::etcd::convert;
 use crate::backend::faulty::Op;
-use crate::backend::{Backend, Expect, ListRequest, Write, WriteAction, WriteOutcome};
-use crate::kv::{Header, KeyValue, Revision};
+use crate::backend::memory::Mvcc;
+use crate::kv::Revision;
 
-impl Service {
-    fn header(&self, revision: Revision) -> Option<etcd_client::proto::PbResponseHeader> {
-        Some(proto::header(Header { revision, ..self.memory.header() }))
-    }
-
-    async fn commit(&self, writes: Vec<Write>) -> Result<WriteOutcome, Status> {
-        self.faulty.write(writes).await.map_err(status)
-    }
+/// Completes the header that an answer has inside a transaction.
+fn complete(mvcc: &Mvcc, header: &mut Option<PbResponseHeader>) {
+    let revision = header.as_ref().map_or(0, |header| header.revision);
+    *header = Some(PbResponseHeader { revision, ..proto::header(mvcc.header()) });
 }
 
 #[tonic::async_trait]
@@ -29,69 +26,67 @@ impl PbKvService for Service {
     type RangeStreamStream = BoxStream<PbRangeStreamResponse>;
 
     async fn range(&self, request: Request<PbRangeRequest>) -> Result<Response<PbRangeResponse>, Status> {
-        self.wire.pass(Op::List)?;
         let request = request.into_inner();
-        let count_only = request.count_only;
-        let mut page = self.faulty.list(proto::list_request(request)?).await.map_err(status)?;
-        if count_only {
-            page.kvs.clear();
-            page.more = false;
-        }
-        Ok(Response::new(proto::range_response(page)))
+        range::check(&request)?;
+        self.call(Op::List, |mvcc, _| {
+            let mut response = range::read(mvcc, request).map_err(status)?;
+            complete(mvcc, &mut response.header);
+            Ok(response)
+        })
+        .await
     }
 
     async fn range_stream(&self, _: Request<PbRangeRequest>) -> Result<Response<Self::RangeStreamStream>, Status> {
-        Err(proto::not_served("a range as a stream"))
+        Err(not_served("a range as a stream"))
     }
 
     async fn put(&self, request: Request<PbPutRequest>) -> Result<Response<PbPutResponse>, Status> {
-        self.wire.pass(Op::Write)?;
-        let outcome = self.commit(vec![proto::put(request.into_inner())?]).await?;
-        let (WriteOutcome::Committed { revision } | WriteOutcome::Refused { revision, .. }) = outcome;
-        Ok(Response::new(PbPutResponse { header: self.header(revision), prev_kv: None }))
+        let request = request.into_inner();
+        check::put(&request)?;
+        check::size(&request)?;
+        self.call(Op::Write, |mvcc, _| {
+            let mut response = txn::put(mvcc, request)?;
+            complete(mvcc, &mut response.header);
+            Ok(response)
+        })
+        .await
     }
 
-    /// Deletes the listed keys if they are still the same then; otherwise lists again.
     async fn delete_range(&self, request: Request<PbDeleteRequest>) -> Result<Response<PbDeleteResponse>, Status> {
-        self.wire.pass(Op::Write)?;
         let request = request.into_inner();
-        let range = proto::range(request.key, request.range_end);
-        loop {
-            let page = self.faulty.list(ListRequest::new(range.clone())).await.map_err(status)?;
-            let expect = |kv: &KeyValue| Expect::Revision(kv.mod_revision);
-            let delete =
-                |kv: &KeyValue| Write { path: kv.path.clone(), expect: expect(kv), action: WriteAction::Delete };
-            let writes = page.kvs.iter().map(delete).collect();
-            if let WriteOutcome::Committed { revision } = self.commit(writes).await? {
-                let deleted = i64::try_from(page.kvs.len()).unwrap_or(i64::MAX);
-                let shown = if request.prev_kv { page.kvs } else { Vec::new() };
-                let prev_kvs = shown.into_iter().map(proto::key_value).collect();
-                return Ok(Response::new(PbDeleteResponse { header: self.header(revision), deleted, prev_kvs }));
-            }
-        }
+        check::delete(&request)?;
+        check::size(&request)?;
+        self.call(Op::Write, |mvcc, _| {
+            let mut response = txn::delete(mvcc, request);
+            complete(mvcc, &mut response.header);
+            Ok(response)
+        })
+        .await
     }
 
     async fn txn(&self, request: Request<PbTxnRequest>) -> Result<Response<PbTxnResponse>, Status> {
-        self.wire.pass(Op::Write)?;
-        let (writes, reads) = proto::transaction(request.into_inner())?;
-        Ok(Response::new(match self.commit(writes).await? {
-            WriteOutcome::Committed { revision } => {
-                PbTxnResponse { header: self.header(revision), succeeded: true, responses: Vec::new() }
-            }
-            WriteOutcome::Refused { revision, current } => {
-                let read = |index: usize| {
-                    let kvs: Vec<_> = current[index].clone().map(proto::key_value).into_iter().collect();
-                    let range = PbRangeResponse { count: i64::from(!kvs.is_empty()), kvs, ..Default::default() };
-                    PbResponseOp { response: Some(PbTxnOpResponse::ResponseRange(range)) }
-                };
-                let responses = reads.into_iter().map(read).collect();
-                PbTxnResponse { header: self.header(revision), succeeded: false, responses }
-            }
-        }))
+        let request = request.into_inner();
+        check::transaction(&request)?;
+        check::size(&request)?;
+        self.call(Op::Write, |mvcc, _| {
+            let mut response = txn::transaction(mvcc, request)?;
+            complete(mvcc, &mut response.header);
+            Ok(response)
+        })
+        .await
     }
 
     async fn compact(&self, request: Request<PbCompactionRequest>) -> Result<Response<PbCompactionResponse>, Status> {
-        self.memory.compact(convert::revision(request.into_inner().revision)).map_err(status)?;
-        Ok(Response::new(PbCompactionResponse { header: self.header(self.memory.revision()) }))
+        let asked = request.into_inner().revision;
+        let revision = convert::revision(asked);
+        let compact = |mvcc: &mut Mvcc| {
+            // Unlike here, doing it again is an error of etcd's.
+            if asked < 0 || (revision <= mvcc.oldest() && mvcc.oldest() > Revision::ZERO) {
+                return Err(refusal::compacted());
+            }
+            mvcc.compact(revision).map_err(status)?;
+            Ok(Response::new(PbCompactionResponse { header: Some(proto::header(mvcc.header())) }))
+        };
+        self.memory.with(|mvcc, _| compact(mvcc))
     }
 }

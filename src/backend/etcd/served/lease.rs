@@ -4,30 +4,30 @@ use std::time::Duration;
 
 use etcd_client::proto::{
     PbLeaseGrantRequest, PbLeaseGrantResponse, PbLeaseKeepAliveRequest, PbLeaseKeepAliveResponse, PbLeaseLeasesRequest,
-    PbLeaseLeasesResponse, PbLeaseRevokeRequest, PbLeaseRevokeResponse, PbLeaseService, PbLeaseTimeToLiveRequest,
-    PbLeaseTimeToLiveResponse,
+    PbLeaseLeasesResponse, PbLeaseRevokeRequest, PbLeaseRevokeResponse, PbLeaseService, PbLeaseStatus,
+    PbLeaseTimeToLiveRequest, PbLeaseTimeToLiveResponse,
 };
 use tokio::sync::mpsc;
 use tonic::codegen::BoxStream;
 use tonic::codegen::tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Service, proto, status};
+use super::{Service, proto, refusal};
 use crate::backend::etcd::convert;
 use crate::backend::faulty::Op;
-use crate::backend::{Backend, BackendError};
 use crate::kv::LeaseId;
+
+/// As etcd's.
+const MAX_TTL_SECONDS: i64 = 9_000_000_000;
 
 impl Service {
     /// A lease that is gone is no error but has no time left.
     async fn prolong(&self, lease: i64) -> Result<PbLeaseKeepAliveResponse, Status> {
-        self.wire.pass(Op::KeepAlive)?;
-        let ttl = match self.faulty.keep_alive(LeaseId(lease)).await {
-            Ok(ttl) => seconds(ttl),
-            Err(BackendError::LeaseNotFound { .. }) => 0,
-            Err(error) => return Err(status(error)),
-        };
-        Ok(PbLeaseKeepAliveResponse { header: Some(proto::header(self.memory.header())), id: lease, ttl })
+        let response = self.call(Op::KeepAlive, |mvcc, now| {
+            let ttl = mvcc.keep_alive(LeaseId(lease), now).map_or(0, seconds);
+            Ok(PbLeaseKeepAliveResponse { header: Some(proto::header(mvcc.header())), id: lease, ttl })
+        });
+        response.await.map(Response::into_inner)
     }
 }
 
@@ -39,34 +39,45 @@ impl PbLeaseService for Service {
         &self,
         request: Request<PbLeaseGrantRequest>,
     ) -> Result<Response<PbLeaseGrantResponse>, Status> {
-        self.wire.pass(Op::Grant)?;
         let PbLeaseGrantRequest { ttl, id } = request.into_inner();
-        let grant = self.faulty.grant(LeaseId(id), convert::seconds(ttl)).await.map_err(status)?;
-        let header = Some(proto::header(self.memory.header()));
-        let (id, ttl) = (grant.lease.0, seconds(grant.ttl));
-        Ok(Response::new(PbLeaseGrantResponse { header, id, ttl, error: String::new() }))
+        if ttl > MAX_TTL_SECONDS {
+            return Err(refusal::ttl_too_large());
+        }
+        self.call(Op::Grant, |mvcc, now| {
+            let grant = mvcc.grant(LeaseId(id), convert::seconds(ttl), now).map_err(refusal::status)?;
+            let header = Some(proto::header(mvcc.header()));
+            let (id, ttl) = (grant.lease.0, seconds(grant.ttl));
+            Ok(PbLeaseGrantResponse { header, id, ttl, error: String::new() })
+        })
+        .await
     }
 
     async fn lease_revoke(
         &self,
         request: Request<PbLeaseRevokeRequest>,
     ) -> Result<Response<PbLeaseRevokeResponse>, Status> {
-        self.wire.pass(Op::Revoke)?;
-        self.faulty.revoke(LeaseId(request.into_inner().id)).await.map_err(status)?;
-        Ok(Response::new(PbLeaseRevokeResponse { header: Some(proto::header(self.memory.header())) }))
+        let lease = LeaseId(request.into_inner().id);
+        self.call(Op::Revoke, |mvcc, _| {
+            if !mvcc.has_lease(lease) {
+                return Err(refusal::lease_not_found());
+            }
+            mvcc.revoke(lease);
+            Ok(PbLeaseRevokeResponse { header: Some(proto::header(mvcc.header())) })
+        })
+        .await
     }
 
     async fn lease_keep_alive(
         &self,
         request: Request<Streaming<PbLeaseKeepAliveRequest>>,
     ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
+        let (responses, stream) = mpsc::channel(1);
         let (service, mut requests) = (self.clone(), request.into_inner());
-        let (answers, stream) = mpsc::channel(1);
         tokio::spawn(async move {
             while let Ok(Some(request)) = requests.message().await {
-                let answer = service.prolong(request.id).await;
-                let failed = answer.is_err();
-                if answers.send(answer).await.is_err() || failed {
+                let response = service.prolong(request.id).await;
+                let failed = response.is_err();
+                if responses.send(response).await.is_err() || failed {
                     return;
                 }
             }
@@ -78,24 +89,24 @@ impl PbLeaseService for Service {
         &self,
         request: Request<PbLeaseTimeToLiveRequest>,
     ) -> Result<Response<PbLeaseTimeToLiveResponse>, Status> {
-        self.wire.pass(Op::LeaseTime)?;
-        let request = request.into_inner();
-        if request.keys {
-            return Err(proto::not_served("the keys of a lease"));
-        }
-        let id = request.id;
-        let (ttl, granted_ttl) = match self.faulty.lease_time(LeaseId(id)).await {
-            Ok(time) => (seconds(time.left), seconds(time.ttl)),
+        let PbLeaseTimeToLiveRequest { id, keys } = request.into_inner();
+        let lease = LeaseId(id);
+        self.call(Op::LeaseTime, |mvcc, now| {
             // As etcd says of a lease that is gone.
-            Err(BackendError::LeaseNotFound { .. }) => (-1, 0),
-            Err(error) => return Err(status(error)),
-        };
-        let header = Some(proto::header(self.memory.header()));
-        Ok(Response::new(PbLeaseTimeToLiveResponse { header, id, ttl, granted_ttl, keys: Vec::new() }))
+            let (ttl, granted_ttl) =
+                mvcc.lease_time(lease, now).map_or((-1, 0), |time| (seconds(time.left), seconds(time.ttl)));
+            let keys = mvcc.lease_keys(lease).filter(|_| keys).map(|key| key.to_vec()).collect();
+            Ok(PbLeaseTimeToLiveResponse { header: Some(proto::header(mvcc.header())), id, ttl, granted_ttl, keys })
+        })
+        .await
     }
 
     async fn lease_leases(&self, _: Request<PbLeaseLeasesRequest>) -> Result<Response<PbLeaseLeasesResponse>, Status> {
-        Err(proto::not_served("a list of leases"))
+        self.call(Op::LeaseTime, |mvcc, _| {
+            let leases = mvcc.leases().map(|lease| PbLeaseStatus { id: lease.0 }).collect();
+            Ok(PbLeaseLeasesResponse { header: Some(proto::header(mvcc.header())), leases })
+        })
+        .await
     }
 }
 

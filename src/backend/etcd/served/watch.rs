@@ -1,19 +1,29 @@
 //! etcd's Watch service.
 
+mod one;
+
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use etcd_client::proto::{PbWatchRequest, PbWatchRequestUnion, PbWatchResponse, PbWatchService};
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tonic::codegen::BoxStream;
 use tonic::codegen::tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Service, proto, status};
+use self::one::{Asked, Watch};
+use super::{Service, proto};
+use crate::backend::WatchRequest;
 use crate::backend::etcd::convert;
-use crate::backend::faulty::Op;
-use crate::backend::{Backend, BackendError, WatchRequest, WatchResponse};
-use crate::kv::Header;
+use crate::kv::{Header, KeyRange};
+
+/// How many watches a stream can have.
+const MAX_WATCHES: usize = 10_000;
+/// How many requests for progress can wait for their answers before the next request is read.
+const MAX_ASKED: usize = 16;
+/// The id of answers that are about no watch, or about all.
+const NO_WATCH: i64 = -1;
 
 type Responses = mpsc::Sender<Result<PbWatchResponse, Status>>;
 
@@ -23,125 +33,144 @@ impl PbWatchService for Service {
 
     async fn watch(&self, request: Request<Streaming<PbWatchRequest>>) -> Result<Response<Self::WatchStream>, Status> {
         let (responses, stream) = mpsc::channel(1);
-        tokio::spawn(watches(self.clone(), request.into_inner(), responses));
+        let watches =
+            Watches { service: self.clone(), responses, next: 0, open: HashMap::new(), tasks: JoinSet::new() };
+        tokio::spawn(watches.run(request.into_inner()));
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
 }
 
 /// The watches of one stream. They end with it.
-async fn watches(service: Service, mut requests: Streaming<PbWatchRequest>, responses: Responses) {
-    let mut running = JoinSet::new();
-    let mut watches = HashMap::new();
-    let mut next = 0;
-    loop {
-        let request = tokio::select! {
-            request = requests.message() => request,
-            () = responses.closed() => return,
-        };
-        let Ok(Some(PbWatchRequest { request_union })) = request else { return };
-        match request_union {
-            Some(PbWatchRequestUnion::CreateRequest(create)) => {
-                let (id, newest) = (next, service.memory.header().revision);
-                next += 1;
-                let simple = create.filters.is_empty() && !create.prev_kv && create.watch_id == 0;
-                let range = proto::range(create.key, create.range_end);
-                let request = WatchRequest { range, start: proto::start(create.start_revision, newest) };
-                let watch = Watch { id, progress: create.progress_notify, responses: responses.clone() };
-                if simple {
-                    watches.insert(id, running.spawn(watch.run(service.clone(), request)));
-                } else {
-                    watch.refuse(service.memory.header()).await;
-                }
-            }
-            Some(PbWatchRequestUnion::CancelRequest(cancel)) => {
-                if let Some(watch) = watches.remove(&cancel.watch_id) {
-                    watch.abort();
-                    let watch = Watch { id: cancel.watch_id, progress: false, responses: responses.clone() };
-                    watch.cancel(service.memory.header(), 0, "").await;
-                }
-            }
-            Some(PbWatchRequestUnion::ProgressRequest(_)) | None => {}
-        }
-    }
-}
-
-/// One watch. Its stream stays open when it has ended, and says nothing, as etcd's does.
-struct Watch {
-    id: i64,
-    progress: bool,
+///
+/// Nothing is buffered for a watch whose client does not read: it goes on from the history when the client reads, and is
+/// cancelled as compacted if that does not reach back far enough by then.
+struct Watches {
+    service: Service,
     responses: Responses,
+    /// The id the next watch has, unless its client chooses one.
+    next: i64,
+    open: HashMap<i64, Open>,
+    tasks: JoinSet<i64>,
 }
 
-impl Watch {
-    async fn run(self, service: Service, request: WatchRequest) {
-        if let Err(status) = service.wire.pass(Op::Watch) {
-            return self.send(Err(status)).await;
-        }
-        let mut stream = match service.faulty.watch(request).await {
-            Ok(stream) => stream,
-            Err(error) => {
-                if matches!(error, BackendError::Compacted { .. }) {
-                    // It is accepted first.
-                    self.created(service.memory.header()).await;
-                }
-                return self.end(service.memory.header(), error).await;
-            }
-        };
-        self.created(stream.header()).await;
+struct Open {
+    task: AbortHandle,
+    asked: mpsc::Sender<Asked>,
+}
+
+impl Watches {
+    async fn run(mut self, mut requests: Streaming<PbWatchRequest>) {
         loop {
-            let response = match stream.next().await {
-                Ok(WatchResponse::Events(response)) => {
-                    let mut events: Vec<_> = response.events.into_iter().map(proto::event).collect();
-                    events.iter_mut().for_each(|event| event.r#type = service.wire.type_of(event.r#type));
-                    PbWatchResponse { fragment: !response.complete, events, ..self.response(response.header) }
+            let request = tokio::select! {
+                request = requests.message() => request,
+                Some(ended) = self.tasks.join_next() => {
+                    self.forget(ended);
+                    continue;
                 }
-                Ok(WatchResponse::Progress(header)) if self.progress => self.response(header),
-                Ok(WatchResponse::Progress(_)) => continue,
-                Err(error) => return self.end(service.memory.header(), error).await,
+                () = self.responses.closed() => return,
             };
-            self.send(Ok(response)).await;
-        }
-    }
-
-    async fn created(&self, header: Header) {
-        self.send(Ok(PbWatchResponse { created: true, ..self.response(header) })).await;
-    }
-
-    /// An outage ends the whole stream, anything else this watch.
-    async fn end(&self, header: Header, error: BackendError) {
-        match error {
-            BackendError::Unavailable { .. } => self.send(Err(status(error))).await,
-            BackendError::Compacted { oldest } => {
-                self.cancel(header, convert::to_i64(oldest), status(error).message()).await;
+            let Ok(Some(PbWatchRequest { request_union })) = request else { return };
+            match request_union {
+                Some(PbWatchRequestUnion::CreateRequest(create)) => {
+                    let key = if create.key.is_empty() { vec![0] } else { create.key };
+                    let range = proto::range(key, create.range_end);
+                    let watch = Watch {
+                        id: create.watch_id,
+                        progress: create.progress_notify,
+                        prev_kv: create.prev_kv,
+                        fragment: create.fragment,
+                        filters: create.filters,
+                        responses: self.responses.clone(),
+                    };
+                    self.create(watch, range, create.start_revision).await;
+                }
+                Some(PbWatchRequestUnion::CancelRequest(cancel)) => self.cancel(cancel.watch_id).await,
+                Some(PbWatchRequestUnion::ProgressRequest(_)) => self.progress().await,
+                None => {}
             }
-            error @ (BackendError::FutureRevision
-            | BackendError::LeaseNotFound { .. }
-            | BackendError::LeaseExists { .. }
-            | BackendError::Rejected { .. }
-            | BackendError::Forbidden { .. }
-            | BackendError::Misconfigured { .. }) => self.cancel(header, 0, status(error).message()).await,
         }
     }
 
-    async fn cancel(&self, header: Header, compact_revision: i64, reason: &str) {
+    /// A task has ended. If it was a watch, its id is free, unless a new watch has it already.
+    fn forget(&mut self, ended: Result<i64, JoinError>) {
+        if let Ok(id) = ended
+            && self.open.get(&id).is_some_and(|open| open.task.is_finished())
+        {
+            self.open.remove(&id);
+        }
+    }
+
+    async fn create(&mut self, mut watch: Watch, range: KeyRange, start: i64) {
+        let header = self.service.memory.header();
+        if range.start >= range.end {
+            return self.refuse(header, "mvcc: watcher range is empty").await;
+        }
+        if self.open.len() >= MAX_WATCHES {
+            return self.refuse(header, "too many watches on one stream").await;
+        }
+        if watch.id == 0 {
+            while self.open.contains_key(&self.next) {
+                self.next += 1;
+            }
+            watch.id = self.next;
+            self.next += 1;
+        }
+        let id = watch.id;
+        let Entry::Vacant(entry) = self.open.entry(id) else {
+            return self.refuse(header, "mvcc: duplicate watch ID provided on the WatchStream").await;
+        };
+        let start = if start == 0 { header.revision.next() } else { convert::revision(start) };
+        let (asked, asks) = mpsc::channel(1);
+        let watch = watch.run(self.service.clone(), header, WatchRequest { range, start }, asks);
+        let task = self.tasks.spawn(async move {
+            watch.await;
+            id
+        });
+        entry.insert(Open { task, asked });
+    }
+
+    async fn cancel(&mut self, id: i64) {
+        if let Some(open) = self.open.remove(&id) {
+            open.task.abort();
+            self.send(PbWatchResponse { watch_id: id, canceled: true, ..response(self.service.memory.header()) }).await;
+        }
+    }
+
+    /// Tells the revision of now when every watch has told its events up to it. etcd before 3.5.8 tells it at once.
+    async fn progress(&mut self) {
+        while self.tasks.len() >= self.open.len() + MAX_ASKED
+            && let Some(ended) = self.tasks.join_next().await
+        {
+            self.forget(ended);
+        }
+        let (header, responses) = (self.service.memory.header(), self.responses.clone());
+        // All are done when nobody holds the sender any more.
+        let (asked, mut done) = mpsc::channel(1);
+        for open in self.open.values() {
+            // A watch that has ended has told all it ever will.
+            let _ = open.asked.send(asked.clone()).await;
+        }
+        drop(asked);
+        self.tasks.spawn(async move {
+            let _ = done.recv().await;
+            let _ = responses.send(Ok(PbWatchResponse { watch_id: NO_WATCH, ..response(header) })).await;
+            NO_WATCH
+        });
+    }
+
+    /// As etcd: the answer to the creation also ends the watch.
+    async fn refuse(&self, header: Header, reason: &str) {
         let cancel_reason = reason.to_owned();
-        let response = PbWatchResponse { canceled: true, compact_revision, cancel_reason, ..self.response(header) };
-        self.send(Ok(response)).await;
+        let refusal = PbWatchResponse { created: true, canceled: true, cancel_reason, ..response(header) };
+        self.send(PbWatchResponse { watch_id: NO_WATCH, ..refusal }).await;
     }
 
-    /// As etcd: the answer to the creation also ends a watch with an impossible id.
-    async fn refuse(&self, header: Header) {
-        let cancel_reason = "not served: this kind of watch".to_owned();
-        let refusal = PbWatchResponse { created: true, canceled: true, cancel_reason, ..self.response(header) };
-        self.send(Ok(PbWatchResponse { watch_id: -1, ..refusal })).await;
+    async fn send(&self, response: PbWatchResponse) {
+        // If nobody listens any more, the stream ends at once.
+        let _ = self.responses.send(Ok(response)).await;
     }
+}
 
-    fn response(&self, header: Header) -> PbWatchResponse {
-        PbWatchResponse { header: Some(proto::header(header)), watch_id: self.id, ..PbWatchResponse::default() }
-    }
-
-    async fn send(&self, response: Result<PbWatchResponse, Status>) {
-        // Nobody may be listening any more; then all of the stream's watches end.
-        let _ = self.responses.send(response).await;
-    }
+fn response(header: Header) -> PbWatchResponse {
+    PbWatchResponse { header: Some(proto::header(header)), ..PbWatchResponse::default() }
 }
