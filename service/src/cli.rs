@@ -11,8 +11,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Deserialize;
 
 pub(crate) use self::args::{
-    Conflict, DeleteArgs, DeliveryMode, DiffArgs, ExportArgs, GetArgs, ImportArgs, JoinArgs, ListArgs, NameArg,
-    Observe, OnExit, OriginArg, Own, PublishArgs, ServeArgs, Shape, WatchArgs,
+    Conflict, DeleteArgs, DeliveryMode, DemoArgs, DiffArgs, ExportArgs, GetArgs, ImportArgs, JoinArgs, ListArgs,
+    NameArg, Observe, OnExit, OriginArg, Own, PublishArgs, ServeArgs, Shape, WatchArgs,
 };
 pub(crate) use self::groups::command;
 pub(crate) use self::parse::duration;
@@ -198,15 +198,14 @@ Commands on stdin, one JSON object a line; replies carry the id:
   shared-store --endpoints http://127.0.0.1:2379 --prefix demo/nodes serve
   shared-store serve --config /etc/shared-store/serve.toml")]
     Serve(ServeArgs),
-    /// Collaborators on an embedded kvstore in this process, which come, change and go until a signal
-    #[command(after_help = "Examples: for ever, and a short script of three collaborators
+    /// Collaborators on an embedded kvstore in this process, which come, change and go until a signal, and a page of them
+    ///
+    /// Needs no etcd. It opens the page in a browser if there is a screen, and serves its kvstore on etcd's API, so that
+    /// other programs can take part.
+    #[command(after_help = "Examples: until ctrl-c, and a short script of three collaborators
   shared-store demo
   shared-store demo --once")]
-    Demo {
-        /// A short script of three collaborators, and then end
-        #[arg(long)]
-        once: bool,
-    },
+    Demo(DemoArgs),
     /// Serve an embedded kvstore on etcd's gRPC API, for development; its keys are gone when it ends
     ///
     /// etcdctl and etcd's clients work with it: keys, transactions, watches, leases, compaction, member list, status.

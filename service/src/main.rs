@@ -82,7 +82,7 @@ async fn command<V: Form>(cli: Cli) -> Result<(), Failure> {
         Command::Serve(args) => return serve::run(&common, args, signals).await,
         #[cfg(feature = "etcd")]
         Command::DevEtcd { listen } => return dev_etcd::run(listen, signals).await,
-        Command::Demo { once } => return demo::run(&common, *once, signals).await,
+        Command::Demo(args) => return demo::run(&common, args, signals).await,
         Command::Publish(args) => return publish::run::<V>(&common, args, signals).await,
         Command::List(args) => Box::pin(read::list::<V>(&common, args)),
         Command::Get(args) => Box::pin(read::get::<V>(&common, args)),

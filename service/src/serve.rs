@@ -18,6 +18,7 @@ mod settings;
 mod stores;
 mod stream;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,8 +31,10 @@ use tokio::time::{interval, timeout};
 
 use self::access::Access;
 use self::problem::Problem;
-use self::settings::{Limits, Settings};
-use self::stores::{Connection, Stores};
+use self::settings::Limits;
+pub(crate) use self::settings::Settings;
+pub(crate) use self::stores::Connection;
+use self::stores::Stores;
 use crate::cli::{Common, ServeArgs};
 use crate::setup::{Failure, say};
 use crate::signals::Signals;
@@ -71,18 +74,22 @@ pub(crate) async fn run(common: &Common, args: &ServeArgs, signals: Signals) -> 
         say("the configuration is good");
         return Ok(());
     }
-    serve(common, args, settings, connection, signals).await
+    let mut signals = signals.without_hang_up();
+    let reload = || Settings::load(common, args.config.as_deref(), args.listen);
+    host(settings, common, connection, reload, drop, signals.next()).await
 }
 
-/// Hosts the stores of these settings on this kvstore, until a signal.
-pub(crate) async fn serve(
-    common: &Common,
-    args: &ServeArgs,
+/// Hosts the stores of these settings on this kvstore, until `stop` ends. SIGHUP reads them again. `started` is told where
+/// it listens.
+pub(crate) async fn host(
     mut settings: Settings,
+    common: &Common,
     connection: Connection,
-    signals: Signals,
+    reload: impl Fn() -> Result<Settings, Failure>,
+    started: impl FnOnce(String),
+    stop: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
-    let mut signals = signals.without_hang_up();
+    let mut left = pin!(stop);
     let mut hang_up = signal(SignalKind::hangup())?;
     // Before the stores: what was recorded before is lost.
     let prometheus = PrometheusBuilder::new().install_recorder().map_err(Failure::promise)?;
@@ -100,18 +107,19 @@ pub(crate) async fn serve(
     let mut connection = Arc::new(connection);
     let server = server::bind(&service, &settings)?;
     service.stores.apply(&connection, &settings, false).await?;
+    started(server.url());
     let (running, handle) = server.run();
     notify(&[NotifyState::Ready]);
     let mut upkeep = interval(UPKEEP);
     let mut watchdog = interval(watchdog());
     loop {
         tokio::select! {
-            () = signals.next() => break,
+            () = &mut left => break,
             _ = upkeep.tick() => prometheus.run_upkeep(),
             _ = watchdog.tick() => notify(&[NotifyState::Watchdog]),
             _ = hang_up.recv() => {
                 notify(&reloading());
-                match reload(common, args, &service, &mut connection, &settings).await {
+                match change(reload(), common, &service, &mut connection, &settings).await {
                     Ok(new) => {
                         settings = new;
                         say("the configuration is read again");
@@ -133,15 +141,15 @@ pub(crate) async fn serve(
     running.await.map_err(Failure::promise)?.map_err(Failure::from)
 }
 
-/// Reads the configuration again. If it is bad, nothing changes.
-async fn reload(
+/// Applies settings that were read again. If they are bad, nothing changes.
+async fn change(
+    new: Result<Settings, Failure>,
     common: &Common,
-    args: &ServeArgs,
     service: &Service,
     connection: &mut Arc<Connection>,
     old: &Settings,
 ) -> Result<Settings, Failure> {
-    let mut new = Settings::load(common, args.config.as_deref(), args.listen)?;
+    let mut new = new?;
     new.check_files()?;
     if (new.address(), &new.https, &new.limits) != (old.address(), &old.https, &old.limits) {
         say("note: listen, https and limits change with a restart");

@@ -100,6 +100,19 @@ pub(crate) struct JoinArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// A short script of three collaborators, and then end
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// Where the page is; port 0 takes a free one
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:0")]
+    pub(crate) listen: SocketAddr,
+    /// Open no browser
+    #[arg(long)]
+    pub(crate) no_browser: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
     /// The configuration file (TOML); service/serve.toml is an example that documents every setting
     #[arg(long, value_name = "FILE")]

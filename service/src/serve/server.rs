@@ -52,9 +52,15 @@ const ROUTES: [(&str, &str); 12] = [
 
 pub(crate) struct Server {
     running: actix_web::dev::Server,
+    url: String,
 }
 
 impl Server {
+    /// Where it listens.
+    pub(crate) fn url(&self) -> String {
+        self.url.clone()
+    }
+
     pub(crate) fn run(self) -> (JoinHandle<std::io::Result<()>>, ServerHandle) {
         let handle = self.running.handle();
         (actix_web::rt::spawn(self.running), handle)
@@ -100,10 +106,9 @@ pub(crate) fn bind(service: &web::Data<Service>, settings: &Settings) -> Result<
         None => (server.bind(address), "http"),
     };
     let server = server.map_err(|error| Failure::promise(format_args!("cannot listen on {address}: {error}")))?;
-    for address in server.addrs() {
-        say(format_args!("listening on {scheme}://{address}"));
-    }
-    Ok(Server { running: server.run() })
+    let url = format!("{scheme}://{}", server.addrs().first().unwrap_or(&address));
+    say(format_args!("listening on {url}"));
+    Ok(Server { running: server.run(), url })
 }
 
 /// Sets a limit for data that a client does not take. Only Linux has it.

@@ -243,6 +243,12 @@ impl Settings {
         Ok(Self { stores: vec![Spanned::new(0..0, store)], ..Self::default() })
     }
 
+    /// One store below a prefix of the embedded kvstore.
+    pub(crate) fn one(name: &str, prefix: Prefix, listen: SocketAddr) -> Self {
+        let stores = vec![Spanned::new(0..0, StoreSettings::named(name, prefix))];
+        Self { stores, backend: Some(BackendName::Memory), listen: Some(listen), ..Self::default() }
+    }
+
     fn parse(text: &str) -> Result<Self, String> {
         let settings: Self = toml::from_str(text).map_err(|error| error.to_string())?;
         let line = |span: Range<usize>| 1 + text[..span.start].matches('\n').count();
