@@ -1,8 +1,49 @@
-//! Paths that belong to Cilium.
+//! What belongs to Cilium: its paths, and its file with the way to etcd.
 
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
 use shared_store::{KeyName, Prefix};
 
-use crate::setup;
+use crate::cli::Common;
+use crate::setup::{self, Failure};
+
+/// The file that Cilium's `--kvstore-opt etcd.config` names: etcd's own client configuration. What does not concern the
+/// connection is passed over.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct EtcdConfig {
+    endpoints: Vec<String>,
+    trusted_ca_file: Option<PathBuf>,
+    cert_file: Option<PathBuf>,
+    key_file: Option<PathBuf>,
+    username: Option<String>,
+    #[serde(default)]
+    insecure_skip_tls_verify: bool,
+}
+
+/// Takes from the file of `--etcd-config` what the command line does not say.
+pub(crate) fn complete(common: &mut Common) -> Result<(), Failure> {
+    let Some(file) = common.etcd_config.clone() else { return Ok(()) };
+    let refused = |cause: &dyn std::fmt::Display| Failure::usage(format_args!("{}: {cause}", file.display()));
+    let text = fs::read_to_string(&file).map_err(|error| refused(&error))?;
+    let config: EtcdConfig = serde_yaml_ng::from_str(&text).map_err(|error| refused(&error))?;
+    if config.insecure_skip_tls_verify {
+        return Err(refused(&"insecure-skip-tls-verify is not supported: give the authority in trusted-ca-file"));
+    }
+    if common.endpoints.is_empty() {
+        common.endpoints = config.endpoints;
+    }
+    // Relative to the file, as the files beside it are meant.
+    let beside = |named: PathBuf| file.parent().unwrap_or(Path::new("")).join(named);
+    let take = |given: &mut Option<PathBuf>, named: Option<PathBuf>| *given = given.take().or(named.map(beside));
+    take(&mut common.tls_ca, config.trusted_ca_file);
+    take(&mut common.tls_cert, config.cert_file);
+    take(&mut common.tls_key, config.key_file);
+    common.user = common.user.take().or(config.username);
+    Ok(())
+}
 
 /// Prefixes below which Cilium keeps objects without a `vN` of their own right after the kind.
 const PREFIXES: [&str; 2] = ["cilium/state/identities/v1/id", "cilium/state/identities/v1/value"];

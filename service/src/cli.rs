@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 pub(crate) use self::args::{
     Conflict, DeleteArgs, DeliveryMode, DemoArgs, DiffArgs, ExportArgs, GetArgs, ImportArgs, JoinArgs, ListArgs,
-    NameArg, Observe, OnExit, OriginArg, Own, PublishArgs, ServeArgs, Shape, WatchArgs,
+    NameArg, Observe, OnExit, OriginArg, Own, PublishArgs, ServeArgs, Shape, StatusArgs, WatchArgs,
 };
 pub(crate) use self::groups::command;
 pub(crate) use self::parse::duration;
@@ -53,6 +53,10 @@ pub(crate) struct Common {
     /// One JSON object a line, or text for people
     #[arg(long, value_enum, default_value_t = Format::Text, global = true)]
     pub(crate) output: Format,
+    /// File with endpoints and certificates as Cilium and etcd's client have it (YAML: endpoints, trusted-ca-file,
+    /// cert-file, key-file); other options count more
+    #[arg(long, env = "SHARED_STORE_ETCD_CONFIG", value_name = "FILE", global = true)]
+    pub(crate) etcd_config: Option<PathBuf>,
     /// File with the certificates of the authorities that sign etcd's certificate
     #[arg(long, env = "SHARED_STORE_TLS_CA", value_name = "FILE", global = true)]
     pub(crate) tls_ca: Option<PathBuf>,
@@ -198,6 +202,11 @@ Commands on stdin, one JSON object a line; replies carry the id:
   shared-store --endpoints http://127.0.0.1:2379 --prefix demo/nodes serve
   shared-store serve --config /etc/shared-store/serve.toml")]
     Serve(ServeArgs),
+    /// Ask a running service how its stores are; exit code 1 unless all are synced
+    #[command(after_help = "Examples: the service on this machine, and another one for a script
+  shared-store status
+  shared-store --output json status http://10.0.0.7:8080")]
+    Status(StatusArgs),
     /// Collaborators on an embedded kvstore in this process, which come, change and go until a signal, and a page of them
     ///
     /// Needs no etcd. It opens the page in a browser if there is a screen, and serves its kvstore on etcd's API, so that

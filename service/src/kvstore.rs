@@ -11,6 +11,7 @@ use shared_store::{Backend, BackendError, Config, Header, KeyName, KeyRange, Key
 use tokio::time::{Instant, sleep};
 
 use crate::cli::Common;
+use crate::progress::Progress;
 use crate::setup::{self, Alone, Failure};
 
 /// Keys asked for at once.
@@ -150,6 +151,7 @@ impl Kvstore {
         let deadline = Instant::now() + self.timeout;
         let all = ListRequest { limit: PAGE, keys_only, ..ListRequest::new(self.prefix.range()) };
         let (mut request, mut kvs) = (all.clone(), Vec::new());
+        let (progress, mut total) = (Progress::new("reading keys"), 0);
         loop {
             let page = match self.list(request.clone()).await {
                 Err(BackendError::Compacted { .. }) if Instant::now() < deadline => {
@@ -161,7 +163,9 @@ impl Kvstore {
             };
             let revision = *request.revision.get_or_insert(page.header.revision);
             let last = page.kvs.last().map(|kv| kv.path.clone());
+            total = total.max(usize::try_from(page.count).unwrap_or(usize::MAX));
             kvs.extend(page.kvs);
+            progress.at(kvs.len(), total);
             match last {
                 Some(last) if page.more => request.range.start = KeyRange::one(&last).end,
                 Some(_) | None => return Ok(Keys { revision, kvs }),

@@ -16,6 +16,7 @@ mod kvstore;
 mod manual;
 mod output;
 mod printable;
+mod progress;
 mod publish;
 mod read;
 mod record;
@@ -24,6 +25,7 @@ mod serve;
 mod setup;
 mod signals;
 mod since;
+mod status;
 mod transfer;
 #[cfg(feature = "etcd")]
 mod troubleshoot;
@@ -72,7 +74,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
 }
 
 async fn command<V: Form>(cli: Cli) -> Result<(), Failure> {
-    let (common, mut signals) = (cli.common, Signals::new()?);
+    let (mut common, mut signals) = (cli.common, Signals::new()?);
+    cilium::complete(&mut common)?;
     let short: Pin<Box<dyn Future<Output = _>>> = match &cli.command {
         Command::Join(args) => return join::run::<V>(&common, args, signals).await,
         Command::Watch(args @ WatchArgs { revision: Some(start), .. }) => {
@@ -94,6 +97,7 @@ async fn command<V: Form>(cli: Cli) -> Result<(), Failure> {
         Command::Delete(args) => Box::pin(remove::run(&common, args)),
         Command::History(args) => Box::pin(history::run::<V>(&common, &args.name)),
         Command::Explain(args) => Box::pin(history::explain::<V>(&common, &args.name)),
+        Command::Status(args) => return status::run(&common, args),
         Command::Owners => Box::pin(read::owners(&common)),
         Command::Audit => Box::pin(audit::run::<V>(&common)),
         Command::Completions { shell } => return manual::completions(*shell),

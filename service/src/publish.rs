@@ -11,6 +11,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use shared_store::{Prefix, Publisher, PublisherStatus, State, StateChanged, publish};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use self::report::{Published, Reporter};
 use crate::cilium;
@@ -18,12 +19,15 @@ use crate::cli::{Common, Format, OnExit, PublishArgs};
 use crate::document::{Document, read_lines};
 use crate::output::{Printer, all_printed, nobody_reads};
 use crate::printable::printable;
+use crate::progress::Progress;
 use crate::setup::{self, Alone, Failure};
 use crate::signals::Signals;
 use crate::value::Form;
 
 /// With `--once`, how long nothing may move.
 const STALLED: Duration = Duration::from_secs(30);
+/// How often it is looked how far writing has come.
+const LOOK: Duration = Duration::from_millis(250);
 /// How many refused keys are named.
 const NAMED: usize = 10;
 
@@ -110,7 +114,7 @@ async fn published<V: Form>(
     if !args.once {
         setup::say(format_args!("publishing {total} keys until a signal"));
     }
-    let status = all_in(publisher, args).await?;
+    let status = all_in(publisher, args, total).await?;
     // Sent and awaited, so that it is told before the program ends.
     let _ = reporter.send(Published { total, status: status.clone() }).await;
     let refused = status.refused.len();
@@ -146,18 +150,26 @@ async fn reached<V: Form>(publisher: &Publisher<Document<V>>, timeout: Duration)
 }
 
 /// Waits for all keys; with `--once` no longer than something moves.
-async fn all_in<V: Form>(publisher: &Publisher<Document<V>>, args: &PublishArgs) -> Result<PublisherStatus, Failure> {
+async fn all_in<V: Form>(
+    publisher: &Publisher<Document<V>>,
+    args: &PublishArgs,
+    total: usize,
+) -> Result<PublisherStatus, Failure> {
     let mut synced = pin!(publisher.synced());
-    let mut pending = usize::MAX;
+    let progress = Progress::new("writing keys");
+    let (mut pending, mut moved) = (usize::MAX, Instant::now());
     loop {
-        if let Ok(status) = tokio::time::timeout(STALLED, &mut synced).await {
+        if let Ok(status) = tokio::time::timeout(LOOK, &mut synced).await {
             return status.map_err(Failure::promise);
         }
         let status = publisher.status().await.map_err(Failure::promise)?;
-        if args.once && status.pending >= pending {
+        if status.pending < pending {
+            moved = Instant::now();
+        } else if args.once && moved.elapsed() >= STALLED {
             let cause = status.state.cause().map_or_else(String::new, |cause| format!(": {cause}"));
             return Err(Failure::promise(format_args!("{pending} keys could not be written{cause}")));
         }
         pending = status.pending;
+        progress.at(total.saturating_sub(pending), total);
     }
 }

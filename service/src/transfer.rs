@@ -16,6 +16,7 @@ use crate::entry::hex;
 use crate::kvstore::Kvstore;
 use crate::output::print_all;
 use crate::printable::printable;
+use crate::progress::Progress;
 use crate::publish;
 use crate::read::named;
 use crate::record::{Key, json};
@@ -128,12 +129,16 @@ async fn planned<V: Form>(common: &Common, args: &ImportArgs) -> Result<(), Fail
         Ok::<_, Failure>((document, action, now))
     };
     let mut done = stream::iter(documents).map(one).buffered(WRITES);
-    let (mut written, mut left) = (0, 0);
+    let (mut written, mut left, mut handled) = (0, 0, 0);
+    let progress = Progress::new(if args.dry_run { "comparing keys" } else { "writing keys" });
     while let Some((document, action, now)) = done.try_next().await? {
         written += usize::from(!matches!(action, Action::Unchanged | Action::Leave));
         left += usize::from(action == Action::Leave);
         print_all(|out| line(out, common.output, &document, action, now.as_ref()))?;
+        handled += 1;
+        progress.at(handled, total);
     }
+    drop(progress);
     let what = if args.dry_run { "would write" } else { "wrote" };
     setup::say(format_args!("{what} {written} of {total} keys"));
     if left > 0 {

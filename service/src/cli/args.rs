@@ -100,6 +100,13 @@ pub(crate) struct JoinArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// Where the service listens
+    #[arg(env = "SHARED_STORE_URL", value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    pub(crate) url: String,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
     /// A short script of three collaborators, and then end
     #[arg(long)]

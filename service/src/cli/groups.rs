@@ -12,7 +12,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
     ("Look", &["list", "get", "owners", "explain", "history"]),
     ("Compare, save and mend", &["diff", "export", "import", "delete"]),
     ("Find faults", &["troubleshoot", "audit"]),
-    ("Run a service", &["serve"]),
+    ("Run a service", &["serve", "status"]),
     ("More", &["demo", "dev-etcd", "completions", "man", "help"]),
 ];
 

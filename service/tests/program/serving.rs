@@ -1,5 +1,7 @@
 //! The service over HTTP.
 
+#[cfg(feature = "etcd")]
+mod asking;
 mod client;
 mod config;
 mod streams;

@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Service {
     pub(crate) process: Running,
-    url: String,
+    pub(crate) url: String,
     agent: Agent,
 }
 

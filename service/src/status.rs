@@ -1,0 +1,70 @@
+//! `status`: how the stores of a running service are.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use ureq::Agent;
+use ureq::tls::{RootCerts, TlsConfig};
+
+use crate::cli::{Common, Format, StatusArgs};
+use crate::entry::table;
+use crate::output::print_all;
+use crate::printable::printable;
+use crate::setup::Failure;
+
+/// A service that lives answers at once.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+const HEAD: [&str; 7] = ["STORE", "STATE", "KEYS", "OWN", "PENDING", "REVISION", "CAUSE"];
+
+pub(crate) fn run(common: &Common, args: &StatusArgs) -> Result<(), Failure> {
+    let url = format!("{}/v1/stores", args.url.trim_end_matches('/'));
+    let told = |error: &dyn std::fmt::Display| Failure::promise(format_args!("{url}: {error}"));
+    let tls = TlsConfig::builder()
+        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .root_certs(roots(common)?)
+        .build();
+    let agent =
+        Agent::config_builder().timeout_global(Some(PATIENCE)).http_status_as_error(false).tls_config(tls).build();
+    let mut answer = Agent::from(agent).get(&url).call().map_err(|error| told(&error))?;
+    let text = answer.body_mut().read_to_string().map_err(|error| told(&error))?;
+    let all: Value = serde_json::from_str(&text).map_err(|_| told(&"it is no shared-store service"))?;
+    let Some(stores) = all["stores"].as_array() else {
+        return Err(told(&all["detail"].as_str().unwrap_or("it is no shared-store service")));
+    };
+    print_all(|out| print(out, common.output, stores))?;
+    let not_synced = stores.iter().filter(|store| store["state"] != "synced").count();
+    if not_synced == 0 {
+        return Ok(());
+    }
+    Err(Failure::promise(format_args!("{not_synced} of {} stores do not show the kvstore", stores.len())))
+}
+
+/// Who signs certificates: those of `--tls-ca`, or those whom browsers trust.
+fn roots(common: &Common) -> Result<RootCerts, Failure> {
+    let Some(file) = &common.tls_ca else { return Ok(RootCerts::WebPki) };
+    let failed = |error: &dyn std::fmt::Display| Failure::usage(format_args!("{}: {error}", file.display()));
+    let pem = std::fs::read(file).map_err(|error| failed(&error))?;
+    let certificates = ureq::tls::parse_pem(&pem).filter_map(|item| match item {
+        Ok(ureq::tls::PemItem::Certificate(certificate)) => Some(Ok(certificate)),
+        Ok(_) => None,
+        Err(error) => Some(Err(error)),
+    });
+    let certificates = certificates.collect::<Result<Vec<_>, _>>().map_err(|error| failed(&error))?;
+    Ok(RootCerts::Specific(Arc::new(certificates)))
+}
+
+fn print(out: &mut dyn Write, format: Format, stores: &[Value]) -> io::Result<()> {
+    if format == Format::Json {
+        return stores.iter().try_for_each(|store| writeln!(out, "{}", printable(&store.to_string())));
+    }
+    let cell = |value: &Value| match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => printable(text).into_owned(),
+        other => other.to_string(),
+    };
+    let members = ["name", "state", "entries", "own", "pending_writes", "revision", "cause"];
+    table(out, HEAD, stores.iter().map(|store| members.map(|member| cell(&store[member]))))
+}
