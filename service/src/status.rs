@@ -63,7 +63,7 @@ fn print(out: &mut dyn Write, format: Format, stores: &[Value]) -> io::Result<()
     let cell = |value: &Value| match value {
         Value::Null => "-".to_owned(),
         Value::String(text) => printable(text).into_owned(),
-        other => other.to_string(),
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
     };
     let members = ["name", "state", "entries", "own", "pending_writes", "revision", "cause"];
     table(out, HEAD, stores.iter().map(|store| members.map(|member| cell(&store[member]))))

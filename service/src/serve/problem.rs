@@ -87,21 +87,23 @@ impl ResponseError for Problem {
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
-        match &error {
-            StoreError::Key(_) => Self::bad_value(error),
-            StoreError::Write(WriteError::NotOwned { .. } | WriteError::Conflict { .. }) => Self::conflict(error),
-            StoreError::Write(WriteError::Rejected { .. }) => Self::refused(error),
-            _ => Self::unavailable(error),
+        if let StoreError::Key(_) = &error {
+            return Self::bad_value(error);
+        }
+        let StoreError::Write(write) = &error else { return Self::unavailable(error) };
+        if matches!(write, WriteError::NotOwned { .. } | WriteError::Conflict { .. }) {
+            Self::conflict(error)
+        } else if matches!(write, WriteError::Rejected { .. }) {
+            Self::refused(error)
+        } else {
+            Self::unavailable(error)
         }
     }
 }
 
 impl From<AtLeastError> for Problem {
     fn from(error: AtLeastError) -> Self {
-        match error {
-            AtLeastError::TimedOut { .. } => Self::too_slow(error),
-            _ => Self::unavailable(error),
-        }
+        if matches!(error, AtLeastError::TimedOut { .. }) { Self::too_slow(error) } else { Self::unavailable(error) }
     }
 }
 

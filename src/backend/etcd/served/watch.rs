@@ -64,7 +64,7 @@ impl Watches {
             let request = tokio::select! {
                 request = requests.message() => request,
                 Some(ended) = self.tasks.join_next() => {
-                    self.forget(ended);
+                    self.forget(&ended);
                     continue;
                 }
                 () = self.responses.closed() => return,
@@ -92,11 +92,11 @@ impl Watches {
     }
 
     /// A task has ended. If it was a watch, its id is free, unless a new watch has it already.
-    fn forget(&mut self, ended: Result<i64, JoinError>) {
+    fn forget(&mut self, ended: &Result<i64, JoinError>) {
         if let Ok(id) = ended
-            && self.open.get(&id).is_some_and(|open| open.task.is_finished())
+            && self.open.get(id).is_some_and(|open| open.task.is_finished())
         {
-            self.open.remove(&id);
+            self.open.remove(id);
         }
     }
 
@@ -141,7 +141,7 @@ impl Watches {
         while self.tasks.len() >= self.open.len() + MAX_ASKED
             && let Some(ended) = self.tasks.join_next().await
         {
-            self.forget(ended);
+            self.forget(&ended);
         }
         let (header, responses) = (self.service.memory.header(), self.responses.clone());
         // All are done when nobody holds the sender any more.
