@@ -28,7 +28,7 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 pub(crate) type Ended = watch::Receiver<Option<String>>;
 
 /// Prints what observers are told. Runs on a thread of its own: a reader that is slow holds up nothing but the
-/// notifications, which melt meanwhile.
+/// notifications. Notifications of one key that wait are merged.
 #[derive(Debug)]
 pub(crate) struct Printer {
     format: Format,
