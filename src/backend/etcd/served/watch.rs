@@ -7,7 +7,7 @@ use std::collections::hash_map::Entry;
 
 use etcd_client::proto::{PbWatchRequest, PbWatchRequestUnion, PbWatchResponse, PbWatchService};
 use tokio::sync::mpsc;
-use tokio::task::{AbortHandle, JoinError, JoinSet};
+use tokio::task::{AbortHandle, JoinSet};
 use tonic::codegen::BoxStream;
 use tonic::codegen::tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -64,7 +64,7 @@ impl Watches {
             let request = tokio::select! {
                 request = requests.message() => request,
                 Some(ended) = self.tasks.join_next() => {
-                    self.forget(&ended);
+                    self.forget(ended.ok());
                     continue;
                 }
                 () = self.responses.closed() => return,
@@ -92,11 +92,11 @@ impl Watches {
     }
 
     /// A task has ended. If it was a watch, its id is free, unless a new watch has it already.
-    fn forget(&mut self, ended: &Result<i64, JoinError>) {
-        if let Ok(id) = ended
-            && self.open.get(id).is_some_and(|open| open.task.is_finished())
+    fn forget(&mut self, ended: Option<i64>) {
+        if let Some(id) = ended
+            && self.open.get(&id).is_some_and(|open| open.task.is_finished())
         {
-            self.open.remove(id);
+            self.open.remove(&id);
         }
     }
 
@@ -141,7 +141,7 @@ impl Watches {
         while self.tasks.len() >= self.open.len() + MAX_ASKED
             && let Some(ended) = self.tasks.join_next().await
         {
-            self.forget(&ended);
+            self.forget(ended.ok());
         }
         let (header, responses) = (self.service.memory.header(), self.responses.clone());
         // All are done when nobody holds the sender any more.

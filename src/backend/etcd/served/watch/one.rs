@@ -1,7 +1,6 @@
 //! One watch.
 
 use std::convert::Infallible;
-use std::future::ready;
 
 use etcd_client::proto::{PbEvent, PbWatchResponse};
 use prost::Message;
@@ -54,18 +53,13 @@ impl Watch {
             }
         };
         self.created(header).await;
-        let mut asked = None;
         loop {
             let told = tokio::select! {
                 biased;
-                // A new call looks into the history at once, so there is nothing to tell if it has to wait.
+                // Asked first: only if it has to wait, everything is told.
                 told = stream.next() => told,
-                () = ready(()), if asked.is_some() => {
-                    asked = None;
-                    continue;
-                }
-                ask = asks.recv() => {
-                    asked = ask;
+                Some(asked) = asks.recv() => {
+                    drop(asked);
                     continue;
                 }
             };
