@@ -4,14 +4,14 @@ import { Detail } from "./detail.js";
 import { change, elements, members } from "./json.js";
 import { keyboard } from "./keyboard.js";
 import { Model } from "./model.js";
-import { biggest, concerns, drawConcerns, drawFacts, drawOwners, drawStore, find, Timeline, write } from "./side.js";
+import { biggest, concerns, drawConcerns, drawFacts, drawOwners, drawStore, find, onOwner, Timeline, write } from "./side.js";
 import { reason, Stream } from "./stream.js";
 import { Table } from "./table.js";
 import { freshness, number, plural, visible } from "./words.js";
 
 const POLL = 2_000, OWNERS_EVERY = 10_000, STRANGERS_AFTER = 3_000, ANSWER = 8_000;
 const SLOW = 300; // milliseconds between drawings of what is read, not watched
-const MOST_OPTIONS = 200;
+const MOST_OPTIONS = 200, PAST = 500;
 
 const page = {
   /** @type {string | null} */ store: null,
@@ -37,13 +37,12 @@ function owner(lease) {
 }
 
 const table = new Table({ scroller: find("scroller"), body: find("body") }, { open: (name) => visit(name), select: () => follow(), owner });
-const detail = new Detail(find("detail"), {
-  close: () => visit(null), owner,
-  filter: (lease) => {
-    filter({ owner: lease });
-    tab("keys");
-  },
-});
+const showKeys = (lease) => {
+  filter({ owner: lease });
+  tab("keys");
+};
+const detail = new Detail(find("detail"), { close: () => visit(null), owner, filter: showKeys });
+onOwner(showKeys);
 const timeline = new Timeline((name) => visit(name));
 
 // ---- Addresses: #store/key
@@ -171,9 +170,12 @@ async function get(path) {
 
 async function learnPast(model) {
   try {
-    const { text, offset } = await get(`/v1/stores/${encodeURIComponent(page.store)}/recent?limit=500`);
+    const { text, offset } = await get(`/v1/stores/${encodeURIComponent(page.store)}/recent?limit=${PAST}`);
     const skew = Math.abs(offset) < 2000 ? 0 : offset;
-    if (model === page.model) model.history(elements(members(text)?.get("changes")), skew);
+    if (model === page.model) {
+      const past = elements(members(text)?.get("changes"));
+      model.history(past, past.length < PAST, skew);
+    }
   } catch { /* the timeline begins now */ }
 }
 
@@ -188,6 +190,7 @@ async function learnOwners(model) {
   } catch { /* the leases are shown without their time to live */ }
 }
 
+let failed = false;
 async function poll() {
   try {
     const { stores } = JSON.parse((await get("/v1/stores")).text);
@@ -196,8 +199,12 @@ async function poll() {
     if (status && (page.link.phase === "open" || page.publishes)) take(status);
     if (!status || here().store !== page.store) route();
     drawStores();
+    // The service is back: no need to wait any longer.
+    if (failed) page.stream?.hurry();
+    failed = false;
     if (!stores.length) write(find("state-title"), "The service has no stores");
   } catch (error) {
+    failed = true;
     if (page.store === null) {
       write(find("state-title"), "No connection to the service");
       write(find("state-detail"), `${reason(error)}. Trying again.`);

@@ -140,6 +140,14 @@ export function biggest(leases, most) {
   return { top, others: leases.size - top.length };
 }
 
+/** A click on an owner shows its keys. By keyboard the choice above the table does. */
+export function onOwner(show) {
+  find("owners").addEventListener("click", (event) => {
+    const { lease } = event.target.closest("tr") ?? {};
+    if (lease !== undefined) show(lease);
+  });
+}
+
 export function drawOwners(model, owners, owner) {
   const { top, others } = biggest(model.leases, MOST_OWNERS);
   const body = find("owners");
@@ -150,9 +158,11 @@ export function drawOwners(model, owners, owner) {
   });
   if (others) texts.push([`and ${number(others)} more`, "", "", ""]);
   rows(body, texts, model.complete ? "No keys, no owners." : "");
+  for (const row of body.rows) delete row.lease;
   top.forEach(([lease], at) => {
     body.rows[at].cells[0].title = lease ?? "";
     body.rows[at].cells[0].className = "lease";
+    body.rows[at].lease = lease;
   });
 }
 
@@ -216,7 +226,7 @@ export function drawFacts(model, status, owner, now) {
     free ? `${plural(free, "key")} without lease` : ""].filter(Boolean).join(" · "));
   const recent = model.within(60, now);
   const sum = recent.created + recent.updated + recent.deleted;
-  write(find("fact-changes"), number(sum));
+  write(find("fact-changes"), recent.all ? number(sum) : `${number(sum)} or more`);
   write(find("fact-changes-note"), sum ? `${number(recent.created)} created · ${number(recent.updated)} updated · ${number(recent.deleted)} deleted`
     : model.log[0]?.at ? `last one ${age(model.log[0].at, now)}` : "none seen yet");
   if (!status?.observers) return;
