@@ -39,7 +39,7 @@ test("it shows state, numbers, rows, owners and observers", async () => {
   assert.equal(await page.textContent("#fact-owners"), "2");
   const alpha = await row(page, "alpha");
   assert.equal(alpha.value, `{ip: "10.0.0.1", role: "edge"}`);
-  assert.equal(alpha.owner, BigInt(lease).toString(16));
+  assert.equal(alpha.owner, BigInt(lease).toString(16).padStart(16, "0"));
   assert.equal((await row(page, "gamma")).owner, "no lease");
   await page.waitForFunction(() => [...document.querySelectorAll(".body .owner")].some((cell) => cell.textContent === "this process"));
   await page.waitForFunction(() => document.querySelectorAll("#owners tr").length === 3);

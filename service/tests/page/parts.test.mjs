@@ -145,7 +145,7 @@ test("what needs attention is told in sentences, and nothing else is", async () 
     "big is set aside, the kvstore refuses it. Too large.",
     "2 writes wait. No leader.",
     "2 deletions are held back: much was deleted at once, and the owners have time to put it back.",
-    "1 key has a value that cannot be decoded; the last good value is shown.",
+    "1 key has a value that cannot be decoded; the last good value is shown, if there was one.",
     "Observer number 1 is 61 s behind, with 1 change pending.",
   ]]);
 });

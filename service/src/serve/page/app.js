@@ -7,7 +7,7 @@ import { Model } from "./model.js";
 import { biggest, concerns, drawConcerns, drawFacts, drawOwners, drawStore, find, onOwner, Timeline, write } from "./side.js";
 import { reason, Stream } from "./stream.js";
 import { Table } from "./table.js";
-import { freshness, number, plural, visible } from "./words.js";
+import { freshness, number, plural, sentence, visible } from "./words.js";
 
 const POLL = 2_000, OWNERS_EVERY = 10_000, STRANGERS_AFTER = 3_000, ANSWER = 8_000;
 const SLOW = 300; // milliseconds between drawings of what is read, not watched
@@ -33,7 +33,7 @@ function owner(lease) {
   const known = page.owners.get(lease);
   const ttl = known?.ttl ?? null;
   if (known?.own || page.model?.local.has(lease)) return { short: "this process", long: "The process that serves this page", ttl };
-  return { short: lease.replace(/^0+(?=.)/, ""), long: "Another process", ttl };
+  return { short: lease, long: "Another process", ttl };
 }
 
 const table = new Table({ scroller: find("scroller"), body: find("body") }, { open: (name) => visit(name), select: () => follow(), owner });
@@ -146,9 +146,9 @@ function hear(model, event, data) {
     if (!all) model.remark("Steps left out", `The service has not seen each step between revisions ${from} and ${to}; the difference follows.`, now);
   } else if (event === "end") return;
   else {
-    const { name, ...rest } = JSON.parse(data);
-    const said = { undecodable: "Value cannot be decoded", healed: "Value can be decoded again", conflict: "Another process owns the key", repaired: "Own key was repaired", set_aside: rest.cause ? "Set aside" : "No longer set aside" };
-    model.remark(`${said[event] ?? visible(event)}: ${visible(String(name ?? ""))}`, visible(Object.entries(rest).filter(([, value]) => value !== null).map(([key, value]) => `${key} ${value}`).join(", ")), now);
+    const { name, cause, ...rest } = JSON.parse(data);
+    const said = { undecodable: "Value cannot be decoded", healed: "Value can be decoded again", conflict: "Another process owns the key", repaired: "Own key was repaired", set_aside: cause ? "Set aside" : "No longer set aside" };
+    model.remark(`${said[event] ?? visible(event)}: ${visible(String(name ?? ""))}`, [sentence(cause), visible(Object.entries(rest).filter(([, value]) => value !== null).map(([key, value]) => `${key} ${value}`).join(", "))].join(" ").trim(), now);
   }
   schedule();
 }

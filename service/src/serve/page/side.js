@@ -193,7 +193,7 @@ export function concerns(status) {
   for (const one of status.set_aside ?? []) found.push(`${visible(one.name)} is set aside, the kvstore refuses it. ${sentence(one.cause)}`);
   when(status.pending_cause, `${plural(status.pending_writes, "write waits", "writes wait")}. ${sentence(status.pending_cause)}`);
   when(status.held_back, `${plural(status.held_back, "deletion is", "deletions are")} held back: much was deleted at once, and the owners have time to put it back.`);
-  when(status.undecodable, `${plural(status.undecodable, "key has a value", "keys have values")} that cannot be decoded; the last good value is shown.`);
+  when(status.undecodable, `${plural(status.undecodable, "key has a value", "keys have values")} that cannot be decoded; the last good value is shown, if there was one.`);
   when(status.ignored, `${plural(status.ignored, "key is", "keys are")} ignored because of the name${status.ignored_example ? `, for example ${visible(String(status.ignored_example))}` : ""}.`);
   when(status.audit_differences, `The audit has found ${plural(status.audit_differences, "difference")} between the table and etcd, and mended ${status.audit_differences === 1 ? "it" : "them"}.`);
   when(status.other_histories, `etcd was restored, wiped or replaced ${status.other_histories === 1 ? "once" : `${number(status.other_histories)} times`} since the service was started.`);
@@ -227,7 +227,7 @@ export function drawFacts(model, status, owner, now) {
   const recent = model.within(60, now);
   const sum = recent.created + recent.updated + recent.deleted;
   write(find("fact-changes"), recent.all ? number(sum) : `${number(sum)} or more`);
-  write(find("fact-changes-note"), sum ? `${number(recent.created)} created · ${number(recent.updated)} updated · ${number(recent.deleted)} deleted`
+  write(find("fact-changes-note"), sum ? ["created", "updated", "deleted"].filter((kind) => recent[kind]).map((kind) => `${number(recent[kind])} ${kind}`).join(" · ")
     : model.log[0]?.at ? `last one ${age(model.log[0].at, now)}` : "none seen yet");
   if (!status?.observers) return;
   write(find("fact-observers"), number(status.observers.length));
