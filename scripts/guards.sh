@@ -11,7 +11,7 @@ refuse "unfinished code or ignored tests" "$(git grep -nE '\b(todo|unimplemented
 refuse "etcd_client named outside its backend" "$(git grep -lE 'etcd_client' -- '*.rs' ':!src/backend/etcd*' \
   ':!tests/served/')"
 refuse "actix named in the core" "$(git grep -nE '\bactix' -- 'src/*.rs')"
-refuse "files over 450 lines" "$(git ls-files '*.rs' | xargs wc -l | awk '$2 != "total" && $1 > 450')"
+refuse "files over 450 lines" "$(git ls-files '*.rs' '*.js' '*.mjs' '*.css' | xargs wc -l | awk '$2 != "total" && $1 > 450')"
 refuse "code in the guide that is not compiled" "$(git grep -nE '^```(rust,.*)?ignore' -- '*.md'
 for chapter in $(git grep -lE '^```rust' -- README.md docs/src); do
   grep -qF "include_str!(\"../$chapter\")" src/lib.rs || echo "$chapter"

@@ -39,7 +39,7 @@ test("it shows state, numbers, rows, owners and observers", async () => {
   assert.equal(await page.textContent("#fact-owners"), "2");
   const alpha = await row(page, "alpha");
   assert.equal(alpha.value, `{ip: "10.0.0.1", role: "edge"}`);
-  assert.equal(alpha.owner, BigInt(lease).toString(16));
+  assert.equal(alpha.owner, BigInt(lease).toString(16).padStart(16, "0"));
   assert.equal((await row(page, "gamma")).owner, "no lease");
   await page.waitForFunction(() => [...document.querySelectorAll(".body .owner")].some((cell) => cell.textContent === "this process"));
   await page.waitForFunction(() => document.querySelectorAll("#owners tr").length === 3);
@@ -84,6 +84,8 @@ test("search finds names and values, the owner filter finds keys of a lease", as
   await rows(page, ["alpha", "beta", "gamma", "own"]);
   await page.selectOption("#owner", `lease ${BigInt(lease).toString(16).padStart(16, "0")}`);
   await rows(page, ["alpha", "beta"]);
+  await page.click("#owners tr:has-text('no lease')");
+  await rows(page, ["gamma"]);
   await page.selectOption("#owner", "none");
   await rows(page, ["gamma"]);
   // A key that comes to fit the filter comes, one that does not fit stays away.
@@ -151,6 +153,18 @@ test("a key has a link, its last change is a difference, and its history comes f
   await page.waitForFunction(() => /^Deleted/.test(document.querySelector("#detail .notice").textContent));
   await etcd.put("nodes/beta", node("10.0.0.2"), lease);
   await page.waitForFunction(() => document.querySelector("#detail .notice").textContent === "");
+  await finish(page);
+});
+
+test("a key whose name has dots as in a path is a key as any other", async () => {
+  await etcd.put("nodes/a/../b", node("10.3.0.1"));
+  const page = await open("#nodes/a/../b");
+  await page.waitForSelector("#detail .value-box");
+  assert.match(await page.textContent("#detail .key-name"), /^a\/\.\.\/b$/);
+  await page.keyboard.press("h");
+  await page.waitForSelector("#detail .steps li");
+  assert.match(await page.textContent("#detail .steps li"), /10\.3\.0\.1/);
+  await etcd.delete("nodes/a/../b");
   await finish(page);
 });
 

@@ -134,6 +134,33 @@ test("a difference is the smallest one", async () => {
   assert.deepEqual(found, [" a b c", " a b-c+x d", "+a+b", "-a-b", 4]);
 });
 
+test("what needs attention is told in sentences, and nothing else is", async () => {
+  const found = await page.evaluate(async () => {
+    const { concerns } = await import("/page/side.js");
+    const calm = { observers: [{ id: 1, name: "routes", pending: 4, behind_seconds: 2, panics: 0 }], set_aside: [], pending_writes: 2, repairs: 9, undecodable: 0 };
+    return [concerns(calm), concerns({ ...calm, set_aside: [{ name: "big", cause: "too large" }], undecodable: 1, held_back: 2, pending_cause: "no leader",
+      observers: [{ id: 1, name: null, pending: 1, behind_seconds: 61, panics: 0 }] })];
+  });
+  assert.deepEqual(found, [[], [
+    "big is set aside, the kvstore refuses it. Too large.",
+    "2 writes wait. No leader.",
+    "2 deletions are held back: much was deleted at once, and the owners have time to put it back.",
+    "1 key has a value that cannot be decoded; the last good value is shown, if there was one.",
+    "Observer number 1 is 61 s behind, with 1 change pending.",
+  ]]);
+});
+
+test("a minute of which not all is known is not told as a number", async () => {
+  const found = await page.evaluate(async () => {
+    const { Model } = await import("/page/model.js");
+    const model = new Model(() => {});
+    const at = 1_000_000_000_000;
+    model.history([9, 5].map((ago) => `{"type":"update","name":"a","value":1,"old":2,"revision":${20 - ago},"at":"${new Date(at - ago * 1000).toISOString()}"}`).reverse(), false, 0);
+    return [model.within(60, at), model.within(5, at).all];
+  });
+  assert.deepEqual(found, [{ created: 0, updated: 2, deleted: 0, all: false }, true]);
+});
+
 test("freshness is told in words", async () => {
   const found = await page.evaluate(async () => {
     const { freshness, span } = await import("/page/words.js");

@@ -4,14 +4,14 @@ import { Detail } from "./detail.js";
 import { change, elements, members } from "./json.js";
 import { keyboard } from "./keyboard.js";
 import { Model } from "./model.js";
-import { biggest, concerns, drawConcerns, drawFacts, drawOwners, drawStore, find, Timeline, write } from "./side.js";
+import { biggest, concerns, drawConcerns, drawFacts, drawOwners, drawStore, find, onOwner, Timeline, write } from "./side.js";
 import { reason, Stream } from "./stream.js";
 import { Table } from "./table.js";
-import { freshness, number, plural, visible } from "./words.js";
+import { freshness, number, plural, sentence, visible } from "./words.js";
 
 const POLL = 2_000, OWNERS_EVERY = 10_000, STRANGERS_AFTER = 3_000, ANSWER = 8_000;
 const SLOW = 300; // milliseconds between drawings of what is read, not watched
-const MOST_OPTIONS = 200;
+const MOST_OPTIONS = 200, PAST = 500;
 
 const page = {
   /** @type {string | null} */ store: null,
@@ -33,17 +33,16 @@ function owner(lease) {
   const known = page.owners.get(lease);
   const ttl = known?.ttl ?? null;
   if (known?.own || page.model?.local.has(lease)) return { short: "this process", long: "The process that serves this page", ttl };
-  return { short: lease.replace(/^0+(?=.)/, ""), long: "Another process", ttl };
+  return { short: lease, long: "Another process", ttl };
 }
 
 const table = new Table({ scroller: find("scroller"), body: find("body") }, { open: (name) => visit(name), select: () => follow(), owner });
-const detail = new Detail(find("detail"), {
-  close: () => visit(null), owner,
-  filter: (lease) => {
-    filter({ owner: lease });
-    tab("keys");
-  },
-});
+const showKeys = (lease) => {
+  filter({ owner: lease });
+  tab("keys");
+};
+const detail = new Detail(find("detail"), { close: () => visit(null), owner, filter: showKeys });
+onOwner(showKeys);
 const timeline = new Timeline((name) => visit(name));
 
 // ---- Addresses: #store/key
@@ -147,9 +146,9 @@ function hear(model, event, data) {
     if (!all) model.remark("Steps left out", `The service has not seen each step between revisions ${from} and ${to}; the difference follows.`, now);
   } else if (event === "end") return;
   else {
-    const { name, ...rest } = JSON.parse(data);
-    const said = { undecodable: "Value cannot be decoded", healed: "Value can be decoded again", conflict: "Another process owns the key", repaired: "Own key was repaired", set_aside: rest.cause ? "Set aside" : "No longer set aside" };
-    model.remark(`${said[event] ?? visible(event)}: ${visible(String(name ?? ""))}`, visible(Object.entries(rest).filter(([, value]) => value !== null).map(([key, value]) => `${key} ${value}`).join(", ")), now);
+    const { name, cause, ...rest } = JSON.parse(data);
+    const said = { undecodable: "Value cannot be decoded", healed: "Value can be decoded again", conflict: "Another process owns the key", repaired: "Own key was repaired", set_aside: cause ? "Set aside" : "No longer set aside" };
+    model.remark(`${said[event] ?? visible(event)}: ${visible(String(name ?? ""))}`, [sentence(cause), visible(Object.entries(rest).filter(([, value]) => value !== null).map(([key, value]) => `${key} ${value}`).join(", "))].join(" ").trim(), now);
   }
   schedule();
 }
@@ -171,9 +170,12 @@ async function get(path) {
 
 async function learnPast(model) {
   try {
-    const { text, offset } = await get(`/v1/stores/${encodeURIComponent(page.store)}/recent?limit=500`);
+    const { text, offset } = await get(`/v1/stores/${encodeURIComponent(page.store)}/recent?limit=${PAST}`);
     const skew = Math.abs(offset) < 2000 ? 0 : offset;
-    if (model === page.model) model.history(elements(members(text)?.get("changes")), skew);
+    if (model === page.model) {
+      const past = elements(members(text)?.get("changes"));
+      model.history(past, past.length < PAST, skew);
+    }
   } catch { /* the timeline begins now */ }
 }
 
@@ -188,6 +190,7 @@ async function learnOwners(model) {
   } catch { /* the leases are shown without their time to live */ }
 }
 
+let failed = false;
 async function poll() {
   try {
     const { stores } = JSON.parse((await get("/v1/stores")).text);
@@ -196,8 +199,12 @@ async function poll() {
     if (status && (page.link.phase === "open" || page.publishes)) take(status);
     if (!status || here().store !== page.store) route();
     drawStores();
+    // The service is back: no need to wait any longer.
+    if (failed) page.stream?.hurry();
+    failed = false;
     if (!stores.length) write(find("state-title"), "The service has no stores");
   } catch (error) {
+    failed = true;
     if (page.store === null) {
       write(find("state-title"), "No connection to the service");
       write(find("state-detail"), `${reason(error)}. Trying again.`);

@@ -175,7 +175,9 @@ export class Detail {
     this.past.replaceChildren(element("h3", "", "History"), element("p", "note", "Asking etcd…"));
     let parts;
     try {
-      const path = name.split("/").map(encodeURIComponent).join("/");
+      // A browser takes "." and ".." out of a path, unless their slashes are encoded, too.
+      const dots = name.split("/").some((part) => part === "." || part === "..");
+      const path = dots ? encodeURIComponent(name) : name.split("/").map(encodeURIComponent).join("/");
       const response = await fetch(`/v1/stores/${encodeURIComponent(this.store)}/explain/${path}`);
       if (!response.ok) throw new Error(await problem(response));
       parts = this.history(await response.text());

@@ -101,6 +101,7 @@ export class Model {
     this.refilling = false;
     this.complete = false;
     this.revision = 0;
+    this.known = 0; // since when all changes were counted (milliseconds)
     this.logged = 0; // grows with every entry of the log
     this.problems = [];
   }
@@ -225,9 +226,9 @@ export class Model {
 
   /**
    * What the service has seen before the page came, newest first.
-   * @param {string[]} raw @param {number} offset from the service's clock to ours, in milliseconds
+   * @param {string[]} raw @param {boolean} all whether there was nothing before @param {number} offset from the service's clock to ours, in milliseconds
    */
-  history(raw, offset) {
+  history(raw, all, offset) {
     const past = [];
     for (const data of raw) {
       const type = /^\{"type":"(update|delete)"/.exec(data)?.[1];
@@ -245,6 +246,7 @@ export class Model {
         this.touched.add(known);
       }
     }
+    if (!all) this.known = past.at(-1)?.at ?? 0;
     this.log = this.log.concat(past).sort((a, b) => b.at - a.at).slice(0, LOG);
     this.logged += past.length;
     this.changed();
@@ -252,7 +254,7 @@ export class Model {
 
   /** What happened within the last `seconds`. */
   within(seconds, now) {
-    const sum = { created: 0, updated: 0, deleted: 0 };
+    const sum = { created: 0, updated: 0, deleted: 0, all: this.known <= now - seconds * 1000 };
     const first = Math.floor(now / 1000) - seconds;
     for (const slot of this.counts) {
       if (slot.second <= first) continue;

@@ -140,6 +140,14 @@ export function biggest(leases, most) {
   return { top, others: leases.size - top.length };
 }
 
+/** A click on an owner shows its keys. By keyboard the choice above the table does. */
+export function onOwner(show) {
+  find("owners").addEventListener("click", (event) => {
+    const { lease } = event.target.closest("tr") ?? {};
+    if (lease !== undefined) show(lease);
+  });
+}
+
 export function drawOwners(model, owners, owner) {
   const { top, others } = biggest(model.leases, MOST_OWNERS);
   const body = find("owners");
@@ -150,9 +158,11 @@ export function drawOwners(model, owners, owner) {
   });
   if (others) texts.push([`and ${number(others)} more`, "", "", ""]);
   rows(body, texts, model.complete ? "No keys, no owners." : "");
+  for (const row of body.rows) delete row.lease;
   top.forEach(([lease], at) => {
     body.rows[at].cells[0].title = lease ?? "";
     body.rows[at].cells[0].className = "lease";
+    body.rows[at].lease = lease;
   });
 }
 
@@ -183,7 +193,7 @@ export function concerns(status) {
   for (const one of status.set_aside ?? []) found.push(`${visible(one.name)} is set aside, the kvstore refuses it. ${sentence(one.cause)}`);
   when(status.pending_cause, `${plural(status.pending_writes, "write waits", "writes wait")}. ${sentence(status.pending_cause)}`);
   when(status.held_back, `${plural(status.held_back, "deletion is", "deletions are")} held back: much was deleted at once, and the owners have time to put it back.`);
-  when(status.undecodable, `${plural(status.undecodable, "key has a value", "keys have values")} that cannot be decoded; the last good value is shown.`);
+  when(status.undecodable, `${plural(status.undecodable, "key has a value", "keys have values")} that cannot be decoded; the last good value is shown, if there was one.`);
   when(status.ignored, `${plural(status.ignored, "key is", "keys are")} ignored because of the name${status.ignored_example ? `, for example ${visible(String(status.ignored_example))}` : ""}.`);
   when(status.audit_differences, `The audit has found ${plural(status.audit_differences, "difference")} between the table and etcd, and mended ${status.audit_differences === 1 ? "it" : "them"}.`);
   when(status.other_histories, `etcd was restored, wiped or replaced ${status.other_histories === 1 ? "once" : `${number(status.other_histories)} times`} since the service was started.`);
@@ -216,8 +226,8 @@ export function drawFacts(model, status, owner, now) {
     free ? `${plural(free, "key")} without lease` : ""].filter(Boolean).join(" · "));
   const recent = model.within(60, now);
   const sum = recent.created + recent.updated + recent.deleted;
-  write(find("fact-changes"), number(sum));
-  write(find("fact-changes-note"), sum ? `${number(recent.created)} created · ${number(recent.updated)} updated · ${number(recent.deleted)} deleted`
+  write(find("fact-changes"), recent.all ? number(sum) : `${number(sum)} or more`);
+  write(find("fact-changes-note"), sum ? ["created", "updated", "deleted"].filter((kind) => recent[kind]).map((kind) => `${number(recent[kind])} ${kind}`).join(" · ")
     : model.log[0]?.at ? `last one ${age(model.log[0].at, now)}` : "none seen yet");
   if (!status?.observers) return;
   write(find("fact-observers"), number(status.observers.length));

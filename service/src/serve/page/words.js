@@ -48,7 +48,7 @@ export const visibleLines = (text) => text.replace(HIDDEN, (found) => (found ===
 export function freshness(link, store, table, now) {
   const say = (kind, title, detail, ticking = "") => ({ kind, title: title + ticking, detail, announce: `${title}. ${detail}` });
   if (store.publishes && store.state === "synced") return say("fresh", "Fresh", "The keys of this store are in etcd, unless they are named below. It caches no keys of others.");
-  const kept = table.complete ? `The table shows the state of ${time(link.loaded)}.` : "There is no complete table yet.";
+  const kept = table.complete ? `The table shows the state of ${time((store.state === "stale" && store.staleSince) || link.loaded)}.` : "There is no complete table yet.";
   if (link.phase !== "open" && !store.publishes) {
     if (!table.complete && link.phase === "opening" && !link.cause) return say("wait", "Opening", "Asking the service for the table.");
     const wait = Math.max(0, Math.ceil((link.retryAt - now) / 1000));
