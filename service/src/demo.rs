@@ -4,6 +4,8 @@ pub(crate) mod live;
 mod once;
 mod story;
 
+#[cfg(not(feature = "etcd"))]
+use std::convert::Infallible;
 use std::env;
 use std::io::IsTerminal;
 #[cfg(feature = "etcd")]
@@ -101,6 +103,6 @@ fn etcd(kvstore: &MemoryBackend) -> Result<ServedEtcd, Failure> {
 }
 
 #[cfg(not(feature = "etcd"))]
-fn etcd(_: &MemoryBackend) -> Result<(), Failure> {
-    Ok(())
+fn etcd(_: &MemoryBackend) -> Result<Option<Infallible>, Failure> {
+    Ok(None)
 }

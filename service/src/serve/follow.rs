@@ -52,6 +52,7 @@ fn write<V: Form>(log: &ChangeLog<V>, change: &Change<Document<V>>, reader: &Rea
             let held = Held {
                 document: Arc::clone(document),
                 revision: *revision,
+                create_revision: entry.as_ref().map(|entry| entry.create_revision),
                 origin: *origin,
                 lease: entry.and_then(|entry| hex(entry.lease)),
                 at: SystemTime::now(),

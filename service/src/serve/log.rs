@@ -58,6 +58,8 @@ struct Inner<V> {
 pub(crate) struct Held<V> {
     pub(crate) document: Arc<Document<V>>,
     pub(crate) revision: Revision,
+    /// Nothing if the cache is ahead of this value.
+    pub(crate) create_revision: Option<Revision>,
     pub(crate) origin: Origin,
     pub(crate) lease: Option<String>,
     pub(crate) at: SystemTime,
@@ -78,6 +80,7 @@ pub(crate) struct UpdateData<'a> {
     pub(crate) value: Encoded,
     pub(crate) old: Option<Value>,
     pub(crate) revision: u64,
+    pub(crate) create_revision: Option<Revision>,
     pub(crate) origin: Origin,
     pub(crate) reason: &'a str,
     pub(crate) initial: bool,
@@ -383,6 +386,7 @@ pub(crate) fn update<V: Form>(
         value: Encoded::of(&held.document),
         old: old.map(Value::of),
         revision: held.revision.0,
+        create_revision: held.create_revision,
         origin: held.origin,
         reason,
         initial,

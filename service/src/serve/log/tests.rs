@@ -37,6 +37,7 @@ impl Bench {
         let held = Held {
             document: Arc::new(document(of, &revision.to_string())),
             revision: Revision(revision),
+            create_revision: None,
             origin: Origin::Remote,
             lease: None,
             at: SystemTime::UNIX_EPOCH,

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::MEMORY;
-use super::client::{Known, Service};
+use super::client::Service;
 
 #[test]
 fn a_stream_has_all_keys_and_then_each_change_and_ends_before_own_keys_go() {
@@ -21,6 +21,7 @@ fn a_stream_has_all_keys_and_then_each_change_and_ends_before_own_keys_go() {
     let update = stream.next().unwrap();
     assert_eq!((&update.data["value"], &update.data["old"], update.id), (&2.into(), &1.into(), second));
     assert!(update.data["lease"].is_string() && update.data["at"].is_string());
+    assert_eq!(update.data["create_revision"].as_u64(), first);
     let gone = service.delete("nodes/keys/a").json()["revision"].as_u64();
     let delete = stream.next().unwrap();
     assert_eq!((&*delete.kind, &delete.data["value"], delete.id), ("delete", &2.into(), gone));
@@ -88,6 +89,7 @@ mod on_etcd {
     use fastrand::Rng;
     use shared_store_support::{EtcdServer, Version};
 
+    use super::super::client::Known;
     use super::*;
     use crate::running::Running;
 
