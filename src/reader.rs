@@ -222,6 +222,12 @@ impl<K> Reader<K> {
         .flatten()
     }
 
+    /// All names in their order.
+    #[must_use]
+    pub fn names(&self) -> Vec<KeyName> {
+        self.shared.read().names().cloned().collect()
+    }
+
     /// At most `limit` keys whose names start with `prefix` and come after `after`, in name order: a page of a list. `None`
     /// begins at the first key. The next page comes after the last name of this one.
     ///

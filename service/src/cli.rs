@@ -169,6 +169,12 @@ Commands on stdin, one JSON object a line; replies carry the id:
     #[command(after_help = "Example:
   shared-store --endpoints http://127.0.0.1:2379 --prefix demo/nodes owners")]
     Owners,
+    /// Show the store live on a terminal: state, keys, owners, last changes, rates
+    ///
+    /// It owns nothing. ? lists what keys of the keyboard do.
+    #[command(after_help = "Example:
+  shared-store --endpoints http://127.0.0.1:2379 --prefix demo/nodes top")]
+    Top,
     /// Own every key of a file until a signal, without reading what others have
     ///
     /// The keys are kept in the kvstore: what others delete or overwrite is put back, and what went with a lost lease

@@ -26,6 +26,7 @@ mod setup;
 mod signals;
 mod since;
 mod status;
+mod top;
 mod transfer;
 #[cfg(feature = "etcd")]
 mod troubleshoot;
@@ -97,6 +98,7 @@ async fn command<V: Form>(cli: Cli) -> Result<(), Failure> {
         Command::Delete(args) => Box::pin(remove::run(&common, args)),
         Command::History(args) => Box::pin(history::run::<V>(&common, &args.name)),
         Command::Explain(args) => Box::pin(history::explain::<V>(&common, &args.name)),
+        Command::Top => return top::run::<V>(&common, signals).await,
         Command::Status(args) => return status::run(&common, args),
         Command::Owners => Box::pin(read::owners(&common)),
         Command::Audit => Box::pin(audit::run::<V>(&common)),

@@ -9,7 +9,7 @@ use super::Cli;
 /// Commands in the order in which help lists them.
 const GROUPS: [(&str, &[&str]); 6] = [
     ("Take part", &["join", "publish", "watch"]),
-    ("Look", &["list", "get", "owners", "explain", "history"]),
+    ("Look", &["list", "get", "owners", "explain", "history", "top"]),
     ("Compare, save and mend", &["diff", "export", "import", "delete"]),
     ("Find faults", &["troubleshoot", "audit"]),
     ("Run a service", &["serve", "status"]),

@@ -16,6 +16,7 @@ mod running;
 #[cfg(feature = "etcd")]
 mod secrets;
 mod serving;
+mod terminal;
 #[cfg(feature = "etcd")]
 mod tools;
 #[cfg(feature = "etcd")]
