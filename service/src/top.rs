@@ -11,7 +11,7 @@ use futures_util::{StreamExt, stream};
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
 use shared_store::{Backend, Change, KeyName, LeaseId, Origin, Parcel, ParcelStream, Reader, join};
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, OwnedPermit};
 use tokio::time::{MissedTickBehavior, interval};
 
 use self::model::{Asked, Kind, Model, Owner, Told};
@@ -117,15 +117,17 @@ impl<V: Form> View<V> {
                 },
                 _ = names.tick() => {
                     let now = self.reader.revision();
-                    if !self.model.paused && listed != Some(now) {
+                    // A key on the keyboard may have changed the filter or the order, which holds for what is paused, too.
+                    if listed.is_none() || !self.model.paused && listed != Some(now) {
                         self.model.refresh(self.reader.names().into_iter());
                         listed = Some(now);
                     }
                     dirty = true;
                 }
                 _ = ask.tick() => {
-                    if found.capacity() > 0 {
-                        actix_rt::spawn(owners_of(self.reader.clone(), Arc::clone(&self.backend), found.clone()));
+                    // One question at a time: a kvstore that is away answers late.
+                    if let Ok(found) = found.clone().try_reserve_owned() {
+                        actix_rt::spawn(owners_of(self.reader.clone(), Arc::clone(&self.backend), found));
                     }
                 }
                 Some(owners) = owners.recv() => {
@@ -173,7 +175,7 @@ impl<V: Form> View<V> {
 }
 
 /// The owners with the most keys, and how long their leases have left.
-async fn owners_of<V: Form>(reader: Reader<Document<V>>, backend: Arc<dyn Backend>, found: mpsc::Sender<Vec<Owner>>) {
+async fn owners_of<V: Form>(reader: Reader<Document<V>>, backend: Arc<dyn Backend>, found: OwnedPermit<Vec<Owner>>) {
     let mut keys = std::collections::HashMap::<LeaseId, usize>::new();
     reader.entries().for_each(|entry| *keys.entry(entry.lease).or_default() += 1);
     let mut leases: Vec<_> = keys.into_iter().collect();
@@ -184,7 +186,5 @@ async fn owners_of<V: Form>(reader: Reader<Document<V>>, backend: Arc<dyn Backen
         let ttl = time.map(|time| time.left.as_secs());
         Owner { lease: hex(lease).unwrap_or_else(|| "under no lease".to_owned()), keys, ttl }
     };
-    let owners = stream::iter(leases.into_iter().map(ask)).buffered(8).collect().await;
-    // Nobody may look any more.
-    let _ = found.send(owners).await;
+    found.send(stream::iter(leases.into_iter().map(ask)).buffered(8).collect().await);
 }
