@@ -32,6 +32,7 @@ mod transfer;
 mod troubleshoot;
 mod value;
 
+use std::io::IsTerminal as _;
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -46,7 +47,10 @@ use crate::value::{Base64, Form, Json, Text};
 
 fn main() -> ! {
     let cli = Cli::from_arg_matches(&cli::command().get_matches()).unwrap_or_else(|error| error.exit());
-    setup::log(&cli.common);
+    // Lines between the pictures of `top` would destroy them. A log in a file does no harm.
+    if !matches!(cli.command, Command::Top) || !std::io::stderr().is_terminal() {
+        setup::log(&cli.common);
+    }
     setup::panics_in_words();
     let code = match catch_unwind(AssertUnwindSafe(|| run(cli))) {
         Ok(Ok(())) => 0,
