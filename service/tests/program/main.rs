@@ -20,6 +20,8 @@ mod terminal;
 #[cfg(feature = "etcd")]
 mod tools;
 #[cfg(feature = "etcd")]
+mod top;
+#[cfg(feature = "etcd")]
 mod troubleshooting;
 mod truth;
 #[cfg(feature = "etcd")]
