@@ -128,6 +128,10 @@ impl fmt::Display for GateProgress {
 }
 
 /// How a [`Gate`] is.
+///
+/// serde writes one flat object: the fields of [`State`], then `stores`, a list of
+/// `{"prefix":..,"progress":..,"waited_seconds":..}` whose progress is `waiting`, `timed_out`, `started` or
+/// `started_without`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GateStatus {

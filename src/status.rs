@@ -89,7 +89,8 @@ impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())?;
         if let Self::Listing { seen, .. } = self {
-            write!(f, ", {seen} keys so far")?;
+            let keys = if *seen == 1 { "key" } else { "keys" };
+            write!(f, ", {seen} {keys} so far")?;
         }
         self.cause().map_or(Ok(()), |cause| write!(f, ": {cause}"))
     }

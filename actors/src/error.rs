@@ -90,7 +90,7 @@ impl CloseError {
         match (&self.ended, self.left.first()) {
             (Some(cause), _) => format!("store ended before it could leave: {cause}"),
             (None, Some((name, cause))) => {
-                format!("{} keys could not be deleted or written, first {name}: {cause}", self.left.len())
+                format!("keys could not be deleted or written ({}), first {name}: {cause}", self.left.len())
             }
             (None, None) => "keys could not be deleted or written".to_owned(),
         }

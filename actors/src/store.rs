@@ -294,7 +294,7 @@ impl<K: Key> StoreActor<K> {
                 let observers = self.unsynced.len();
                 let names = self.names_of(self.unsynced.iter().copied());
                 format!(
-                    "the list is complete, but {observers} observers have not handled it ({names}); an actor that waits for join in \
+                    "the list is complete, but observers have not handled it ({observers}: {names}); an actor that waits for join in \
                      its own mailbox (ctx.wait) cannot observe: subscribe it after joining"
                 )
                 .into()

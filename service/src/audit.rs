@@ -7,7 +7,7 @@ use shared_store::{AuditReport, Difference, DifferenceKind};
 use crate::cli::{Common, Format};
 use crate::document::Document;
 use crate::output::print_all;
-use crate::printable::printable;
+use crate::printable::{counted, counted_are, printable};
 use crate::read::joined;
 use crate::record::{self, Audit, Record, json};
 use crate::setup::{self, Failure};
@@ -34,8 +34,9 @@ fn verdict(report: &AuditReport) -> Result<(), Failure> {
     match report.unexplained().count() {
         0 => Ok(()),
         count => Err(Failure::promise(format_args!(
-            "{count} keys differ between the cache and the kvstore, and nothing explains it: run the audit again, and \
-             report a bug with its output under --log debug if keys differ again"
+            "the cache and the kvstore differ in {}, and nothing explains it: run the audit again, and report a bug with \
+             its output under --log debug if keys differ again",
+            counted(count, "key")
         ))),
     }
 }
@@ -47,11 +48,11 @@ fn notes<V: Form>(report: &AuditReport) -> Vec<String> {
     let (undecodable, others): (Vec<_>, Vec<_>) =
         explained.partition(|difference| matches!(difference.kind, DifferenceKind::Undecodable { .. }));
     if !undecodable.is_empty() {
-        let (count, form) = (undecodable.len(), V::NAME);
-        notes.push(format!("note: {count} keys have values that are not {form}: see list --undecodable"));
+        let (count, form) = (counted(undecodable.len(), "key"), V::NAME);
+        notes.push(format!("note: the value of {count} is not {form}: see list --undecodable"));
     }
     if report.ignored > 0 {
-        notes.push(format!("note: {} keys are ignored, their names are empty or not UTF-8", report.ignored));
+        notes.push(format!("note: {} ignored whose name is empty or not UTF-8", counted_are(report.ignored, "key")));
     }
     let note = |other: &&Difference| format!("note: {}: {}", printable(other.name.as_str()), other.kind);
     notes.extend(others.iter().map(note));
@@ -69,8 +70,9 @@ pub(crate) fn record(report: &AuditReport) -> Audit {
 }
 
 fn text(report: &AuditReport) -> String {
-    let (keys, revision, count) = (report.keys, report.revision, report.unexplained().count());
-    let mut text = format!("audit: {keys} keys compared at revision {revision}, {count} differences\n");
+    let (keys, revision) = (counted(report.keys, "key"), report.revision);
+    let count = counted(report.unexplained().count(), "difference");
+    let mut text = format!("audit: {keys} compared at revision {revision}, {count}\n");
     for difference in report.unexplained() {
         // Writing to a text cannot fail.
         let _ = writeln!(text, "{}: {}", printable(difference.name.as_str()), difference.kind);
@@ -104,8 +106,8 @@ mod tests {
         assert_eq!(
             notes::<Text>(&explained),
             [
-                "note: 1 keys have values that are not text: see list --undecodable",
-                "note: 2 keys are ignored, their names are empty or not UTF-8",
+                "note: the value of 1 key is not text: see list --undecodable",
+                "note: 2 keys are ignored whose name is empty or not UTF-8",
                 "note: a: being repaired: an own key that somebody deleted",
                 "note: a: held back: its deletion waits for the delay",
             ]
@@ -118,10 +120,10 @@ mod tests {
         let report = report(&[missing, DifferenceKind::Undecodable { kvstore: REVISION }]);
         let failure = verdict(&report).unwrap_err();
         assert_eq!(failure.code(), 1);
-        assert!(failure.to_string().starts_with("1 keys differ between the cache and the kvstore"), "{failure}");
+        assert!(failure.to_string().starts_with("the cache and the kvstore differ in 1 key,"), "{failure}");
         assert_eq!(
             text(&report),
-            "audit: 3 keys compared at revision 7, 1 differences\na: missing: the kvstore has it since revision 7\n"
+            "audit: 3 keys compared at revision 7, 1 difference\na: missing: the kvstore has it since revision 7\n"
         );
     }
 }

@@ -11,7 +11,7 @@ use crate::document::AnyDocument;
 use crate::entry::Entry;
 use crate::kvstore::Kvstore;
 use crate::output::print_all;
-use crate::printable::printable;
+use crate::printable::{counted, counted_are, printable};
 use crate::read::named;
 use crate::record::{Encoded, json};
 use crate::setup::{self, Failure};
@@ -44,10 +44,8 @@ pub(crate) async fn run<V: Form>(common: &Common, args: &DiffArgs) -> Result<(),
     for (side, kvstore) in [&first, &second].into_iter().enumerate() {
         let (entries, ignored) = named(kvstore, kvstore.keys(false).await?);
         if let Some(path) = ignored.first() {
-            let count = ignored.len();
-            setup::say(format_args!(
-                "note: {count} keys are left out, their names are empty or not UTF-8, such as {path}"
-            ));
+            let count = counted_are(ignored.len(), "key");
+            setup::say(format_args!("note: {count} left out whose name is empty or not UTF-8, such as {path}"));
         }
         for Entry { name, kv, .. } in entries {
             keys.entry(name).or_default()[side] = Some(kv);
@@ -71,12 +69,20 @@ pub(crate) async fn run<V: Form>(common: &Common, args: &DiffArgs) -> Result<(),
     })?;
     match keys.len() {
         0 => {
-            setup::say(format_args!("no difference: {all} keys below {} and {}", first.prefix, second.prefix));
+            setup::say(format_args!(
+                "no difference: {} below {} and {}",
+                counted(all, "key"),
+                first.prefix,
+                second.prefix
+            ));
             Ok(())
         }
-        count => {
-            Err(Failure::promise(format_args!("{count} keys differ between {} and {}", first.prefix, second.prefix)))
-        }
+        count => Err(Failure::promise(format_args!(
+            "{} and {} differ in {}",
+            first.prefix,
+            second.prefix,
+            counted(count, "key")
+        ))),
     }
 }
 
@@ -98,7 +104,7 @@ fn text<V: Form>(
         let Some(kv) = kv else { return Ok(()) };
         let value = match V::check(&kv.value) {
             Ok(()) => V::to_text(&kv.value),
-            Err(cause) => format!("({} bytes, {cause})", kv.value.len()),
+            Err(cause) => format!("({}, {cause})", counted(kv.value.len(), "byte")),
         };
         writeln!(out, "{sign} {} = {value} (revision {})", printable(name), kv.mod_revision)
     })

@@ -12,7 +12,7 @@ use crate::document::AnyDocument;
 use crate::entry::hex;
 use crate::kvstore::{Kvstore, Left};
 use crate::output::print_all;
-use crate::printable::printable;
+use crate::printable::{counted, printable};
 use crate::record::{Encoded, json};
 use crate::setup::{self, Failure};
 use crate::value::Form;
@@ -140,7 +140,7 @@ fn text<V: Form>(name: &KeyName, event: &Event) -> String {
     let by = hex(kv.lease).map_or_else(|| "under no lease".to_owned(), |lease| format!("by lease {lease}"));
     let value = match V::check(&kv.value) {
         Ok(()) => AnyDocument::from_bytes(name.clone(), kv.value.clone()).as_form::<V>().text(),
-        Err(cause) => format!("({} bytes, {cause})", kv.value.len()),
+        Err(cause) => format!("({}, {cause})", counted(kv.value.len(), "byte")),
     };
     format!("revision {revision}: {change} {by} = {value}")
 }
@@ -260,11 +260,11 @@ fn page<V: Form>(out: &mut dyn Write, kvstore: &Kvstore, name: &KeyName, known: 
             };
             writeln!(out, "owner    {owner}")?;
             match V::check(&kv.value) {
-                Ok(()) => writeln!(out, "value    {} bytes of valid {}", kv.value.len(), V::NAME)?,
+                Ok(()) => writeln!(out, "value    {} of valid {}", counted(kv.value.len(), "byte"), V::NAME)?,
                 Err(cause) => writeln!(
                     out,
-                    "value    {} bytes that do not decode: {cause}; stores keep the last good value until a valid one comes",
-                    kv.value.len()
+                    "value    {}, not decodable: {cause}; stores keep the last good value until a valid one comes",
+                    counted(kv.value.len(), "byte")
                 )?,
             }
         }
@@ -285,7 +285,7 @@ fn page<V: Form>(out: &mut dyn Write, kvstore: &Kvstore, name: &KeyName, known: 
     }
     let shown = latest(&history.changes);
     let forgotten = history.since.map_or_else(String::new, |since| format!(", remembered since revision {since}"));
-    writeln!(out, "history  {} changes{forgotten}", history.changes.len())?;
+    writeln!(out, "history  {}{forgotten}", counted(history.changes.len(), "change"))?;
     if shown.len() < history.changes.len() {
         writeln!(out, "  the last {}; shared-store history prints all", shown.len())?;
     }

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use crate::cli::Format;
 use crate::document::Document;
-use crate::printable::printable;
+use crate::printable::{counted, printable};
 use crate::record::{Answer, Record, Reply, Value, json};
 use crate::setup::{self, Failure};
 use crate::value::Form;
@@ -130,7 +130,7 @@ impl Handler<Synced> for Printer {
 
     fn handle(&mut self, Synced { revision, entries }: Synced, _: &mut Self::Context) {
         self.tell(&Record::Synced { revision: revision.0, entries }, || {
-            format!("synced: {entries} keys at revision {revision}")
+            format!("synced: {} at revision {revision}", counted(entries, "key"))
         });
     }
 }

@@ -1,7 +1,7 @@
 //! Text that cannot harm a terminal or break a line.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 
 /// Control characters, line separators and what turns the direction of text.
 fn is_hostile(c: char) -> bool {
@@ -31,6 +31,18 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(printable)
 }
 
+/// A count with its noun: `1 key`, `2 keys`. The noun takes an s.
+pub(crate) fn counted<N: Display + PartialEq + From<u8>>(n: N, noun: &str) -> String {
+    let s = if n == N::from(1) { "" } else { "s" };
+    format!("{n} {noun}{s}")
+}
+
+/// As [`counted`], with its verb: `1 key is`, `2 keys are`.
+pub(crate) fn counted_are<N: Display + PartialEq + From<u8>>(n: N, noun: &str) -> String {
+    let verb = if n == N::from(1) { "is" } else { "are" };
+    format!("{} {verb}", counted(n, noun))
+}
+
 /// A text as a JSON string.
 pub(crate) fn quoted(text: &str) -> String {
     printable(&serde_json::Value::from(text).to_string()).into_owned()
@@ -50,5 +62,11 @@ mod tests {
         assert_eq!(serde_json::from_str::<String>(&quoted(text)).unwrap(), text);
         assert!(!quoted(text).contains(is_hostile));
         assert!(matches!(printable("é plain"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn a_count_agrees_with_its_noun_and_its_verb() {
+        assert_eq!([0, 1, 2].map(|n| counted(n, "key")), ["0 keys", "1 key", "2 keys"]);
+        assert_eq!([0, 1, 2].map(|n| counted_are(n, "key")), ["0 keys are", "1 key is", "2 keys are"]);
     }
 }

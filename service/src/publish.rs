@@ -18,7 +18,7 @@ use crate::cilium;
 use crate::cli::{Common, Format, OnExit, PublishArgs};
 use crate::document::{Document, read_lines};
 use crate::output::{Printer, all_printed, nobody_reads};
-use crate::printable::printable;
+use crate::printable::{counted, counted_are, printable};
 use crate::progress::Progress;
 use crate::setup::{self, Alone, Failure};
 use crate::signals::Signals;
@@ -112,7 +112,7 @@ async fn published<V: Form>(
 ) -> Result<(), Failure> {
     reached(publisher, common.list_timeout).await?;
     if !args.once {
-        setup::say(format_args!("publishing {total} keys until a signal"));
+        setup::say(format_args!("publishing {} until a signal", counted(total, "key")));
     }
     let status = all_in(publisher, args, total).await?;
     // Sent and awaited, so that it is told before the program ends.
@@ -124,7 +124,7 @@ async fn published<V: Form>(
     if refused == 0 {
         return Ok(());
     }
-    let mut reasons = format!("{refused} keys are refused");
+    let mut reasons = format!("{} refused", counted_are(refused, "key"));
     for (name, cause) in status.refused.iter().take(NAMED) {
         reasons.push_str(&format!("\n  {}: {cause}", printable(name.as_str())));
     }
@@ -167,7 +167,7 @@ async fn all_in<V: Form>(
             moved = Instant::now();
         } else if args.once && moved.elapsed() >= STALLED {
             let cause = status.state.cause().map_or_else(String::new, |cause| format!(": {cause}"));
-            return Err(Failure::promise(format_args!("{pending} keys could not be written{cause}")));
+            return Err(Failure::promise(format_args!("{} could not be written{cause}", counted(pending, "key"))));
         }
         pending = status.pending;
         progress.at(total.saturating_sub(pending), total);

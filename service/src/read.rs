@@ -13,7 +13,7 @@ use crate::document::Document;
 use crate::entry::{Entry, WIDE, hex, table};
 use crate::kvstore::{Keys, Kvstore, Left};
 use crate::output::{print_all, undecodable};
-use crate::printable::printable;
+use crate::printable::{counted_are, printable};
 use crate::record::{Key, json};
 use crate::setup::{self, Alone, Causes, Failure};
 use crate::value::Form;
@@ -61,13 +61,14 @@ pub(crate) async fn list<V: Form>(common: &Common, args: &ListArgs) -> Result<()
     }
     if left_out > 0 && !args.undecodable {
         setup::say(format_args!(
-            "note: {left_out} keys are left out, their values are not {}: see list --undecodable",
+            "note: {} left out whose value is not {}: see list --undecodable",
+            counted_are(left_out, "key"),
             V::NAME
         ));
     }
     if let Some(path) = ignored.first() {
-        let count = ignored.len();
-        setup::say(format_args!("note: {count} keys are left out, their names are empty or not UTF-8, such as {path}"));
+        let count = counted_are(ignored.len(), "key");
+        setup::say(format_args!("note: {count} left out whose name is empty or not UTF-8, such as {path}"));
     }
     Ok(())
 }

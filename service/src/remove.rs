@@ -8,7 +8,7 @@ use shared_store::{KeyName, KeyValue};
 use crate::cli::{Common, DeleteArgs};
 use crate::entry::hex;
 use crate::kvstore::{Kvstore, Left};
-use crate::printable::printable;
+use crate::printable::{counted, printable};
 use crate::setup::{self, Failure};
 
 pub(crate) async fn run(common: &Common, args: &DeleteArgs) -> Result<(), Failure> {
@@ -47,12 +47,12 @@ pub(crate) async fn run(common: &Common, args: &DeleteArgs) -> Result<(), Failur
 
 fn state(kvstore: &Kvstore, name: &KeyName, kv: &KeyValue, left: Left) -> String {
     let path = format!("{}/{}", kvstore.prefix, printable(name));
-    let (revision, size) = (kv.mod_revision, kv.value.len());
+    let (revision, size) = (kv.mod_revision, counted(kv.value.len(), "byte"));
     let owner = match hex(kv.lease) {
         Some(lease) => format!("owned by lease {lease}, time left: {left}"),
         None => "under no lease".to_owned(),
     };
-    format!("{path}: revision {revision}, {size} bytes, {owner}")
+    format!("{path}: revision {revision}, {size}, {owner}")
 }
 
 /// Asks on the terminal.

@@ -15,7 +15,7 @@ use crate::document::Document;
 use crate::entry::hex;
 use crate::kvstore::Kvstore;
 use crate::output::print_all;
-use crate::printable::printable;
+use crate::printable::{counted, counted_are, printable};
 use crate::progress::Progress;
 use crate::publish;
 use crate::read::named;
@@ -41,8 +41,8 @@ pub(crate) async fn export<V: Form>(common: &Common, args: &ExportArgs) -> Resul
     }
     if bad > 0 {
         return Err(Failure::promise(format_args!(
-            "nothing is exported: {bad} keys have values that are not {}: see list --undecodable; --value base64 exports \
-             any bytes",
+            "nothing is exported: the value of {} is not {}: see list --undecodable; --value base64 exports any bytes",
+            counted(bad, "key"),
             V::NAME
         )));
     }
@@ -54,10 +54,10 @@ pub(crate) async fn export<V: Form>(common: &Common, args: &ExportArgs) -> Resul
             .map_err(|error| Failure::promise(format_args!("cannot write {}: {error}", args.file.display())))?;
     }
     if let Some(path) = ignored.first() {
-        let count = ignored.len();
-        setup::say(format_args!("note: {count} keys are left out, their names are empty or not UTF-8, such as {path}"));
+        let count = counted_are(ignored.len(), "key");
+        setup::say(format_args!("note: {count} left out whose name is empty or not UTF-8, such as {path}"));
     }
-    setup::say(format_args!("exported {} keys at revision {revision}", documents.len()));
+    setup::say(format_args!("exported {} at revision {revision}", counted(documents.len(), "key")));
     Ok(())
 }
 
@@ -140,10 +140,11 @@ async fn planned<V: Form>(common: &Common, args: &ImportArgs) -> Result<(), Fail
     }
     drop(progress);
     let what = if args.dry_run { "would write" } else { "wrote" };
-    setup::say(format_args!("{what} {written} of {total} keys"));
+    setup::say(format_args!("{what} {written} of {}", counted(total, "key")));
     if left > 0 {
         return Err(Failure::promise(format_args!(
-            "{left} keys are left alone: they are under the leases of other owners, who would put them back"
+            "{} left alone: under the lease of another owner, who would put the value back",
+            counted_are(left, "key")
         )));
     }
     Ok(())

@@ -14,7 +14,7 @@ use shared_store::{BackendError, ClusterId, KeyName, LeaseId, Revision};
 use crate::cli::{Common, Format};
 use crate::kvstore::Kvstore;
 use crate::output::print_all;
-use crate::printable::printable;
+use crate::printable::{counted, printable};
 use crate::record::json;
 use crate::setup::Failure;
 
@@ -133,9 +133,9 @@ pub(crate) async fn run(common: &Common) -> Result<(), Failure> {
     }
     let Report { fails, warns, .. } = report;
     if common.output == Format::Text {
-        print_all(|out| writeln!(out, "{fails} failures, {warns} warnings"))?;
+        print_all(|out| writeln!(out, "{}, {}", counted(fails, "failure"), counted(warns, "warning")))?;
     }
-    if fails > 0 { Err(Failure::promise(format_args!("{fails} checks failed"))) } else { Ok(()) }
+    if fails > 0 { Err(Failure::promise(format_args!("{} failed", counted(fails, "check")))) } else { Ok(()) }
 }
 
 /// One read over the client the stores use; what cluster answered.

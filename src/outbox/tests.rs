@@ -96,7 +96,7 @@ fn one_parcel_is_under_way_at_a_time() {
 }
 
 #[test]
-fn steps_that_wait_melt_into_one_at_the_place_of_the_first() {
+fn steps_that_wait_merge_into_one_at_the_place_of_the_first() {
     let mut bench = Bench::latest();
     bench.push([step("x", 0, 1, 2)]);
     bench.next();
@@ -120,7 +120,7 @@ fn a_value_that_came_back_to_what_was_told_is_silence() {
 }
 
 #[test]
-fn a_deletion_is_never_lost_however_much_melts() {
+fn a_deletion_is_never_lost_however_much_is_merged() {
     for mut bench in [Bench::latest(), Bench::every(1), Bench::every(3)] {
         bench.push([step("a", 0, 1, 2)]);
         bench.next();
@@ -269,7 +269,7 @@ fn a_key_that_leaves_the_filter_is_a_deletion_and_one_that_enters_it_a_create() 
 }
 
 #[test]
-fn leaving_and_entering_melt_like_any_steps() {
+fn leaving_and_entering_merge_like_any_steps() {
     let mut bench = Bench::with(Filter::new().keys(|_, value| value % 2 == 0), DeliveryMode::LatestPerKey);
     bench.push([step("a", 0, 2, 2), step("b", 0, 4, 2)]);
     bench.next();

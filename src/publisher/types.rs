@@ -36,6 +36,10 @@ pub enum PublishEvent {
 }
 
 /// How a publisher is.
+///
+/// serde writes one flat object: the fields of [`State`], then `own`, `pending_writes` (here `pending`), `set_aside` (here
+/// `refused`: a list of `{"name":..,"cause":..}`), `repairs`, `leases`, and `canary`: `unasked`, `waiting`, `writing`,
+/// `written`, or null if there is to be none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PublisherStatus {

@@ -21,6 +21,15 @@ use crate::publisher::{CanaryState, PublishEvent, PublishRequestId, Publisher};
 use crate::status::State;
 use crate::watch::{Delivery, Watch};
 
+/// What happens to the keys of one that leaves.
+#[derive(Clone, Copy, PartialEq)]
+enum Leave {
+    /// They are deleted.
+    Close,
+    /// They stay until their lease expires.
+    Release,
+}
+
 /// One publisher.
 pub(super) struct Publishing {
     shell: Shell,
@@ -42,8 +51,8 @@ pub(super) struct Publishing {
     /// Who waits for which keys.
     waiting: BTreeMap<Ticket, BTreeSet<KeyName>>,
     next: u64,
-    /// It was told to leave; whether the keys are deleted then.
-    closes: Option<bool>,
+    /// How it was told to leave.
+    leaves: Option<Leave>,
     /// The step at which it began to leave.
     left_at: u64,
     /// It has left.
@@ -70,7 +79,7 @@ impl Publishing {
             canary: Bytes::new(),
             waiting: BTreeMap::new(),
             next: 0,
-            closes: None,
+            leaves: None,
             left_at: 0,
             closed: false,
             outlived: false,
@@ -199,7 +208,7 @@ impl Publishing {
 
     /// What it said about what it leaves behind.
     fn has_left(&self, world: &World, left: &[&KeyName]) {
-        if self.closes == Some(true) {
+        if self.leaves == Some(Leave::Close) {
             for kv in world.all().iter().filter(|kv| self.granted(kv.lease)) {
                 let name = self.shell.config.prefix.strip(&kv.path).expect("it was written by its name");
                 assert!(left.contains(&&name), "{name} was left, untold");
@@ -218,7 +227,7 @@ impl Publishing {
     // What the owner wants.
 
     fn put(&mut self, name: &KeyName, value: Bytes, now: Instant) {
-        if self.closes.is_none() {
+        if self.leaves.is_none() {
             self.wants.put(name, value.clone());
             if self.refused.contains(name) {
                 // It sets out again, behind those that are waited for.
@@ -242,9 +251,9 @@ impl Publishing {
         self.publisher.synced(now, Ticket(self.next));
     }
 
-    fn leave(&mut self, world: &World, close: bool) {
-        if self.closes.is_none() {
-            (self.closes, self.left_at) = (Some(close), world.steps);
+    fn leave(&mut self, world: &World, how: Leave) {
+        if self.leaves.is_none() {
+            (self.leaves, self.left_at) = (Some(how), world.steps);
         }
     }
 
@@ -256,7 +265,7 @@ impl Publishing {
         self.refused.clear();
         self.stands_for = None;
         self.waiting.clear();
-        (self.closes, self.closed, self.outlived) = (None, false, false);
+        (self.leaves, self.closed, self.outlived) = (None, false, false);
         self.requests.granted.clear();
         self.shell.replace(link);
     }
@@ -274,7 +283,7 @@ impl Publishing {
             assert!(left.is_none() && there.is_none(), "{left:?} and {there:?} have outlived their leases");
             return;
         }
-        assert!(self.closes.is_none(), "it never leaves");
+        assert!(self.leaves.is_none(), "it never leaves");
         let status = self.publisher.status();
         assert_eq!((&status.state, status.pending), (&State::Synced, 0));
         assert!(self.waiting.is_empty(), "questions never answered");
@@ -330,7 +339,7 @@ impl Party for Publishing {
         self.shell.say(|| format!("publisher: command {kind} {name} {value:?}"));
         match kind {
             0..24 => self.put(&name, value, now),
-            24..46 if self.closes.is_some() => {}
+            24..46 if self.leaves.is_some() => {}
             24..34 => {
                 let ticket = self.wants.delete(&name, world.steps);
                 self.not_waited_for(&name);
@@ -339,11 +348,11 @@ impl Party for Publishing {
             }
             34..46 => self.synced(now),
             46 => {
-                self.leave(world, true);
+                self.leave(world, Leave::Close);
                 self.publisher.close(now);
             }
             _ => {
-                self.leave(world, false);
+                self.leave(world, Leave::Release);
                 self.publisher.release(now);
             }
         }

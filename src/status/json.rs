@@ -1,5 +1,7 @@
 //! [`State`] and [`Status`] as serde writes them: flat, with names that do not change.
 
+mod publishing;
+
 use std::time::Instant;
 
 use serde::{Serialize, Serializer};

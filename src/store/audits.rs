@@ -151,7 +151,7 @@ impl<K: Key> Store<K> {
         if lost == 0 {
             return Ok(());
         }
-        self.out_of_date(now, format!("an audit found {lost} keys that differ: listing again").into());
+        self.out_of_date(now, format!("an audit found differences ({lost}): listing again").into());
         Err(Refused::Inconsistent)
     }
 

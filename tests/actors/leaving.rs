@@ -233,20 +233,27 @@ fn a_store_can_be_closed_when_its_system_is_gone() {
     });
 }
 
-/// Closes the store as soon as it is told of a key, and handles nothing else until that is answered if it `blocks`.
+/// What an observer handles until the store has answered.
+#[derive(Clone, Copy, PartialEq)]
+enum Meanwhile {
+    Nothing,
+    Anything,
+}
+
+/// Closes the store as soon as it is told of a key.
 struct Closer {
     store: SharedStore<Node>,
     told: Arc<Mutex<Vec<String>>>,
     answer: Option<tokio::sync::oneshot::Sender<Duration>>,
-    blocks: bool,
+    meanwhile: Meanwhile,
 }
 
 impl Closer {
     /// What the observer is told until the store has answered and for an hour more, and when the store answers.
-    async fn closes(store: SharedStore<Node>, blocks: bool) -> (Vec<String>, Duration) {
+    async fn closes(store: SharedStore<Node>, meanwhile: Meanwhile) -> (Vec<String>, Duration) {
         let told = Arc::default();
         let (answer, answered) = tokio::sync::oneshot::channel();
-        let closer = Self { store: store.clone(), told: Arc::clone(&told), answer: Some(answer), blocks }.start();
+        let closer = Self { store: store.clone(), told: Arc::clone(&told), answer: Some(answer), meanwhile }.start();
         store.subscribe(Observer::new(&closer)).await.unwrap();
         let after = answered.await.unwrap();
         let then = told.lock().unwrap().clone();
@@ -271,7 +278,7 @@ impl Handler<Update<Node>> for Closer {
             store.close().await.unwrap();
             answer.send(start.elapsed()).unwrap();
         };
-        if self.blocks {
+        if self.meanwhile == Meanwhile::Nothing {
             ctx.wait(close.into_actor(self));
         } else {
             ctx.spawn(close.into_actor(self));
@@ -294,9 +301,9 @@ fn an_observer_that_closes_the_store_in_its_handler_is_answered_at_once_and_told
         let (store, owner) = (joined(&backend).await, joined(&backend).await);
         settled(&store, owner.update_local_key_sync(node("a", "1")).await.unwrap()).await;
         settled(&store, owner.update_local_key_sync(node("b", "1")).await.unwrap()).await;
-        let (told, after) = Closer::closes(store, true).await;
+        let (told, after) = Closer::closes(store, Meanwhile::Nothing).await;
         assert_eq!((told, after), (vec!["a".to_owned()], Duration::ZERO), "b was in its mailbox and is cancelled");
-        let (told, after) = Closer::closes(owner, false).await;
+        let (told, after) = Closer::closes(owner, Meanwhile::Anything).await;
         assert_eq!((told, after), (["a", "b", "-a", "-b"].map(str::to_owned).to_vec(), Duration::ZERO));
     });
 }
@@ -307,7 +314,7 @@ fn an_observer_that_waits_for_its_close_and_has_own_keys_to_hear_of_is_answered_
     paused(async {
         let store = joined(&MemoryBackend::new()).await;
         settled(&store, store.update_local_key_sync(node("a", "1")).await.unwrap()).await;
-        let (told, after) = Closer::closes(store, true).await;
+        let (told, after) = Closer::closes(store, Meanwhile::Nothing).await;
         assert_eq!((told, after), (vec!["a".to_owned()], Duration::from_secs(10)));
     });
 }

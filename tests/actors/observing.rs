@@ -172,7 +172,7 @@ fn filters_by_glob_origin_and_predicate_tell_who_enters_and_who_leaves() {
 }
 
 #[test]
-fn too_many_events_for_an_observer_melt_and_it_is_told_so() {
+fn too_many_events_for_an_observer_merge_and_it_is_told_so() {
     paused(async {
         let (store, shadow) = (joined(&MemoryBackend::new()).await, Shadow::default());
         let capacity = std::num::NonZeroUsize::new(5).unwrap();

@@ -54,11 +54,21 @@ fn only_those_connected_to_a_follower_notice_that_it_is_killed() {
     });
 }
 
+#[derive(Clone, Copy)]
+enum Role {
+    Leader,
+    Follower,
+}
+
 /// SIGTERM: etcd says goodbye on each connection before it ends.
-async fn ended(version: Version, leads: bool) {
+async fn ended(version: Version, role: Role) {
     let mut three = Three::start_on_three_members(version).await;
-    let member = if leads { three.etcd.leader() } else { (three.etcd.leader() + 1) % 3 };
-    three.fault(if leads { "leader ended (SIGTERM)" } else { "follower ended (SIGTERM)" });
+    let leader = three.etcd.leader();
+    let (member, fault) = match role {
+        Role::Leader => (leader, "leader ended (SIGTERM)"),
+        Role::Follower => ((leader + 1) % 3, "follower ended (SIGTERM)"),
+    };
+    three.fault(fault);
     three.all_write(2).await;
     three.etcd.members[member].terminate();
     until_ended(&mut three.etcd.members[member]).await;
@@ -85,11 +95,11 @@ async fn until_ended(member: &mut EtcdServer) {
 }
 
 async fn only_those_connected_to_a_follower_notice_that_it_is_ended(version: Version) {
-    ended(version, false).await;
+    ended(version, Role::Follower).await;
 }
 
 async fn only_those_connected_to_a_leader_notice_that_it_is_ended(version: Version) {
-    ended(version, true).await;
+    ended(version, Role::Leader).await;
 }
 
 /// One write after the other, over a connection to the member that ends.

@@ -44,7 +44,11 @@ impl Soak {
         self.three.forget_the_past();
         if self.round.is_multiple_of(ROUNDS_A_LIFE) {
             let who = self.random.usize(..3);
-            self.three.leave_and_join(who, self.random.bool()).await;
+            if self.random.bool() {
+                self.three.close_and_join(who).await;
+            } else {
+                self.three.release_and_join(who).await;
+            }
         }
     }
 

@@ -177,11 +177,19 @@ impl Three {
         }
     }
 
-    /// One leaves, with its keys deleted or left until their lease expires, and another joins in its place.
-    pub(super) async fn leave_and_join(&mut self, who: usize, close: bool) {
-        let store = &self.each[who].store;
-        let left = if close { store.close().await } else { store.release().await };
-        left.unwrap();
+    /// One leaves, with its keys deleted, and another joins in its place.
+    pub(super) async fn close_and_join(&mut self, who: usize) {
+        self.each[who].store.close().await.unwrap();
+        self.replace(who).await;
+    }
+
+    /// One leaves, with its keys left until their lease expires, and another joins in its place.
+    pub(super) async fn release_and_join(&mut self, who: usize) {
+        self.each[who].store.release().await.unwrap();
+        self.replace(who).await;
+    }
+
+    async fn replace(&mut self, who: usize) {
         self.wanted.retain(|name, _| !name.starts_with(&format!("{who}/")));
         self.each[who] = Collaborator::join(&self.etcd, who, &self.config).await;
         self.converged().await;

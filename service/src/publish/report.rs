@@ -6,7 +6,7 @@ use shared_store::OwnEvent;
 use shared_store::{PublishEvent, PublisherStatus, State, StateChanged, Trouble};
 
 use crate::output::{Line, Printer, policy_name, repaired, repaired_text, set_aside, set_aside_text};
-use crate::printable::printable;
+use crate::printable::{counted, printable};
 use crate::record::{Record, json};
 use crate::setup;
 
@@ -133,6 +133,6 @@ impl Handler<Published> for Reporter {
         let (refused, canary) = (status.refused.len(), status.canary.is_some());
         let keys = total.saturating_sub(refused);
         let and = if canary { " and the canary" } else { "" };
-        self.report(format!("published {keys} keys{and}"), &Record::Published { keys, refused, canary });
+        self.report(format!("published {}{and}", counted(keys, "key")), &Record::Published { keys, refused, canary });
     }
 }

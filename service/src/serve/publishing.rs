@@ -33,19 +33,7 @@ struct StoreStatus<'a> {
     mode: &'static str,
     value: &'static str,
     #[serde(flatten)]
-    state: State,
-    own: usize,
-    pending_writes: usize,
-    repairs: u64,
-    leases: usize,
-    set_aside: Vec<SetAside>,
-}
-
-/// A key that is not in the kvstore, and why.
-#[derive(Debug, Serialize)]
-struct SetAside {
-    name: String,
-    cause: String,
+    status: PublisherStatus,
 }
 
 impl<V: Form> Publishing<V> {
@@ -78,20 +66,12 @@ impl<V: Form> Hosted for Publishing<V> {
     }
 
     async fn status(&self) -> Result<String, Problem> {
-        let PublisherStatus { state, own, pending, refused, repairs, leases, .. } = self.publisher.status().await?;
-        let set_aside =
-            refused.into_iter().map(|(name, cause)| SetAside { name: name.to_string(), cause: cause.to_string() });
         Ok(json(&StoreStatus {
             name: &self.settings.name,
             prefix: &self.settings.prefix.to_string(),
             mode: self.settings.mode.name(),
             value: V::ENCODING.unwrap_or("json"),
-            state,
-            own,
-            pending_writes: pending,
-            repairs,
-            leases,
-            set_aside: set_aside.collect(),
+            status: self.publisher.status().await?,
         }))
     }
 

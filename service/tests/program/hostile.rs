@@ -131,13 +131,13 @@ fn keys_whose_names_are_empty_or_not_utf8_are_counted_by_list_audit_and_status_a
     }
     let list = ask(&server, "p", &["list"]);
     assert_eq!((list.status.code(), &*list.stdout), (Some(0), &b"a = 1\n"[..]));
-    assert_eq!(stderr(&list), "note: 2 keys are left out, their names are empty or not UTF-8, such as p/\n");
+    assert_eq!(stderr(&list), "note: 2 keys are left out whose name is empty or not UTF-8, such as p/\n");
     let audit = ask(&server, "p", &["audit"]);
     assert_eq!(
         (audit.status.code(), stderr(&audit)),
-        (Some(0), "note: 2 keys are ignored, their names are empty or not UTF-8\n".to_owned())
+        (Some(0), "note: 2 keys are ignored whose name is empty or not UTF-8\n".to_owned())
     );
-    assert_eq!(audit.stdout, b"audit: 1 keys compared at revision 4, 0 differences\n");
+    assert_eq!(audit.stdout, b"audit: 1 key compared at revision 4, 0 differences\n");
 
     server.etcdctl(&["del", "p/"]);
     let common = ["--endpoints", &server.endpoint(), "--prefix", "p", "--output", "json", "--log", "warn", "join"];

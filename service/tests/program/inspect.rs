@@ -134,7 +134,7 @@ fn history_and_explain_tell_what_happened_to_a_key_as_far_as_etcd_remembers() {
     for line in [
         "state    exists: created at revision 5, last modified at revision 6",
         "owner    nobody: the key is under no lease",
-        "value    7 bytes that do not decode: not JSON: expected ident at line 1 column 2",
+        "value    7 bytes, not decodable: not JSON: expected ident at line 1 column 2",
         "  revision 6: modified under no lease = (7 bytes, not JSON: ",
     ] {
         assert!(text.contains(line), "{line}: {text}");

@@ -44,7 +44,7 @@ fn once_reports_the_keys_etcd_refuses_and_the_others_and_the_canary_are_in() {
     let error = stderr(&output);
     assert_eq!(output.status.code(), Some(1), "{error}");
     assert!(error.contains("published 300 keys and the canary"), "{error}");
-    assert!(error.contains("error: 1 keys are refused\n  large: "), "{error}");
+    assert!(error.contains("error: 1 key is refused\n  large: "), "{error}");
     assert_eq!((count(&server, "p/"), count(&server, "cilium/synced/c1/p")), (300, 1));
 }
 
@@ -62,7 +62,7 @@ fn once_reports_the_keys_that_are_left_to_another_owner() {
         let error = stderr(&output);
         assert_eq!(output.status.code(), Some(1), "{error}");
         assert!(error.contains("conflict k7: owned by lease"), "{error}");
-        assert!(error.contains("error: 1 keys are refused\n  k7: name is owned by another, under lease "), "{error}");
+        assert!(error.contains("error: 1 key is refused\n  k7: name is owned by another, under lease "), "{error}");
         assert_eq!((count(&server, "p/"), count(&server, "cilium/synced/c1/p")), (20, 1));
     }
     assert_eq!(owner.end().1, 0);
@@ -138,5 +138,5 @@ fn what_is_refused_is_a_line_of_json() {
     assert!(aside["cause"].as_str().unwrap().contains("large"), "{aside}");
     let published = lines.iter().find(|line| line["type"] == "published").unwrap();
     assert_eq!((&published["keys"], &published["refused"]), (&0.into(), &1.into()));
-    assert!(stderr(&output).contains("error: 1 keys are refused\n  la\\nrge: "), "{}", stderr(&output));
+    assert!(stderr(&output).contains("error: 1 key is refused\n  la\\nrge: "), "{}", stderr(&output));
 }

@@ -14,10 +14,10 @@ fn diff_tells_what_is_below_one_prefix_and_not_below_the_other() {
     }
     let output = run(&["--endpoints", &server.endpoint(), "diff", "p", "q"]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("3 keys differ between p and q"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("p and q differ in 3 keys"), "{}", stderr(&output));
     let text = String::from_utf8(output.stdout).unwrap();
     let expected = "- b = 2 (revision 4)\n\
-                    + c = (1 bytes, not JSON: expected value at line 1 column 1) (revision 5)\n\
+                    + c = (1 byte, not JSON: expected value at line 1 column 1) (revision 5)\n\
                     - d = 4 (revision 6)\n+ d = 5 (revision 7)\n";
     assert_eq!(text, expected);
     let output = run(&["--endpoints", &server.endpoint(), "--output", "json", "diff", "p", "q"]);
@@ -57,7 +57,7 @@ fn what_is_exported_can_be_imported_and_keys_of_owners_are_left_alone() {
 
     let output = ask(&server, &["import", "--no-lease", file]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("wrote 2 of 3 keys\nerror: 1 keys are left alone"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("wrote 2 of 3 keys\nerror: 1 key is left alone"), "{}", stderr(&output));
     assert_eq!(server.etcdctl(&["get", "--print-value-only", "--prefix", "p/"]), "{\"ip\":\"1\"}\n2\n9\n");
     server.etcdctl(&["del", "p/c"]);
     let output = ask(&server, &["import", "--no-lease", file]);
@@ -67,7 +67,7 @@ fn what_is_exported_can_be_imported_and_keys_of_owners_are_left_alone() {
     server.etcdctl(&["put", "p/bytes", "no json"]);
     let output = ask(&server, &["export", "-"]);
     assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
-    assert!(stderr(&output).contains("nothing is exported: 1 keys"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("nothing is exported: the value of 1 key is not"), "{}", stderr(&output));
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn a_stuck_key_is_deleted_by_force_and_only_as_it_was_shown() {
     let output = ask(&server, &["delete", "--force", "--yes", "--revision", "2", "a"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let said = stderr(&output);
-    assert!(said.starts_with(&format!("p/a: revision 2, 1 bytes, owned by lease {lease}, time left: ")), "{said}");
+    assert!(said.starts_with(&format!("p/a: revision 2, 1 byte, owned by lease {lease}, time left: ")), "{said}");
     assert!(said.contains("\ndeleted at revision 3\nnote: its lease lives"), "{said}");
     assert_eq!(server.etcdctl(&["get", "p/a"]), "");
 }

@@ -43,7 +43,7 @@ fn what_fails_is_named_with_what_to_do_and_the_others_are_checked_all_the_same()
     let endpoints = format!("http://127.0.0.1:1,{}", server.endpoint());
     let output = run(&["--endpoints", &endpoints, "--prefix", "p", "troubleshoot"]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("1 checks failed"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("1 check failed"), "{}", stderr(&output));
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!((&*result(&text, "connection"), &*result(&text, "write")), ("FAIL,ok", "ok"), "{text}");
     assert!(text.contains("Connection refused") && text.contains("-> is etcd running there"), "{text}");

@@ -41,7 +41,7 @@ fn a_value_that_is_not_json_is_counted_by_list_explained_by_get_and_no_differenc
     let server = mixed_etcd();
     let output = ask(&server, &["list"]);
     assert_eq!((stdout(&output), output.status.code()), ("json = {\"ip\":\"10.0.0.1\"}\n".to_owned(), Some(0)));
-    assert_eq!(stderr(&output), "note: 3 keys are left out, their values are not JSON: see list --undecodable\n");
+    assert_eq!(stderr(&output), "note: 3 keys are left out whose value is not JSON: see list --undecodable\n");
     let output = ask(&server, &["--output", "json", "list", "--undecodable"]);
     let lines = objects(&output);
     assert_eq!(lines.iter().map(|line| &line["name"]).collect::<Vec<_>>(), ["bytes", "heartbeat", "labels"]);
@@ -57,7 +57,7 @@ fn a_value_that_is_not_json_is_counted_by_list_explained_by_get_and_no_differenc
     let output = ask(&server, &["audit"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert_eq!(stdout(&output), "audit: 4 keys compared at revision 5, 0 differences\n");
-    assert_eq!(stderr(&output), "note: 3 keys have values that are not JSON: see list --undecodable\n");
+    assert_eq!(stderr(&output), "note: the value of 3 keys is not JSON: see list --undecodable\n");
     let audit = &objects(&ask(&server, &["--output", "json", "audit"]))[0];
     let labels = json!({
         "name": "labels", "difference": "undecodable: the value of revision 3 is in quarantine", "explained": true,
@@ -72,7 +72,7 @@ fn text_and_bytes_are_listed_got_watched_and_audited_with_their_encoding() {
     let heartbeat = json!({"name": "heartbeat", "value": "2026-11-27T19:38:41Z", "encoding": "text"});
     let lines = objects(&output);
     assert_eq!((lines.len(), &lines[0]), (3, &heartbeat));
-    assert_eq!(stderr(&output), "note: 1 keys are left out, their values are not text: see list --undecodable\n");
+    assert_eq!(stderr(&output), "note: 1 key is left out whose value is not text: see list --undecodable\n");
     assert_eq!(stdout(&ask(&server, &["--value", "text", "get", "heartbeat"])), "2026-11-27T19:38:41Z\n");
 
     let base64 = ["--value", "base64", "--output", "json"];

@@ -93,7 +93,7 @@ fn a_mark_is_passed_when_all_that_waited_is_handled_though_more_has_come() {
 }
 
 #[test]
-fn a_mark_is_passed_late_rather_than_early_when_what_waits_melts() {
+fn a_mark_is_passed_late_rather_than_early_when_what_waits_is_merged() {
     let mut bench = Bench::every(2);
     bench.push([step("x", 0, 1, 2)]);
     bench.next();

@@ -104,7 +104,7 @@ fn a_cache_that_an_audit_found_wrong_is_stale_until_a_list_has_mended_it() {
     assert_eq!(bench.store.deliver(bench.now, wrong), Err(Refused::Inconsistent));
     assert_eq!(
         bench.reader.state(),
-        State::Stale { since: bench.now, cause: "an audit found 1 keys that differ: listing again".into() }
+        State::Stale { since: bench.now, cause: "an audit found differences (1): listing again".into() }
     );
     bench.foreign_list(&[], 6);
     bench.deliver(Delivery::Live);

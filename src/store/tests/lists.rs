@@ -161,9 +161,9 @@ fn the_state_says_how_far_the_cache_can_be_trusted() {
     bench.deliver(broken());
     assert_eq!(states(&bench), "connecting: cut");
     bench.deliver(Bench::page(bench::Part::First, 5, PageKeys::Full(vec![kv("a", "1", 2)])));
-    assert_eq!(states(&bench), "listing, 1 keys so far");
+    assert_eq!(states(&bench), "listing, 1 key so far");
     bench.deliver(broken());
-    assert_eq!(states(&bench), "listing, 1 keys so far: cut");
+    assert_eq!(states(&bench), "listing, 1 key so far: cut");
     bench.deliver(Bench::page(bench::Part::Whole, 5, PageKeys::Full(vec![kv("a", "1", 2)])));
     bench.deliver(broken());
     assert_eq!(states(&bench), "stale: cut", "the list was complete");
