@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Runs all tests and ends with their totals.
 set -euo pipefail
+# Most of the time they wait for leases and servers, not for a processor.
+export RUST_TEST_THREADS="${RUST_TEST_THREADS:-4}"
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 status=0

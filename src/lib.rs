@@ -57,8 +57,6 @@ pub use warm::SnapshotError;
 mod guide {
     #[doc = include_str!("../README.md")]
     enum Readme {}
-    #[doc = include_str!("../docs/src/start.md")]
-    enum Start {}
     #[doc = include_str!("../docs/src/reading.md")]
     enum Reading {}
     #[doc = include_str!("../docs/src/publishing.md")]
@@ -69,7 +67,10 @@ mod guide {
     enum ActixWeb {}
     #[doc = include_str!("../docs/src/metrics.md")]
     enum Metrics {}
-    // It shows etcd's client.
+    // These show etcd.
+    #[cfg(feature = "etcd")]
+    #[doc = include_str!("../docs/src/start.md")]
+    enum Start {}
     #[cfg(feature = "etcd")]
     #[doc = include_str!("../docs/src/migrating.md")]
     enum Migrating {}

@@ -32,13 +32,14 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
 }
 
 /// A count with its noun: `1 key`, `2 keys`. The noun takes an s.
+#[allow(clippy::needless_pass_by_value, reason = "a number")]
 pub(crate) fn counted<N: Display + PartialEq + From<u8>>(n: N, noun: &str) -> String {
     let s = if n == N::from(1) { "" } else { "s" };
     format!("{n} {noun}{s}")
 }
 
 /// As [`counted`], with its verb: `1 key is`, `2 keys are`.
-pub(crate) fn counted_are<N: Display + PartialEq + From<u8>>(n: N, noun: &str) -> String {
+pub(crate) fn counted_are<N: Display + PartialEq + From<u8> + Copy>(n: N, noun: &str) -> String {
     let verb = if n == N::from(1) { "is" } else { "are" };
     format!("{} {verb}", counted(n, noun))
 }

@@ -81,8 +81,9 @@ pub(crate) struct Model {
     /// The last change of each key, by its number.
     changed: HashMap<KeyName, (u64, Instant)>,
     told: u64,
-    /// Changes of each of the last seconds, and the second of the newest.
-    rates: ([u32; SECONDS], u64),
+    /// Changes of each of the last seconds, the newest first, and when that one began.
+    rates: VecDeque<u32>,
+    second: u64,
     begun: Instant,
     pub(crate) owners: Vec<Owner>,
 }
@@ -105,7 +106,8 @@ impl Model {
             changes: VecDeque::new(),
             changed: HashMap::new(),
             told: 0,
-            rates: ([0; SECONDS], 0),
+            rates: VecDeque::from([0; SECONDS]),
+            second: 0,
             begun: now,
             owners: Vec::new(),
         }
@@ -114,8 +116,7 @@ impl Model {
     /// A key has changed since the first state.
     pub(crate) fn tell(&mut self, told: Told) {
         self.roll(told.at);
-        let second = self.rates.1 as usize % SECONDS;
-        self.rates.0[second] += 1;
+        self.rates[0] += 1;
         self.told += 1;
         if told.kind == Kind::Deleted {
             self.changed.remove(&told.name);
@@ -131,18 +132,18 @@ impl Model {
     /// Forgets the counts of seconds that are over.
     fn roll(&mut self, now: Instant) {
         let second = now.saturating_duration_since(self.begun).as_secs();
-        let passed = second.saturating_sub(self.rates.1).min(SECONDS as u64);
-        for over in 1..=passed {
-            self.rates.0[(self.rates.1 + over) as usize % SECONDS] = 0;
+        while self.second < second {
+            // After a long time all are over at once.
+            self.second = if second - self.second > SECONDS as u64 { second - SECONDS as u64 } else { self.second + 1 };
+            self.rates.pop_back();
+            self.rates.push_front(0);
         }
-        self.rates.1 = self.rates.1.max(second);
     }
 
     /// Changes in the last whole second, and in the last minute.
     pub(crate) fn rates(&mut self, now: Instant) -> (u32, u32) {
         self.roll(now);
-        let last = (self.rates.1 + SECONDS as u64 - 1) as usize % SECONDS;
-        (self.rates.0[last], self.rates.0.iter().sum())
+        (self.rates[1], self.rates.iter().sum())
     }
 
     /// How long ago a key changed, if that was seen.
@@ -187,22 +188,29 @@ impl Model {
         self.names.get(self.selected)
     }
 
+    /// A key while the filter is being typed.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "all other keys do nothing")]
+    fn typed(&mut self, key: KeyCode) {
+        match key {
+            KeyCode::Char(c) => self.filter.push(c),
+            KeyCode::Backspace => drop(self.filter.pop()),
+            KeyCode::Enter => self.typing = false,
+            KeyCode::Esc => {
+                self.typing = false;
+                self.filter.clear();
+            }
+            _ => {}
+        }
+    }
+
     /// A key on the keyboard. `page` is how many rows fit.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "all other keys do nothing")]
     pub(crate) fn key(&mut self, key: KeyEvent, page: usize) -> Asked {
         if key.modifiers.contains(KeyModifiers::CONTROL) && key.code == KeyCode::Char('c') {
             return Asked::Quit;
         }
         if self.typing {
-            match key.code {
-                KeyCode::Char(c) => self.filter.push(c),
-                KeyCode::Backspace => drop(self.filter.pop()),
-                KeyCode::Enter => self.typing = false,
-                KeyCode::Esc => {
-                    self.typing = false;
-                    self.filter.clear();
-                }
-                _ => {}
-            }
+            self.typed(key.code);
             return Asked::Nothing;
         }
         let last = self.names.len().saturating_sub(1);

@@ -48,7 +48,7 @@ pub(crate) fn draw(frame: &mut Frame<'_>, model: &mut Model, now: Instant, look:
         Over::Help => over(frame, " Keys ", HELP),
         Over::Key => {
             if let Some(name) = model.cursor().cloned() {
-                over(frame, " Key ", &one(model, &name, now, look(&name)));
+                over(frame, " Key ", &one(model, &name, now, look(&name).as_ref()));
             }
         }
     }
@@ -56,13 +56,13 @@ pub(crate) fn draw(frame: &mut Frame<'_>, model: &mut Model, now: Instant, look:
 
 fn header(frame: &mut Frame<'_>, area: Rect, model: &mut Model, now: Instant) {
     let (second, minute) = model.rates(now);
-    let (words, colour) = match &model.state {
-        State::Synced => ("fresh: every change is shown".to_owned(), Color::Green),
-        State::Stale { since, cause } => {
-            (format!("STALE for {}: {cause}", ago(now.saturating_duration_since(*since))), Color::Red)
-        }
-        State::Listing { seen, .. } => (format!("listing: {seen} keys so far"), Color::Yellow),
-        other => (other.to_string(), Color::Yellow),
+    let state = &model.state;
+    let (words, colour) = if *state == State::Synced {
+        ("fresh: every change is shown".to_owned(), Color::Green)
+    } else if let State::Stale { since, cause } = state {
+        (format!("STALE for {}: {cause}", ago(now.saturating_duration_since(*since))), Color::Red)
+    } else {
+        (state.to_string(), Color::Yellow)
     };
     let counts = format!("{} keys  revision {}  {second}/s  {minute} in the last minute", model.total, model.revision);
     let lines = vec![
@@ -131,9 +131,9 @@ fn footer(frame: &mut Frame<'_>, area: Rect, model: &Model) {
 }
 
 /// All that is known of a key.
-fn one(model: &Model, name: &KeyName, now: Instant, shown: Option<Shown>) -> String {
+fn one(model: &Model, name: &KeyName, now: Instant, shown: Option<&Shown>) -> String {
     let mut text = format!("{}\n\n", printable(name));
-    match &shown {
+    match shown {
         Some(shown) => {
             let owner = match (&shown.lease, shown.own) {
                 (Some(lease), true) => format!("this program, lease {lease}"),

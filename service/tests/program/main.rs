@@ -16,7 +16,6 @@ mod running;
 #[cfg(feature = "etcd")]
 mod secrets;
 mod serving;
-mod terminal;
 #[cfg(feature = "etcd")]
 mod tools;
 #[cfg(feature = "etcd")]

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use super::running::Running;
+use super::running::{Running, run, stderr};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -56,7 +56,7 @@ impl Terminal {
     }
 
     /// The program has ended with code 0 and left the terminal as it was.
-    fn is_restored(mut self) {
+    fn leaves_it_restored(mut self) {
         let (_, after) = self.until("\x1b[?1049l");
         assert!(!after.contains("\x1b[?1049h"), "{after:?}");
         let (before, _) = self.until("code=0.");
@@ -76,7 +76,13 @@ impl Drop for Terminal {
 }
 
 #[test]
-fn keys_appear_and_the_terminal_is_restored_after_a_key_or_a_signal() {
+fn without_a_terminal_it_says_what_to_use_instead() {
+    let output = run(&["--backend", "memory", "--prefix", "p", "top"]);
+    assert!(output.status.code() == Some(2) && stderr(&output).contains("use watch"), "{}", stderr(&output));
+}
+
+#[test]
+fn keys_appear_and_the_terminal_leaves_it_restored_after_a_key_or_a_signal() {
     let served = Running::start(&["dev-etcd", "--listen", "127.0.0.1:0"]);
     let line = served.hear("listening on ");
     let url = line.strip_prefix("listening on ").unwrap();
@@ -93,6 +99,6 @@ fn keys_appear_and_the_terminal_is_restored_after_a_key_or_a_signal() {
         } else {
             terminal.press(end);
         }
-        terminal.is_restored();
+        terminal.leaves_it_restored();
     }
 }
