@@ -107,8 +107,10 @@ pub(crate) async fn host(
     let mut connection = Arc::new(connection);
     let server = server::bind(&service, &settings)?;
     service.stores.apply(&connection, &settings, false).await?;
-    started(server.url());
+    let url = server.url();
     let (running, handle) = server.run();
+    say(format_args!("listening on {url}"));
+    started(url);
     notify(&[NotifyState::Ready]);
     let mut upkeep = interval(UPKEEP);
     let mut watchdog = interval(watchdog());

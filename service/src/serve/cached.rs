@@ -31,8 +31,8 @@ use crate::record::Value;
 use crate::setup::Failure;
 use crate::value::Form;
 
-/// How long a write waits until the cache shows it.
-const SHOWN: Duration = Duration::from_secs(5);
+/// How long a write waits until the cache shows it and the log of changes has it: a stream that begins then has it, too.
+const TOLD: Duration = Duration::from_secs(5);
 /// Keys of the cache that are looked through at once.
 const PART: usize = 1024;
 /// Steps that may wait until the log has written them.
@@ -208,7 +208,7 @@ impl<V: Form> Hosted for Cached<V> {
         let name = self.can_write(name)?;
         V::check(&value).map_err(Problem::bad_value)?;
         let document = Document::from_bytes(name.clone(), value);
-        Self::written(&name, self.store.update_local_key_until(document, Until::Shown, SHOWN).await)
+        Self::written(&name, self.store.update_local_key_until(document, Until::Told, TOLD).await)
     }
 
     async fn delete(&self, name: &str) -> Result<Written, Problem> {
@@ -216,7 +216,7 @@ impl<V: Form> Hosted for Cached<V> {
         if self.store.reader().get(&name).is_none() {
             return Err(self.no_such_key(&name));
         }
-        Self::written(&name, self.store.delete_local_key_until(&name, Until::Shown, SHOWN).await)
+        Self::written(&name, self.store.delete_local_key_until(&name, Until::Told, TOLD).await)
     }
 
     async fn owners(&self) -> Result<Owners, Problem> {

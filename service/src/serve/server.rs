@@ -24,7 +24,7 @@ use tokio_rustls::server::TlsStream;
 use super::problem::Problem;
 use super::settings::{Https, Settings};
 use super::{Service, api, openapi, page, probes};
-use crate::setup::{Failure, say};
+use crate::setup::Failure;
 
 const WORKERS: usize = 2;
 /// A client that takes no data for so long is cut off.
@@ -67,7 +67,7 @@ impl Server {
     }
 }
 
-/// Binds the port. Requests are answered once it runs.
+/// Binds the port. Clients can connect, and are answered once it runs.
 pub(crate) fn bind(service: &web::Data<Service>, settings: &Settings) -> Result<Server, Failure> {
     let address = settings.address();
     let data = service.clone();
@@ -107,7 +107,6 @@ pub(crate) fn bind(service: &web::Data<Service>, settings: &Settings) -> Result<
     };
     let server = server.map_err(|error| Failure::promise(format_args!("cannot listen on {address}: {error}")))?;
     let url = format!("{scheme}://{}", server.addrs().first().unwrap_or(&address));
-    say(format_args!("listening on {url}"));
     Ok(Server { running: server.run(), url })
 }
 
