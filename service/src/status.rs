@@ -1,12 +1,13 @@
 //! `status`: how the stores of a running service are.
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 use ureq::Agent;
-use ureq::tls::{RootCerts, TlsConfig};
+use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
 
 use crate::cli::{Common, Format, StatusArgs};
 use crate::entry::table;
@@ -25,6 +26,7 @@ pub(crate) fn run(common: &Common, args: &StatusArgs) -> Result<(), Failure> {
     let tls = TlsConfig::builder()
         .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .root_certs(roots(common)?)
+        .client_cert(own(common)?)
         .build();
     let agent =
         Agent::config_builder().timeout_global(Some(PATIENCE)).http_status_as_error(false).tls_config(tls).build();
@@ -44,16 +46,30 @@ pub(crate) fn run(common: &Common, args: &StatusArgs) -> Result<(), Failure> {
 
 /// Who signs certificates: those of `--tls-ca`, or those whom browsers trust.
 fn roots(common: &Common) -> Result<RootCerts, Failure> {
-    let Some(file) = &common.tls_ca else { return Ok(RootCerts::WebPki) };
-    let failed = |error: &dyn std::fmt::Display| Failure::usage(format_args!("{}: {error}", file.display()));
-    let pem = std::fs::read(file).map_err(|error| failed(&error))?;
-    let certificates = ureq::tls::parse_pem(&pem).filter_map(|item| match item {
-        Ok(ureq::tls::PemItem::Certificate(certificate)) => Some(Ok(certificate)),
+    let certificates = common.tls_ca.as_deref().map(certificates).transpose()?;
+    Ok(certificates.map_or(RootCerts::WebPki, |certificates| RootCerts::Specific(Arc::new(certificates))))
+}
+
+/// The certificate of `--tls-cert`, for a service that wants to see one.
+fn own(common: &Common) -> Result<Option<ClientCert>, Failure> {
+    let (Some(certificate), Some(key)) = (&common.tls_cert, &common.tls_key) else { return Ok(None) };
+    let pem = std::fs::read(key).map_err(|error| unreadable(key, &error))?;
+    let key = PrivateKey::from_pem(&pem).map_err(|error| unreadable(key, &error))?;
+    Ok(Some(ClientCert::new_with_certs(&certificates(certificate)?, key)))
+}
+
+fn certificates(file: &Path) -> Result<Vec<Certificate<'static>>, Failure> {
+    let pem = std::fs::read(file).map_err(|error| unreadable(file, &error))?;
+    let certificates = parse_pem(&pem).filter_map(|item| match item {
+        Ok(PemItem::Certificate(certificate)) => Some(Ok(certificate)),
         Ok(_) => None,
-        Err(error) => Some(Err(error)),
+        Err(error) => Some(Err(unreadable(file, &error))),
     });
-    let certificates = certificates.collect::<Result<Vec<_>, _>>().map_err(|error| failed(&error))?;
-    Ok(RootCerts::Specific(Arc::new(certificates)))
+    certificates.collect()
+}
+
+fn unreadable(file: &Path, error: &dyn std::fmt::Display) -> Failure {
+    Failure::usage(format_args!("{}: {error}", file.display()))
 }
 
 fn print(out: &mut dyn Write, format: Format, stores: &[Value]) -> io::Result<()> {

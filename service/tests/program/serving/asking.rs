@@ -1,8 +1,9 @@
 //! `status`, and the connection from a file of Cilium's.
 
+use shared_store_support::certificates::{Authority, Quality};
 use shared_store_support::{EtcdServer, Version};
 
-use super::super::running::{run, stderr};
+use super::super::running::{Running, run, stderr};
 use super::client::Service;
 use super::{MEMORY, config};
 
@@ -45,4 +46,39 @@ fn the_connection_can_come_from_a_file_of_ciliums_and_the_command_line_counts_mo
         let output = list(text, &[]);
         assert!(output.status.code() == Some(2) && stderr(&output).contains(told), "{text}: {}", stderr(&output));
     }
+}
+
+#[test]
+fn a_service_with_client_ca_answers_only_those_who_show_a_certificate_it_knows() {
+    let directory = tempfile::tempdir().unwrap();
+    let [ours, others] = ["ours", "others"].map(Authority::new);
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    std::fs::write(path("ca.pem"), ours.pem()).unwrap();
+    let issue = |authority: &Authority, name| {
+        let pair = authority.issue(directory.path(), name, Quality::Good);
+        (pair.certificate.display().to_string(), pair.key.display().to_string())
+    };
+    let (server, client, stranger) = (issue(&ours, "server"), issue(&ours, "client"), issue(&others, "stranger"));
+    let https = format!("cert = {:?}\nkey = {:?}\nclient_ca = {:?}\n", server.0, server.1, path("ca.pem"));
+    let text = format!("backend = \"memory\"\n[https]\n{https}[[store]]\nname = \"a\"\nprefix = \"p\"\n");
+    let config = config::file(&text);
+    let program = Running::start(&["serve", "--config", config.path().to_str().unwrap(), "--listen", "127.0.0.1:0"]);
+    let line = program.hear("listening on https://");
+    let url = line.strip_prefix("listening on ").unwrap();
+    let status = |ca: &[&str], pair: Option<&(String, String)>| {
+        let own = pair.map(|(certificate, key)| ["--tls-cert", certificate, "--tls-key", key]);
+        run(&[ca, own.as_ref().map_or(&[], |own| &own[..]), &["status", url]].concat())
+    };
+    let ca = path("ca.pem");
+    let ca = ["--tls-ca", &ca];
+    // The store may not be synced yet.
+    while status(&ca, Some(&client)).status.code() != Some(0) {}
+    for refused in [status(&ca, None), status(&ca, Some(&stranger)), status(&[], Some(&client))] {
+        let error = stderr(&refused);
+        assert!(refused.status.code() == Some(1) && error.contains(url), "{error}");
+    }
+    let none = status(&ca, Some(&(client.0, path("none"))));
+    assert!(none.status.code() == Some(2) && stderr(&none).contains("none"), "{}", stderr(&none));
+    program.signal("TERM");
+    assert_eq!(program.code(), Some(0));
 }
