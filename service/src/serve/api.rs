@@ -124,8 +124,8 @@ fn etag(revision: Revision) -> ETag {
 #[get("/v1/stores")]
 pub(crate) async fn list_stores(service: Data) -> Answer {
     let mut all = Vec::new();
-    for place in service.stores.all() {
-        all.push(place.status().await?);
+    for entry in service.stores.all() {
+        all.push(entry.status().await?);
     }
     Ok(json(format!("{{\"stores\":[{}]}}", all.join(","))))
 }

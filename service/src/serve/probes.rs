@@ -50,15 +50,15 @@ pub(crate) async fn livez() -> HttpResponse {
     (status = 200, body = Ready), (status = 503, body = Ready), Asks))]
 #[get("/readyz")]
 pub(crate) async fn readyz(service: web::Data<Service>, query: Query<ReadyQuery>) -> Result<HttpResponse, Problem> {
-    let places = match &query.store {
+    let registered = match &query.store {
         Some(name) => vec![service.stores.get(name)?],
         None => service.stores.all(),
     };
     let stopping = *service.stopping.borrow();
     let mut stores = Vec::new();
-    for place in places {
-        let state = place.state().await;
-        stores.push(StoreReady { name: place.settings.name.clone(), ready: state == State::Synced, state });
+    for store in registered {
+        let state = store.state().await;
+        stores.push(StoreReady { name: store.settings.name.clone(), ready: state == State::Synced, state });
     }
     let ready = !stopping && stores.iter().all(|store| store.ready);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

@@ -27,8 +27,8 @@ use super::{Service, api, openapi, page, probes};
 use crate::setup::Failure;
 
 const WORKERS: usize = 2;
-/// A client that takes no data for so long is cut off.
-const DEAF: Duration = Duration::from_secs(60);
+/// The connection of a client that reads nothing for so long is closed.
+const UNREAD: Duration = Duration::from_secs(60);
 const HEAD: Duration = Duration::from_secs(10);
 const REQUESTS: &str = "shared_store_http_requests_total";
 const SECONDS: &str = "shared_store_http_request_duration_seconds";
@@ -100,7 +100,7 @@ pub(crate) fn bind(service: &web::Data<Service>, settings: &Settings) -> Result<
         .shutdown_timeout(1)
         .client_request_timeout(HEAD)
         .max_connections(settings.limits.connections.div_ceil(WORKERS))
-        .on_connect(cut_off_the_deaf);
+        .on_connect(limit_unread_data);
     let (server, scheme) = match &settings.https {
         Some(https) => (server.bind_rustls_0_23(address, tls(https)?), "https"),
         None => (server.bind(address), "http"),
@@ -110,17 +110,17 @@ pub(crate) fn bind(service: &web::Data<Service>, settings: &Settings) -> Result<
     Ok(Server { running: server.run(), url })
 }
 
-/// Sets a limit for data that a client does not take. Only Linux has it.
-fn cut_off_the_deaf(connection: &dyn Any, _: &mut Extensions) {
+/// Limits how long data may wait for a client to read it. Only Linux has this limit.
+fn limit_unread_data(connection: &dyn Any, _: &mut Extensions) {
     let encrypted = connection.downcast_ref::<TlsStream<TcpStream>>().map(|stream| stream.get_ref().0);
     let stream = connection.downcast_ref::<TcpStream>().or(encrypted);
     #[cfg(target_os = "linux")]
     if let Some(stream) = stream {
         // Without it a client that stops reading keeps its connection.
-        let _ = SockRef::from(stream).set_tcp_user_timeout(Some(DEAF));
+        let _ = SockRef::from(stream).set_tcp_user_timeout(Some(UNREAD));
     }
     #[cfg(not(target_os = "linux"))]
-    let _ = (stream, DEAF);
+    let _ = (stream, UNREAD);
 }
 
 fn tls(https: &Https) -> Result<ServerConfig, Failure> {

@@ -19,12 +19,12 @@ use crate::value::{Base64, Form, Json, Text};
 /// All stores, by name. Requests read it while a reload changes it.
 #[derive(Debug, Default)]
 pub(crate) struct Stores {
-    places: RwLock<BTreeMap<String, Arc<Place>>>,
+    registered: RwLock<BTreeMap<String, Arc<Registered>>>,
 }
 
 /// A store that is hosted, or waits for its canary.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct Registered {
     pub(crate) settings: StoreSettings,
     hosted: OnceLock<Arc<dyn Hosted>>,
     gate: Option<CanaryGate>,
@@ -89,7 +89,7 @@ impl Connection {
     }
 }
 
-impl Place {
+impl Registered {
     async fn open(
         connection: &Arc<Connection>,
         settings: &Settings,
@@ -99,16 +99,16 @@ impl Place {
             (Some(cluster), Mode::ReadOnly) => Some(connection.gate(cluster)?),
             (Some(_) | None, _) => None,
         };
-        let place = Arc::new(Self { settings: store.clone(), hosted: OnceLock::new(), gate, left: OnceLock::new() });
-        let Some(gate) = &place.gate else {
-            place.start(connection, settings).await?;
-            return Ok(place);
+        let entry = Arc::new(Self { settings: store.clone(), hosted: OnceLock::new(), gate, left: OnceLock::new() });
+        let Some(gate) = &entry.gate else {
+            entry.start(connection, settings).await?;
+            return Ok(entry);
         };
         let mut gated = GatedStore::new(store.prefix.clone());
         if let Some(timeout) = store.canary_timeout {
             gated = gated.timeout(timeout).on_timeout(OnTimeout::Start);
         }
-        let (waiting, connection, settings) = (Arc::clone(&place), Arc::clone(connection), settings.clone());
+        let (waiting, connection, settings) = (Arc::clone(&entry), Arc::clone(connection), settings.clone());
         let start = move || async move {
             if waiting.left.get().is_none()
                 && let Err(failure) = waiting.start(&connection, &settings).await
@@ -117,7 +117,7 @@ impl Place {
             }
         };
         gate.register(gated, start).await.map_err(Failure::promise)?;
-        Ok(place)
+        Ok(entry)
     }
 
     async fn start(&self, connection: &Connection, settings: &Settings) -> Result<(), Failure> {
@@ -193,14 +193,14 @@ impl Place {
 }
 
 impl Stores {
-    pub(crate) fn all(&self) -> Vec<Arc<Place>> {
-        self.places.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    pub(crate) fn all(&self) -> Vec<Arc<Registered>> {
+        self.registered.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
-    pub(crate) fn get(&self, name: &str) -> Result<Arc<Place>, Problem> {
-        let places = self.places.read().unwrap_or_else(PoisonError::into_inner);
-        places.get(name).cloned().ok_or_else(|| {
-            let names = places.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+    pub(crate) fn get(&self, name: &str) -> Result<Arc<Registered>, Problem> {
+        let registered = self.registered.read().unwrap_or_else(PoisonError::into_inner);
+        registered.get(name).cloned().ok_or_else(|| {
+            let names = registered.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
             Problem::no_such_store(format_args!("no store is named {name:?}; there are {names}"))
         })
     }
@@ -215,25 +215,25 @@ impl Stores {
     ) -> Result<(), Failure> {
         let wanted: BTreeMap<_, _> = settings.stores().map(|store| (store.name.as_str(), store)).collect();
         let old = self.all();
-        let stays = |place: &Arc<Place>| !renew && wanted.get(&*place.settings.name) == Some(&&place.settings);
-        let ends: Vec<_> = old.iter().filter(|place| !stays(place)).collect();
-        let places = || self.places.write().unwrap_or_else(PoisonError::into_inner);
-        for place in &ends {
-            tracing::info!(store = %place.settings.name, "the store leaves");
-            places().remove(&place.settings.name);
+        let stays = |entry: &Arc<Registered>| !renew && wanted.get(&*entry.settings.name) == Some(&&entry.settings);
+        let ends: Vec<_> = old.iter().filter(|entry| !stays(entry)).collect();
+        let registered = || self.registered.write().unwrap_or_else(PoisonError::into_inner);
+        for entry in &ends {
+            tracing::info!(store = %entry.settings.name, "the store leaves");
+            registered().remove(&entry.settings.name);
         }
-        join_all(ends.iter().map(|place| place.close())).await;
-        for store in wanted.values().filter(|store| !old.iter().any(|place| stays(place) && place.settings == ***store))
+        join_all(ends.iter().map(|entry| entry.close())).await;
+        for store in wanted.values().filter(|store| !old.iter().any(|entry| stays(entry) && entry.settings == ***store))
         {
             tracing::info!(store = %store.name, prefix = %store.prefix, "the store starts");
-            let place = Place::open(connection, settings, store).await?;
-            places().insert(store.name.clone(), place);
+            let entry = Registered::open(connection, settings, store).await?;
+            registered().insert(store.name.clone(), entry);
         }
         Ok(())
     }
 
     /// All stores leave.
     pub(crate) async fn close(&self) {
-        join_all(self.all().iter().map(|place| place.close())).await;
+        join_all(self.all().iter().map(|entry| entry.close())).await;
     }
 }
