@@ -74,7 +74,7 @@ impl<K: Key> SharedStore<K> {
     /// Owns `key`, and answers with its revision when it is in the kvstore: see [`UpdateLocalKeySync`].
     ///
     /// # Errors
-    /// [`StoreError`]; the key is not owned.
+    /// [`StoreError`]; see [`UpdateLocalKeySync`] for what is owned then.
     pub async fn update_local_key_sync(&self, key: K) -> Result<Revision, StoreError> {
         self.addr().send(UpdateLocalKeySync(key)).await?
     }

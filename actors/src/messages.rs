@@ -18,8 +18,9 @@ use crate::observer::Observer;
 #[rtype(result = "Result<(), StoreError>")]
 pub struct UpdateLocalKey<K: 'static>(pub K);
 
-/// Own a key; answered with its revision when the kvstore has it. On failure the key is not owned, and what was there
-/// before stays (Cilium's `UpdateLocalKeySync`).
+/// Own a key; answered with its revision when the kvstore has it (Cilium's `UpdateLocalKeySync`). On failure this value is
+/// not kept: a key that was not owned is not owned, and one that was owned stays owned with the value it had. Dropping the
+/// future does not take the command back.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Revision, StoreError>")]
 pub struct UpdateLocalKeySync<K: 'static>(pub K);

@@ -21,6 +21,9 @@ impl<K: Key> SharedStore<K> {
     /// Owns `key`, and answers with its revision when it is in the kvstore *and* this store shows it, or its observers have
     /// been told: [`update_local_key_sync`](Self::update_local_key_sync), then [`wait_until`](Self::wait_until).
     ///
+    /// `timeout` is for showing what was written; before that the write itself may take
+    /// [`Config::write_timeout`](crate::Config::write_timeout). Dropping the future does not take the command back.
+    ///
     /// ```no_run
     /// # use std::time::Duration;
     /// # use shared_store::{Key, SharedStore, StoreError, Until};
@@ -33,7 +36,7 @@ impl<K: Key> SharedStore<K> {
     /// ```
     ///
     /// # Errors
-    /// As `update_local_key_sync`, and then the key is not owned; [`StoreError::NotYet`] if it is owned and written, and not
+    /// As `update_local_key_sync`, and then the new value is not kept; [`StoreError::NotYet`] if it is owned and written, and not
     /// shown or told in time.
     pub async fn update_local_key_until(
         &self,
