@@ -189,9 +189,10 @@ impl<K: Key> Decoder<K> {
         if self.name_check == NameCheck::Ignore {
             return Ok(key);
         }
-        match contained(|| key.name() == name.as_str()) {
-            Ok(true) => Ok(key),
-            Ok(false) => Err(CodecError::new("value has the name of another key")),
+        match contained(|| key.name()) {
+            Ok(own) if own == name.as_str() => Ok(key),
+            Ok(own) if own.is_empty() => Err(CodecError::new("value has no name: a codec can give it the key's name")),
+            Ok(_) => Err(CodecError::new("value has the name of another key")),
             Err(Panicked) => {
                 self.panicked();
                 let key = std::any::type_name::<K>();

@@ -155,7 +155,7 @@ impl Codec<Self> for Named {
 
 fn named(check: NameCheck) -> Store<Named> {
     let mut store = Store::new(&Config::new(Prefix::new("p").unwrap()).name_check(check), vec![]);
-    let keys = [kv("a", "a", 2), kv("b", "s3cr3t", 3), kv("c", "panic", 4)];
+    let keys = [kv("a", "a", 2), kv("b", "s3cr3t", 3), kv("c", "panic", 4), kv("d", "", 4)];
     store.deliver(Instant::now(), Bench::page(bench::Part::Whole, 5, PageKeys::Full(keys.to_vec()))).unwrap();
     store
 }
@@ -172,11 +172,12 @@ fn a_value_with_the_name_of_another_key_cannot_be_decoded_and_its_name_is_not_sh
         store.delivered(id);
     }
     told.sort();
-    assert!(told.len() == 2 && told[0].contains("value has the name of another key"), "{told:?}");
+    assert!(told.len() == 3 && told[0].contains("value has the name of another key"), "{told:?}");
     assert!(told[1].contains("Named panicked"), "{told:?}");
+    assert!(told[2].contains("value has no name: a codec can give it the key's name"), "{told:?}");
     assert!(!format!("{told:?}").contains("s3cr3t"), "{told:?}");
     let status = store.status();
-    assert_eq!((status.entries, status.undecodable, status.panics), (1, 2, 1));
+    assert_eq!((status.entries, status.undecodable, status.panics), (1, 3, 1));
     assert!(store.quarantined("b").is_some());
     store.deliver(Instant::now(), Delivery::Events(vec![put("b", "b", 6), put("a", "c", 7)])).unwrap();
     let shown = store.reader().scan("").into_iter().map(|(name, key)| format!("{name}={}", key.0)).collect::<Vec<_>>();
@@ -186,6 +187,6 @@ fn a_value_with_the_name_of_another_key_cannot_be_decoded_and_its_name_is_not_sh
 #[test]
 fn names_are_not_compared_if_that_is_not_wanted() {
     let store = named(NameCheck::Ignore);
-    assert_eq!((store.status().entries, store.status().undecodable), (3, 0));
+    assert_eq!((store.status().entries, store.status().undecodable), (4, 0));
     assert_eq!(store.reader().get("b"), Some(Arc::new(Named("s3cr3t".into()))));
 }
