@@ -104,8 +104,15 @@ fn within(limit: usize) -> Result<usize, Problem> {
 }
 
 async fn reached(store: &Arc<dyn Hosted>, revision: Option<u64>, timeout_ms: u64) -> Result<(), Problem> {
+    let wait = Duration::from_millis(timeout_ms);
+    if wait > MAX_WAIT {
+        return Err(Problem::bad_request(format_args!(
+            "timeout_ms is {timeout_ms}: use at most {}",
+            MAX_WAIT.as_millis()
+        )));
+    }
     match revision {
-        Some(revision) => store.at_least(Revision(revision), Duration::from_millis(timeout_ms).min(MAX_WAIT)).await,
+        Some(revision) => store.at_least(Revision(revision), wait).await,
         None => Ok(()),
     }
 }

@@ -77,6 +77,7 @@ fn what_cannot_be_done_is_answered_with_problem_details() {
         ("GET", "/v1/stores/nodes/keys?limit=0", "", 400, "bad-request"),
         ("GET", "/v1/stores/nodes/keys?limit=many", "", 400, "bad-request"),
         ("GET", "/v1/stores/nodes/keys?colour=red", "", 400, "bad-request"),
+        ("GET", "/v1/stores/nodes/keys/a?timeout_ms=60001", "", 400, "bad-request"),
         ("GET", "/v1/stores/nodes/keys?index=ip", "", 400, "bad-request"),
         ("GET", "/v1/stores/nodes/keys?index=ip&value=1", "", 400, "bad-request"),
         ("GET", "/v1/stores/nodes/changes?after=yesterday", "", 400, "bad-request"),
