@@ -231,7 +231,7 @@ Commands on stdin, one JSON object a line; replies carry the id:
     #[command(after_help = "Example: an etcd for a test, on a free port
   shared-store dev-etcd --listen 127.0.0.1:0")]
     DevEtcd {
-        /// Where to listen; port 0 is a free one. Whoever can reach it can read and write every key
+        /// Where to listen; port 0 is a free one. Every client that can connect can read and write every key
         #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:2379")]
         listen: String,
     },

@@ -16,7 +16,7 @@ pub(crate) async fn run(listen: &str, mut signals: Signals) -> Result<(), Failur
     })?;
     say("note: for development only: keys are in memory and gone at the end; no authentication, no TLS");
     if !address.ip().is_loopback() {
-        say(format_args!("note: whoever can reach {address} can read and write every key"));
+        say(format_args!("note: every client that can connect to {address} can read and write every key"));
     }
     say(format_args!("listening on {}", served.endpoint()));
     signals.next().await;

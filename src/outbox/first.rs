@@ -28,7 +28,7 @@ impl<K> Outbox<K> {
     }
 
     /// The first state is confirmed: `changes` lead to it from what the cache showed, and `Synced` follows. They are
-    /// merged with the waiting changes, in either mode: the first state is told as it is, not how it came about.
+    /// merged with the waiting changes, in either mode: observers are told the first state, without the steps that led to it.
     pub(crate) fn verified(&mut self, now: Instant, changes: &Arc<[Change<K>]>, first: &First<'_>) {
         self.behind_since.get_or_insert(now);
         self.overrun = None;

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use etcd_client::proto::PbWatchResponse;
-use etcd_client::{Client, Compare, CompareOp, Error, PutOptions, Txn, TxnOp, WatchOptions, WatchStream};
 use shared_store_core::backend::Backend;
 use shared_store_core::backend::etcd::served::ServedEtcd;
+use shared_store_core::backend::etcd::served::client::proto::PbWatchResponse;
+use shared_store_core::backend::etcd::served::client::{
+    Client, Compare, CompareOp, Error, PutOptions, Txn, TxnOp, WatchOptions, WatchStream,
+};
 use shared_store_core::{LeaseId, Revision};
 
 const PATIENCE: Duration = Duration::from_secs(20);

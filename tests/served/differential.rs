@@ -5,9 +5,9 @@ mod requests;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use etcd_client::proto::PbResponseHeader;
-use etcd_client::{Client, Error, LeaseTimeToLiveOptions};
 use shared_store_core::backend::etcd::served::ServedEtcd;
+use shared_store_core::backend::etcd::served::client::proto::PbResponseHeader;
+use shared_store_core::backend::etcd::served::client::{Client, Error, LeaseTimeToLiveOptions};
 
 use self::requests::{Dice, Request, Watching};
 use crate::support::{EtcdServer, Version};

@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_changes_or_goes_is_there_and_every_change_is_one() {
+    fn only_those_that_are_there_change_or_go_and_every_change_has_a_new_value() {
         for seed in 0..50 {
             let mut there = BTreeMap::new();
             let mut kinds = HashSet::new();

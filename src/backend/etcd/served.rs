@@ -28,6 +28,11 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Response, Status};
 
+/// etcd's client as other programs have it: for tests that compare this server with an etcd.
+#[cfg(feature = "test-kit")]
+#[doc(hidden)]
+pub use etcd_client as client;
+
 use self::auth::Auth;
 use self::wire::Wire;
 use crate::backend::etcd::{EtcdBackend, EtcdConfig};
@@ -117,8 +122,8 @@ impl ServedEtcd {
         Self::listen(memory, (Ipv4Addr::LOCALHOST, 0).into())
     }
 
-    /// Serves this kvstore at this address; port 0 is a free one. There is no authentication: whoever can reach the
-    /// address can read and write everything.
+    /// Serves this kvstore at this address; port 0 is a free one. There is no authentication: every client
+    /// that can connect can read and write everything.
     ///
     /// # Errors
     /// If the address cannot be listened on, or there is no thread.

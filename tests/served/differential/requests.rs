@@ -1,6 +1,6 @@
 //! Random requests out of few keys, leases and revisions, so that they meet.
 
-use etcd_client::{
+use shared_store_core::backend::etcd::served::client::{
     Compare, CompareOp, DeleteOptions, GetOptions, LeaseGrantOptions, PutOptions, SortOrder, SortTarget, Txn, TxnOp,
     WatchFilterType, WatchOptions,
 };

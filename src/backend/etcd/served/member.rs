@@ -1,4 +1,4 @@
-//! etcd's Cluster and Maintenance services: this one member, and how it is.
+//! etcd's Cluster and Maintenance services: this one member and its status.
 
 use etcd_client::proto::{
     PbAlarmRequest, PbAlarmResponse, PbClusterService, PbDefragmentRequest, PbDefragmentResponse, PbDowngradeRequest,
