@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::time::Instant;
 
-use shared_store_core::backend::{Applied, Events, WatchResponse};
+use shared_store_core::backend::{Applied, Events, WatchRequest, WatchResponse};
 use shared_store_core::{BackendError, EtcdConfigError};
 
 use super::backend::{dead_endpoint, everything, from_the_start, put};
@@ -68,12 +68,12 @@ async fn a_call_under_way_goes_on_when_its_endpoint_is_removed(version: Version)
     let way = Proxy::to(&server.endpoint());
     let (backend, direct) = (backend(&[way.endpoint()]), backend(&[server.endpoint()]));
     let before = backend.list(everything()).await.unwrap().header.revision;
+    let range = everything().range;
+    let mut applied = direct.watch(WatchRequest { range, start: before.next() }).await.unwrap();
     way.set(DeliveryMode::StallAnswers);
     let caller = backend.clone();
     let write = tokio::spawn(async move { caller.write(put(b"1")).await });
-    while direct.list(everything()).await.unwrap().header.revision == before {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    while !matches!(applied.next().await.unwrap(), WatchResponse::Events(_)) {}
     assert!(!write.is_finished(), "it is applied, and its answer waits");
     backend.set_endpoints([server.endpoint()]).unwrap();
     way.set(DeliveryMode::Forward);
