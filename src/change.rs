@@ -136,7 +136,8 @@ pub enum Notice {
         /// Why; never shows the value.
         cause: CodecError,
     },
-    /// Another live owner writes one of our names.
+    /// Another live owner, or another live process with the same [`Config::owner`](crate::Config::owner), writes one of our
+    /// names.
     Conflict {
         /// The key's name.
         name: KeyName,

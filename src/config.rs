@@ -81,6 +81,10 @@ pub struct Config {
     /// process has it: a node's name, for example. After a crash the keys of the same owner are then taken over at
     /// once, with any [`ConflictPolicy`], instead of when their old lease expires. Default: none, and keys from before
     /// a restart are another owner's.
+    ///
+    /// If two live processes have the same name by mistake, the first to be overwritten is told a conflict, and from then on
+    /// treats the keys of the other as those of another owner. The later process overwrites the keys that it finds at its start:
+    /// it cannot tell a live process from one that has crashed.
     pub owner: Option<String>,
     /// Seed of everything random (jitter). Default: from the system.
     pub seed: u64,

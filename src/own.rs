@@ -151,8 +151,9 @@ impl OwnKeys {
 
     /// Takes a wish of the owner.
     pub fn command(&mut self, now: Instant, command: Command) {
-        let deadline = now + self.write_timeout;
-        let once = |ticket, value: Bytes, kind| Once { ticket, hash: value_hash(&value), value, kind, deadline };
+        let (timeout, deadline) = (self.write_timeout, now + self.write_timeout);
+        let once =
+            |ticket, value: Bytes, kind| Once { ticket, hash: value_hash(&value), value, kind, timeout, deadline };
         match command {
             Command::Close { ticket } => self.leave(now, ticket, Leave::Close),
             Command::Release { ticket } => self.leave(now, ticket, Leave::Release),
@@ -174,6 +175,7 @@ impl OwnKeys {
             Command::PutSync { ticket, name, value } => {
                 self.put_once(now, &name, once(ticket, value, OnceKind::Adopt));
             }
+            Command::PutOnce { ticket, name, .. } if self.owns(&name) => self.done(ticket, Err(WriteError::Owned)),
             Command::PutOnce { ticket, name, value, lifetime } => {
                 self.put_once(now, &name, once(ticket, value, OnceKind::Unowned(lifetime)));
             }
@@ -292,6 +294,11 @@ impl OwnKeys {
     #[must_use]
     pub fn is_kept(&self, name: &str) -> bool {
         self.names.get(name).is_some_and(OwnName::is_kept)
+    }
+
+    /// Whether this store owns the name, whatever the kvstore says of it.
+    fn owns(&self, name: &KeyName) -> bool {
+        self.names.get(name).is_some_and(|own| matches!(own.wish, Wish::Keep { .. }))
     }
 
     /// Whether this store has given the name up, and deletes or has deleted its key.

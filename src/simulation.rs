@@ -30,6 +30,7 @@ use self::seeds::{Trace, seeds};
 use self::world::World;
 use crate::config::{Config, ConflictPolicy, DeletionGuard, OnUndecodable};
 use crate::key::KeyName;
+use crate::own::OwnKeys;
 use crate::prefix::Prefix;
 
 /// No more names than this are in play.
@@ -78,7 +79,11 @@ impl Simulation {
                 members.push(Member::new(config, names, seed, &mut dice, trace));
             }
         }
-        Self { members, publishers, now: Instant::now(), world: World::new(&prefix), trace, dice }
+        let mut world = World::new(&prefix);
+        let owners = members.iter().map(|member| member.store.own());
+        let owners = owners.chain(publishers.iter().map(|publisher| publisher.publisher.keys()));
+        world.rivals = owners.map(OwnKeys::lease_of_owner).collect();
+        Self { members, publishers, now: Instant::now(), world, trace, dice }
     }
 
     fn say(&self, words: impl FnOnce() -> String) {

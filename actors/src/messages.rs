@@ -25,9 +25,18 @@ pub struct UpdateLocalKey<K: 'static>(pub K);
 #[rtype(result = "Result<Revision, StoreError>")]
 pub struct UpdateLocalKeySync<K: 'static>(pub K);
 
+/// As [`UpdateLocalKeySync`], with a timeout of its own.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Revision, StoreError>")]
+pub(crate) struct UpdateLocalKeyWithin<K: 'static> {
+    pub(crate) key: K,
+    pub(crate) timeout: Duration,
+}
+
 /// Write a key once, without owning it: nobody repairs it (Cilium's `UpdateKeySync`). The key is under a lease of this
 /// store: it is deleted when the store closes, and when the lease expires after Release or a crash
-/// ([`Lifetime::Store`]).
+/// ([`Lifetime::Store`]). A name that this store owns is refused
+/// ([`WriteError::Owned`](shared_store_core::own::WriteError::Owned)).
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Revision, StoreError>")]
 pub struct UpdateKeySync<K: 'static>(pub K);

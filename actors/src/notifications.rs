@@ -94,7 +94,8 @@ pub struct Undecodable {
     pub cause: CodecError,
 }
 
-/// To an observer: another live owner writes one of our names.
+/// To an observer: another live owner, or another live process with the same
+/// [`Config::owner`](shared_store_core::Config::owner), writes one of our names.
 #[derive(Debug, Clone, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub struct Conflict {

@@ -92,7 +92,7 @@ pub(crate) fn log(event: &OwnEvent) {
         OwnEvent::HistoryChanged => tracing::warn!("a write was answered from another history: listing again"),
         OwnEvent::BackendFailed(cause) => tracing::warn!(%cause, "write failed, trying again"),
         OwnEvent::Conflict { name, revision, lease, policy } => {
-            tracing::warn!(key = %name, %revision, %lease, ?policy, "another owner writes an own key");
+            tracing::warn!(key = %name, %revision, %lease, ?policy, "another owner, or another process with the same owner name, writes an own key");
         }
         OwnEvent::Done { .. }
         | OwnEvent::Closed { .. }

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use shared_store_core::own::WriteError;
 use shared_store_core::{AtLeastError, Key, Revision};
+use tokio::time::Instant;
 
 use crate::error::StoreError;
 use crate::handle::SharedStore;
-use crate::messages::{AwaitTold, Told};
+use crate::messages::{AwaitTold, Told, UpdateLocalKeyWithin};
 
 /// How far a write is waited for, once it is in the kvstore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +23,7 @@ impl<K: Key> SharedStore<K> {
     /// Owns `key`, and answers with its revision when it is in the kvstore *and* this store shows it, or its observers have
     /// been told: [`update_local_key_sync`](Self::update_local_key_sync), then [`wait_until`](Self::wait_until).
     ///
-    /// `timeout` is for showing what was written; before that the write itself may take
+    /// `timeout` is for all of it; the write itself may also take no longer than
     /// [`Config::write_timeout`](crate::Config::write_timeout). Dropping the future does not take the command back.
     ///
     /// ```no_run
@@ -36,31 +38,36 @@ impl<K: Key> SharedStore<K> {
     /// ```
     ///
     /// # Errors
-    /// As `update_local_key_sync`, and then the new value is not kept; [`StoreError::NotYet`] if it is owned and written, and not
-    /// shown or told in time.
+    /// As `update_local_key_sync`, and then the new value is not kept: [`WriteError::TimedOut`] if it was not written in time.
+    /// [`StoreError::NotYet`] if it is owned and written, and not shown or told in time.
     pub async fn update_local_key_until(
         &self,
         key: K,
         until: Until,
         timeout: Duration,
     ) -> Result<Revision, StoreError> {
-        let written = self.update_local_key_sync(key).await?;
-        self.wait_until(written, until, timeout).await.map(|()| written)
+        let start = Instant::now();
+        let written = self.addr().send(UpdateLocalKeyWithin { key, timeout }).await??;
+        self.wait_until(written, until, timeout.saturating_sub(start.elapsed())).await.map(|()| written)
     }
 
     /// Gives up the key, and answers when it is gone *and* this store shows it no longer, or its observers have been told.
     ///
     /// # Errors
-    /// As [`delete_local_key`](Self::delete_local_key); [`StoreError::NotYet`] if it is gone, and that is not shown or told
-    /// in time.
+    /// As [`delete_local_key`](Self::delete_local_key); [`WriteError::TimedOut`] if it is not known to be gone in time: it is
+    /// given up all the same, and deleted as soon as that is possible. [`StoreError::NotYet`] if it is gone, and that is not
+    /// shown or told in time.
     pub async fn delete_local_key_until(
         &self,
         name: impl AsRef<str>,
         until: Until,
         timeout: Duration,
     ) -> Result<Revision, StoreError> {
-        let written = self.delete_local_key(name).await?;
-        self.wait_until(written, until, timeout).await.map(|()| written)
+        let start = Instant::now();
+        let timed_out = || StoreError::Write(WriteError::TimedOut { after: timeout, cause: None });
+        let deleted = tokio::time::timeout(timeout, self.delete_local_key(name)).await;
+        let written = deleted.map_err(|_| timed_out())??;
+        self.wait_until(written, until, timeout.saturating_sub(start.elapsed())).await.map(|()| written)
     }
 
     /// Waits until the cache shows a revision that a write has answered with, or until all observers have handled what
@@ -69,7 +76,7 @@ impl<K: Key> SharedStore<K> {
     /// # Errors
     /// [`StoreError::NotYet`] after `timeout`, [`StoreError::Closed`].
     pub async fn wait_until(&self, written: Revision, until: Until, timeout: Duration) -> Result<(), StoreError> {
-        let start = tokio::time::Instant::now();
+        let start = Instant::now();
         self.reader().at_least(written, timeout).await.map_err(|error| match error {
             AtLeastError::Closed { .. } => StoreError::Closed,
             error @ (AtLeastError::TimedOut { .. } | _) => {

@@ -1,6 +1,6 @@
 //! The leases own keys are attached to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,6 +29,10 @@ pub(super) struct Leases {
     alive: BTreeMap<LeaseId, Lease>,
     /// Leases that were not confirmed for their TTL and may exist in the kvstore, until this time.
     lost: BTreeMap<LeaseId, Instant>,
+    /// Every id that this process has asked for.
+    requested: BTreeSet<LeaseId>,
+    /// Leases of another live process with the same owner.
+    rivals: BTreeSet<LeaseId>,
     /// The grant under way and when it was asked for.
     pub(super) granting: Option<(RequestId, Instant)>,
 }
@@ -56,7 +60,8 @@ impl Leases {
         // The lease's id is positive: etcd takes 0 for no id.
         let owner = ((owner >> (NUMBER_BITS + 1)).max(1) << NUMBER_BITS).cast_signed();
         let ttl = bounded(config.lease_ttl);
-        Self { owner, ttl, rng, alive: BTreeMap::new(), lost: BTreeMap::new(), granting: None }
+        let (alive, lost, requested, rivals) = Default::default();
+        Self { owner, ttl, rng, alive, lost, requested, rivals, granting: None }
     }
 
     pub(super) fn ttl(&self) -> Duration {
@@ -65,7 +70,10 @@ impl Leases {
 
     /// An id for the next lease.
     pub(super) fn new_id(&mut self) -> LeaseId {
-        LeaseId(self.owner | self.rng.i64(0..1 << NUMBER_BITS))
+        // Number 0 is free for tests.
+        let lease = LeaseId(self.owner | self.rng.i64(1..1 << NUMBER_BITS));
+        self.requested.insert(lease);
+        lease
     }
 
     #[cfg(test)]
@@ -89,6 +97,21 @@ impl Leases {
     /// Whether this owner granted the lease, now or in an earlier process.
     pub(super) fn is_ours(&self, lease: LeaseId) -> bool {
         lease.0 >> NUMBER_BITS == self.owner >> NUMBER_BITS
+    }
+
+    /// Whether another process with the same owner granted the lease: an earlier one, or one that runs now.
+    pub(super) fn is_of_another_process(&self, lease: LeaseId) -> bool {
+        self.is_ours(lease) && !self.requested.contains(&lease)
+    }
+
+    /// Another process with the same owner runs now, and this lease is one of its.
+    pub(super) fn add_rival(&mut self, lease: LeaseId) {
+        self.rivals.insert(lease);
+    }
+
+    /// Whether another live owner granted the lease, or another live process with the same owner.
+    pub(super) fn is_foreign(&self, lease: LeaseId) -> bool {
+        lease != LeaseId::NONE && (!self.is_ours(lease) || self.rivals.contains(&lease))
     }
 
     /// Whether the lease may hold keys that this store has put.

@@ -205,8 +205,8 @@ impl OwnName {
             (None, Wish::Nothing) => return Verdict::Settled,
             (None, Wish::Delete(which) | Wish::Released(which)) => {
                 let ours = |seen: KeyState| match which {
-                    Deletable::OnOwnLease => leases.is_ours(seen.lease),
-                    Deletable::OnOwnOrNoLease => leases.is_ours(seen.lease) || seen.lease == LeaseId::NONE,
+                    Deletable::OnOwnLease => seen.lease != LeaseId::NONE && !leases.is_foreign(seen.lease),
+                    Deletable::OnOwnOrNoLease => !leases.is_foreign(seen.lease),
                 };
                 return match known.state {
                     _ if self.waits() => Verdict::Wait,
@@ -225,7 +225,7 @@ impl OwnName {
             return Verdict::Wait;
         }
         let Some(seen) = known.state else { return self.write(now) };
-        let foreign = seen.lease != LeaseId::NONE && !leases.is_ours(seen.lease);
+        let foreign = leases.is_foreign(seen.lease);
         let right_lease = match self.once.as_ref().map(Once::lifetime) {
             Some(Lifetime::Unlimited) => seen.lease == LeaseId::NONE,
             Some(Lifetime::Store) | None => leases.is_alive(seen.lease),
@@ -256,6 +256,14 @@ impl OwnName {
     /// Whether the kvstore refuses it, and it is not tried again now.
     pub(super) fn waits(&self) -> bool {
         matches!(self.set_aside, SetAside::Refused(_))
+    }
+
+    /// The lease of another live process with the same owner, if one has just overwritten the stored key. An earlier
+    /// process cannot: its writes are compared with the states that it knew.
+    pub(super) fn rival(&self, leases: &Leases) -> Option<LeaseId> {
+        let overwritten = self.presence == Presence::Stored && self.damage.is_none() && self.once.is_none();
+        let lease = self.known.state.filter(|_| overwritten)?.lease;
+        leases.is_of_another_process(lease).then_some(lease)
     }
 
     /// Remembers that somebody else has just damaged the stored key, so that its repair is reported.

@@ -25,6 +25,9 @@ impl OwnKeys {
         if own.step == Step::Sent {
             return;
         }
+        if let Some(lease) = own.rival(&self.leases) {
+            self.leases.add_rival(lease);
+        }
         let verdict = own.verdict(now, self.policy, &self.leases);
         if verdict != Verdict::Settled {
             own.note_damage();

@@ -1,13 +1,24 @@
 //! What becomes due, and leases that end.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::name::{Refusal, SetAside, Step};
 use super::{Damage, OwnEvent, OwnKeys, WriteError};
+use crate::key::KeyName;
 use crate::kv::LeaseId;
 
 impl OwnKeys {
+    /// The synchronous write of the name that is under way times out earlier, this long after now.
+    pub fn limit(&mut self, now: Instant, name: &KeyName, timeout: Duration) {
+        let Some(once) = self.names.get_mut(name).and_then(|own| own.once.as_mut()) else { return };
+        if timeout < once.timeout {
+            self.timeouts.remove(&(once.deadline, name.clone()));
+            (once.timeout, once.deadline) = (timeout, now + timeout);
+            self.timeouts.insert((once.deadline, name.clone()));
+        }
+    }
+
     /// Notices what has become due, and leases that have ended.
     pub(crate) fn time_passes(&mut self, now: Instant) {
         while let Some((at, name)) = self.timeouts.first().cloned()
@@ -18,7 +29,7 @@ impl OwnKeys {
                 && let Some(once) = own.once.take_if(|once| once.deadline <= now)
             {
                 let cause = self.requests.last_error().cloned();
-                self.done(once.ticket, Err(WriteError::TimedOut { after: self.write_timeout, cause }));
+                self.done(once.ticket, Err(WriteError::TimedOut { after: once.timeout, cause }));
                 self.review(now, &name);
             }
         }

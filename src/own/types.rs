@@ -38,7 +38,7 @@ pub enum Command {
         /// Its value.
         value: Bytes,
     },
-    /// Put the key once, without owning it.
+    /// Put the key once, without owning it: a name that is not owned.
     PutOnce {
         /// Comes back in [`OwnEvent::Done`].
         ticket: Ticket,
@@ -172,7 +172,8 @@ pub enum OwnEvent {
         /// The revision at which that was so.
         revision: Revision,
     },
-    /// Another live owner writes one of our names.
+    /// Another live owner, or another live process with the same [`Config::owner`](crate::Config::owner), writes one of our
+    /// names.
     Conflict {
         /// The key's name.
         name: KeyName,
@@ -253,7 +254,7 @@ pub enum WriteError {
     /// The write was not confirmed in time; it may have been applied all the same.
     #[error("write was not confirmed after {} s{}", .after.as_secs_f64(), .cause.as_ref().map_or(String::new(), |cause| format!(": {cause}")))]
     TimedOut {
-        /// The write timeout.
+        /// The time it had: the write timeout, or what the caller set.
         after: Duration,
         /// The last error of the backend, if there was one.
         cause: Option<Arc<str>>,
@@ -276,6 +277,9 @@ pub enum WriteError {
         /// The lease it is under.
         lease: LeaseId,
     },
+    /// The name is owned: a value that is written once would be taken for damage, and the own value be put back.
+    #[error("name is owned by this store: give it a new value as an own key (update_local_key), or give it up first")]
+    Owned,
     /// A newer command for the name came first.
     #[error("a newer command for this name came first")]
     Superseded,

@@ -1,6 +1,6 @@
 //! What the owner wants of one name.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -43,6 +43,8 @@ pub(super) struct Once {
     pub(super) value: Bytes,
     pub(super) hash: u128,
     pub(super) kind: OnceKind,
+    /// From the command to the deadline.
+    pub(super) timeout: Duration,
     pub(super) deadline: Instant,
 }
 

@@ -296,7 +296,8 @@ impl OwnKeys {
             state.map(|kv| KeyState { hash: value_hash(&kv.value), mod_revision: kv.mod_revision, lease: kv.lease });
         let mismatch = seen.map_or(Revision::ZERO, |seen| seen.mod_revision) != written.expected();
         // A wrong guess is no contest, and neither is a key that was deleted with its lease.
-        let dead = |seen: KeyState| self.leases.is_ours(seen.lease) && !self.leases.is_alive(seen.lease);
+        let ours = |lease| self.leases.is_ours(lease) && !self.leases.is_foreign(lease);
+        let dead = |seen: KeyState| ours(seen.lease) && !self.leases.is_alive(seen.lease);
         let guessed = !written.expected_known || own.known.state.is_some_and(dead);
         own.contested |= mismatch && (!guessed || revision < floor);
         // An answer of another history verifies nothing.

@@ -35,7 +35,7 @@ pub(super) struct Publishing {
     shell: Shell,
     /// Where its canary goes; not every one has any.
     canaries: Option<Prefix>,
-    publisher: Publisher,
+    pub(super) publisher: Publisher,
     requests: Requests<PublishRequestId>,
     wants: Wants,
     /// The newest revision that the watch has told.

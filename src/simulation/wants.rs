@@ -99,7 +99,10 @@ impl Wants {
                 self.had.insert(name.clone());
             }
             OwnEvent::Conflict { name, revision, lease, policy } => {
-                assert!(*policy == self.policy && *lease != LeaseId::NONE && !own.is_ours(*lease), "{event:?}");
+                assert!(
+                    *policy == self.policy && *lease != LeaseId::NONE && !own.leases().contains(lease),
+                    "{event:?}"
+                );
                 self.conflicts.insert(name.clone(), *revision);
             }
             OwnEvent::Lost { name } => {
@@ -141,7 +144,10 @@ impl Wants {
                 let owned = matches!(self.values.get(&name), Some(Some(_)));
                 assert!(self.policy != ConflictPolicy::Overwrite || !owned, "{name} was left to another");
             }
-            (_, Err(_)) => {}
+            (Some((_, Afterwards::Unowned)), Err(WriteError::Owned)) => {
+                assert!(matches!(self.values.get(&name), Some(Some(_))), "{name} is not owned");
+            }
+            (_, Err(error)) => assert_ne!(*error, WriteError::Owned, "{name}"),
         }
     }
 

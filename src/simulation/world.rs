@@ -25,6 +25,8 @@ pub(super) struct World {
     pub(super) frozen: bool,
     /// No member may write this path.
     pub(super) forbidden: Option<Bytes>,
+    /// For each owner the lease of another process of it, which strangers use.
+    pub(super) rivals: Vec<LeaseId>,
     /// Transactions whose answer was an error, and that may be applied yet.
     pub(super) delayed_writes: Vec<Vec<Write>>,
     /// Counts the steps of the simulation.
@@ -71,6 +73,7 @@ impl World {
             backup: None,
             frozen: false,
             forbidden: None,
+            rivals: Vec::new(),
             delayed_writes: Vec::new(),
             steps: 1,
             journal: HashMap::new(),
@@ -114,8 +117,13 @@ impl World {
 
     fn lease(&mut self, dice: &mut Dice, now: Instant) -> LeaseId {
         if dice.one_in(3) {
-            let ttl = Duration::from_secs(dice.0.u64(1..90));
-            self.mvcc.grant(LeaseId::NONE, ttl, now).expect("the lease is possible").lease
+            let seconds = dice.0.u64(1..90);
+            let mut grant = |id| self.mvcc.grant(id, Duration::from_secs(seconds), now);
+            match self.rivals.get(usize::try_from(seconds).expect("it is small") % 8) {
+                // If it is alive already that is no matter.
+                Some(rival) => grant(*rival).map_or(*rival, |grant| grant.lease),
+                None => grant(LeaseId::NONE).expect("the lease is possible").lease,
+            }
         } else {
             LeaseId::NONE
         }

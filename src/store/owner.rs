@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -43,6 +43,23 @@ impl<K: Key> Store<K> {
     pub fn put_local_sync(&mut self, now: Instant, ticket: Ticket, key: &K) -> Result<(), KeyError> {
         let (name, value) = self.encode(key)?;
         self.command(now, Command::PutSync { ticket, name: name.clone(), value }, &name);
+        Ok(())
+    }
+
+    /// The same, and the write times out after `timeout` if that is less than [`Config::write_timeout`](crate::Config).
+    ///
+    /// # Errors
+    /// [`KeyError`] if it has no name or no encoding; nothing changed.
+    pub fn put_local_sync_within(
+        &mut self,
+        now: Instant,
+        ticket: Ticket,
+        key: &K,
+        timeout: Duration,
+    ) -> Result<(), KeyError> {
+        let (name, value) = self.encode(key)?;
+        self.command(now, Command::PutSync { ticket, name: name.clone(), value }, &name);
+        self.own.limit(now, &name, timeout);
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! Names that two owners want.
 
-use shared_store::{ConflictPolicy, KeyName, StoreError, WriteError};
+use shared_store::{Conflict, ConflictPolicy, KeyName, StoreError, WriteError};
 use shared_store_core::LeaseId;
 use shared_store_core::backend::{Backend, WriteAction};
 
@@ -43,6 +43,52 @@ fn a_key_of_another_owner_is_not_taken_over_unless_the_policy_says_so() {
                 ConflictPolicy::Overwrite => assert!(written.is_ok(), "{written:?}"),
                 ConflictPolicy::Yield | ConflictPolicy::Fail => {
                     assert_eq!(written, Err(StoreError::Write(WriteError::Conflict { lease })), "{policy:?}");
+                }
+            }
+        });
+    }
+}
+
+impl Handler<Conflict> for Shadow {
+    type Result = ();
+
+    fn handle(&mut self, conflict: Conflict, _: &mut Self::Context) {
+        self.0.lock().unwrap().log.push(format!("conflict {}", conflict.name));
+    }
+}
+
+/// An observer that is told conflicts, too.
+fn told_conflicts(shadow: &Shadow) -> Observer<Node> {
+    let addr = shadow.actor();
+    let observer = Shadow::at(&addr).conflict(addr.clone().recipient());
+    actix_rt::spawn(async move {
+        let _kept = addr;
+        std::future::pending::<()>().await;
+    });
+    observer
+}
+
+/// Two replicas that were given the same owner by mistake.
+#[test]
+fn two_live_processes_with_one_owner_are_told_the_conflict() {
+    for policy in POLICIES {
+        paused(async move {
+            let (backend, shadows) = (MemoryBackend::new(), [Shadow::default(), Shadow::default()]);
+            let config = |seed| config(&backend).conflict(policy).owner("node-1").seed(seed);
+            let first = join(config(1)).observer(told_conflicts(&shadows[0])).on(StoreThread::current()).await.unwrap();
+            first.update_local_key_sync(node("a", "1")).await.unwrap();
+            let second =
+                join(config(2)).observer(told_conflicts(&shadows[1])).on(StoreThread::current()).await.unwrap();
+            second.update_local_key_sync(node("a", "2")).await.unwrap();
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            let told = |shadow: &Shadow| shadow.log().iter().filter(|line| line.starts_with("conflict")).count();
+            let told = (told(&shadows[0]), told(&shadows[1]));
+            match policy {
+                ConflictPolicy::Overwrite => assert!(told.0 > 2 && told.1 > 2, "{told:?}: {:?}", shadows[0].log()),
+                ConflictPolicy::Yield | ConflictPolicy::Fail => {
+                    assert_eq!(told, (1, 0), "{policy:?}");
+                    let value = stored(&backend, "a").await.unwrap().value;
+                    assert_eq!(value, serde_json::to_vec(&node("a", "2")).unwrap());
                 }
             }
         });

@@ -200,7 +200,7 @@ fn a_secret_value_is_in_no_log_status_or_error() {
             "decoding panicked",
             "index function panicked",
             "the kvstore refuses an own key",
-            "another owner writes an own key",
+            "another owner, or another process with the same owner name, writes an own key",
             "audit: missing",
         ] {
             assert!(log.contains(told), "{told:?} is logged: {log}");

@@ -1,9 +1,10 @@
 //! Reading one's own writes: writes that wait until they are shown, or told.
 
-use shared_store::{StoreError, Until};
-use shared_store_core::backend::faulty::Faulty;
+use shared_store::{StoreError, Until, WriteError};
+use shared_store_core::backend::faulty::{Faulty, Op, When};
 
 use super::observing::Stuck;
+use super::owning::stored;
 use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -43,6 +44,37 @@ fn a_write_that_is_not_shown_in_time_says_that_it_is_written() {
         faulty.unmute_watches();
         store.wait_until(written, Until::Told, PATIENCE).await.unwrap();
         assert_eq!(store.reader().get("a").unwrap().ip, "2");
+    });
+}
+
+/// The kvstore does not answer: the timeout is for all of it, and not for what comes after the write.
+#[test]
+fn a_write_or_deletion_that_is_waited_for_ends_with_its_timeout() {
+    paused(async {
+        let memory = MemoryBackend::new();
+        let faulty = Faulty::new(memory.clone());
+        let store = join(config(&memory).backend(faulty.clone())).on(StoreThread::current()).await.unwrap();
+        store.update_local_key_sync(node("a", "1")).await.unwrap();
+        faulty.hold(Op::Write, When::Before);
+        let timed_out = |error| {
+            let StoreError::Write(WriteError::TimedOut { after, .. }) = error else { panic!("{error}") };
+            after
+        };
+        let start = tokio::time::Instant::now();
+        let error = store.update_local_key_until(node("b", "1"), Until::Shown, SECOND).await.unwrap_err();
+        assert_eq!((timed_out(error), start.elapsed()), (SECOND, SECOND));
+        let error = store.delete_local_key_until("a", Until::Shown, SECOND).await.unwrap_err();
+        assert_eq!((timed_out(error), start.elapsed()), (SECOND, 2 * SECOND));
+        faulty.release(Op::Write);
+        tokio::time::sleep(PATIENCE).await;
+        assert_eq!(stored(&memory, "a").await, None, "it is given up all the same");
+        assert_eq!(store.status().await.unwrap().own, 0, "a write that timed out owns nothing");
+        // A long timeout does not make the write timeout longer.
+        let config = config(&memory).backend(faulty.clone()).write_timeout(SECOND);
+        let store = join(config).on(StoreThread::current()).await.unwrap();
+        faulty.hold(Op::Write, When::Before);
+        let error = store.update_local_key_until(node("b", "1"), Until::Shown, PATIENCE).await.unwrap_err();
+        assert_eq!(timed_out(error), SECOND);
     });
 }
 

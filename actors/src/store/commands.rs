@@ -11,7 +11,7 @@ use crate::clock::now;
 use crate::error::{AuditError, StoreError};
 use crate::messages::{
     Audit, DeleteLocalKey, DeleteLocalKeys, GetQuarantined, GetStatus, SharedKeys, UpdateKeySync, UpdateLocalKey,
-    UpdateLocalKeySync, UpdateLocalKeys, WriteOnce,
+    UpdateLocalKeySync, UpdateLocalKeyWithin, UpdateLocalKeys, WriteOnce,
 };
 use crate::watcher::BeginAudit;
 
@@ -60,6 +60,15 @@ impl<K: Key> Handler<UpdateLocalKeySync<K>> for StoreActor<K> {
 
     fn handle(&mut self, UpdateLocalKeySync(key): UpdateLocalKeySync<K>, ctx: &mut Self::Context) -> Self::Result {
         self.write(ctx, |actor, ticket| actor.store.put_local_sync(now(), ticket, &key))
+    }
+}
+
+impl<K: Key> Handler<UpdateLocalKeyWithin<K>> for StoreActor<K> {
+    type Result = ResponseFuture<Result<Revision, StoreError>>;
+
+    fn handle(&mut self, message: UpdateLocalKeyWithin<K>, ctx: &mut Self::Context) -> Self::Result {
+        let UpdateLocalKeyWithin { key, timeout } = message;
+        self.write(ctx, |actor, ticket| actor.store.put_local_sync_within(now(), ticket, &key, timeout))
     }
 }
 

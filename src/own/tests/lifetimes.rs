@@ -76,17 +76,6 @@ fn a_write_that_changes_nothing_is_asked_all_the_same_and_makes_no_revision() {
 }
 
 #[test]
-fn a_key_that_is_owned_comes_back_under_its_lease() {
-    let mut world = World::new(&config());
-    world.put("a", "1");
-    let leased = lease(&world, "a");
-    world.give(once(1, "a", "2", Lifetime::Unlimited));
-    assert!(is_written(&world, 1));
-    assert_eq!((world.value("a").as_deref(), lease(&world, "a")), (Some("1"), leased));
-    assert!(!world.events.iter().any(|event| matches!(event, OwnEvent::Repaired { .. })), "nobody has damaged it");
-}
-
-#[test]
 fn a_key_without_a_limit_is_nobodys_and_is_not_deleted_by_the_store_that_wrote_it() {
     let mut world = World::new(&config());
     world.give(once(1, "a", "1", Lifetime::Unlimited));

@@ -125,6 +125,75 @@ fn two_owners_who_want_the_same_do_not_fight_over_the_lease() {
     assert_eq!(world.value("a").as_deref(), Some("same"), "when the other goes, ours comes");
 }
 
+/// A lease of another live process with the same owner.
+fn rival_lease(world: &mut World) -> LeaseId {
+    world.kv.grant(world.sync.lease_of_owner(), secs(1_000_000), world.now).unwrap().lease
+}
+
+#[test]
+fn a_second_live_process_with_the_same_owner_is_another_owner() {
+    let mut world = World::new(&config());
+    world.put("a", "mine");
+    let rival = rival_lease(&mut world);
+    world.stranger("a", "theirs", rival);
+    world.run();
+    assert_eq!((world.value("a").as_deref(), conflicts(&world)), (Some("mine"), 1));
+
+    let mut world = World::new(&config().conflict(ConflictPolicy::Yield));
+    world.put("a", "mine");
+    world.put("b", "mine");
+    let rival = rival_lease(&mut world);
+    world.stranger("a", "theirs", rival);
+    world.pass(secs(3600));
+    assert_eq!((world.value("a").as_deref(), conflicts(&world)), (Some("theirs"), 1));
+    world.stranger("a", "theirs again", rival);
+    world.run();
+    assert_eq!(world.value("a").as_deref(), Some("theirs again"));
+    // The lease is known now: a key that was never ours is not deleted either.
+    world.stranger("c", "theirs", rival);
+    world.run();
+    world.delete("c", 1);
+    world.delete("a", 2);
+    assert_eq!(world.done(1), Some(&Err(WriteError::NotOwned { lease: rival })));
+    assert_eq!(world.done(2), Some(&Err(WriteError::NotOwned { lease: rival })));
+    world.put("a", "mine");
+    assert_eq!(world.value("a").as_deref(), Some("theirs again"));
+    world.kv.revoke(rival);
+    world.pass(secs(1));
+    assert_eq!(world.value("a").as_deref(), Some("mine"));
+
+    let mut world = World::new(&config().conflict(ConflictPolicy::Fail));
+    world.put("a", "mine");
+    let rival = rival_lease(&mut world);
+    world.stranger("a", "theirs", rival);
+    world.run();
+    assert!(world.events.contains(&OwnEvent::Lost { name: name("a") }));
+    assert_eq!(world.value("a").as_deref(), Some("theirs"));
+}
+
+#[test]
+fn two_processes_with_the_same_owner_that_want_the_same_do_not_fight_over_the_lease() {
+    let mut world = World::new(&config());
+    world.put("a", "same");
+    let rival = rival_lease(&mut world);
+    world.stranger("a", "same", rival);
+    world.sent.clear();
+    world.pass(secs(3600));
+    assert_eq!((world.count(is_write), conflicts(&world)), (0, 0));
+}
+
+/// The put of a process that has crashed is applied late, after somebody deleted the key.
+#[test]
+fn a_late_put_of_an_earlier_process_is_no_conflict() {
+    let mut world = World::new(&config().conflict(ConflictPolicy::Fail));
+    world.put("a", "mine");
+    let before = rival_lease(&mut world);
+    world.strange_delete("a");
+    world.stranger("a", "old", before);
+    world.run();
+    assert_eq!((world.value("a").as_deref(), conflicts(&world)), (Some("mine"), 0));
+}
+
 #[test]
 fn stale_knowledge_is_mended_by_the_refusal_at_once() {
     let mut world = World::new(&config());

@@ -243,10 +243,7 @@ fn the_refusal_of_a_write_that_has_timed_out_does_not_set_the_wish_before_it_asi
     let mut world = World::new(&config().write_timeout(secs(5)));
     world.put("a", "good");
     let large = Bytes::from("x".repeat(2 << 20));
-    world.sync.command(
-        world.now,
-        Command::PutOnce { ticket: Ticket(1), name: name("a"), value: large, lifetime: Lifetime::Store },
-    );
+    world.sync.command(world.now, Command::PutSync { ticket: Ticket(1), name: name("a"), value: large });
     let (id, bad) = world.sync.poll_request(world.now).unwrap();
     world.now += secs(6);
     assert_eq!(world.sync.poll_request(world.now), None);

@@ -153,7 +153,7 @@ fn a_name_that_is_lost_or_that_another_owner_makes_right_is_no_repair() {
 }
 
 #[test]
-fn a_key_written_once_is_no_damage_of_the_own_key_it_hits() {
+fn an_owned_name_cannot_be_written_once() {
     let mut world = owner();
     world.give(Command::PutOnce {
         ticket: Ticket(1),
@@ -161,6 +161,15 @@ fn a_key_written_once_is_no_damage_of_the_own_key_it_hits() {
         value: "once".into(),
         lifetime: Lifetime::Store,
     });
+    assert_eq!(world.done(1), Some(&Err(WriteError::Owned)));
     world.pass(secs(60));
     assert_eq!((world.value("a").as_deref(), repairs(&world)), (Some("mine"), vec![]));
+    world.delete("a", 2);
+    world.give(Command::PutOnce {
+        ticket: Ticket(3),
+        name: name("a"),
+        value: "once".into(),
+        lifetime: Lifetime::Store,
+    });
+    assert!(matches!(world.done(3), Some(Ok(_))), "a name that was given up can be");
 }
