@@ -1,0 +1,120 @@
+//! Medians and ratios, as a table in Markdown.
+
+use serde_json::{Value, json};
+
+use crate::figures::Figures;
+
+/// What is shown of a row.
+#[derive(Clone, Copy)]
+pub(crate) enum Figure {
+    Time,
+    Rate,
+    P50,
+    P99,
+    Cpu,
+    Switches,
+    Peak,
+    Told,
+}
+
+impl Figure {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Time => "time, ms",
+            Self::Rate => "rate, 1000/s",
+            Self::P50 => "p50, us",
+            Self::P99 => "p99, us",
+            Self::Cpu => "CPU of each, us",
+            Self::Switches => "switches of each",
+            Self::Peak => "peak memory, MB",
+            Self::Told => "told",
+        }
+    }
+
+    fn of(self, figures: &Figures) -> f64 {
+        let events = figures.events as f64;
+        let delays = figures.delays.unwrap_or_default();
+        match self {
+            Self::Time => figures.seconds * 1e3,
+            Self::Rate => events / figures.seconds / 1e3,
+            Self::P50 => delays.p50 * 1e6,
+            Self::P99 => delays.p99 * 1e6,
+            Self::Cpu => figures.cpu_seconds * 1e6 / events,
+            Self::Switches => figures.switches as f64 / events,
+            Self::Peak => figures.peak_bytes as f64 / 1e6,
+            Self::Told => figures.told as f64,
+        }
+    }
+}
+
+/// One side of a row.
+pub(crate) struct Side {
+    pub(crate) name: &'static str,
+    pub(crate) rounds: Vec<Figures>,
+}
+
+impl Side {
+    fn all(&self, figure: Figure) -> Vec<f64> {
+        self.rounds.iter().map(|figures| figure.of(figures)).collect()
+    }
+}
+
+pub(crate) struct Report(Vec<Value>);
+
+impl Report {
+    pub(crate) fn new(rounds: usize) -> Self {
+        println!(
+            "Medians of {rounds} rounds; the ratio is of them, in brackets are the least and greatest of a round.\n"
+        );
+        print(["work", "figure", "raw", "ours", "ratio"], ' ');
+        print([""; 5], '-');
+        Self(Vec::new())
+    }
+
+    /// `sides[0]` is what the others are compared with.
+    pub(crate) fn row(&mut self, name: &str, sides: Vec<Side>, figures: &[Figure]) {
+        let (raw, others) = sides.split_first().expect("raw is there");
+        for side in others {
+            for (at, figure) in figures.iter().enumerate() {
+                let label = if at == 0 { format!("{name}, {}", side.name) } else { String::new() };
+                let (theirs, ours) = (raw.all(*figure), side.all(*figure));
+                let ratios: Vec<_> = theirs.iter().zip(&ours).map(|(raw, ours)| ours / raw).collect();
+                let least = ratios.iter().copied().fold(f64::MAX, f64::min);
+                let greatest = ratios.iter().copied().fold(0.0, f64::max);
+                let (theirs, ours) = (median(theirs), median(ours));
+                let ratio = format!("{:.2} ({least:.2} to {greatest:.2})", ours / theirs);
+                // Of counts there is no ratio.
+                let ratio = if theirs == 0.0 || matches!(figure, Figure::Told) { String::new() } else { ratio };
+                print([&label, figure.name(), &short(theirs), &short(ours), &ratio], ' ');
+            }
+        }
+        for Side { name: side, rounds } in sides {
+            self.0.push(json!({ "row": name, "side": side, "rounds": rounds }));
+        }
+    }
+
+    pub(crate) fn json(&self) -> String {
+        serde_json::to_string_pretty(&self.0).unwrap()
+    }
+}
+
+/// Three digits.
+fn short(figure: f64) -> String {
+    match figure {
+        100.0.. => format!("{figure:.0}"),
+        10.0.. => format!("{figure:.1}"),
+        _ => format!("{figure:.2}"),
+    }
+}
+
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
+
+fn print(cells: [&str; 5], fill: char) {
+    let cells = cells.iter().zip([40, 16, 7, 7, 20]);
+    let padded = cells.map(|(cell, width)| cell.chars().chain(std::iter::repeat(fill)).take(cell.len().max(width)));
+    let padded: Vec<String> = padded.map(Iterator::collect).collect();
+    println!("| {} |", padded.join(" | "));
+}
