@@ -17,6 +17,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::kv::{Event, Header, KeyRange, KeyValue, LeaseId, Revision};
+use crate::thread::Thread;
 
 /// A kvstore with etcd's semantics.
 ///
@@ -58,6 +59,12 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// [`BackendError::Rejected`] if it can never succeed (too large), otherwise [`BackendError::Unavailable`],
     /// which says whether it may have been applied.
     async fn write(&self, writes: Vec<Write>) -> Result<WriteOutcome, BackendError>;
+
+    /// The thread of its connections, if it has one: stores that use the backend run there unless they are told otherwise, so
+    /// that an event wakes no other thread on its way to the cache.
+    fn thread(&self) -> Option<Thread> {
+        None
+    }
 
     /// How many writes one transaction can hold (etcd's default: 128).
     fn max_writes(&self) -> usize {

@@ -25,6 +25,7 @@ mod reason;
 mod simulation;
 mod status;
 pub mod store;
+mod thread;
 mod user_code;
 pub mod warm;
 pub mod watch;
@@ -50,6 +51,7 @@ pub use reader::{AtLeastError, Closed, Entry, KeyWatch, Reader, Snapshot, Unknow
 pub use reason::Reason;
 pub use status::{AuditStats, IgnoredKeys, Relists, State, Status};
 pub use store::{AuditReport, Difference, DifferenceKind, Store};
+pub use thread::Thread;
 pub use warm::SnapshotError;
 
 /// The code of the README and of the guide is compiled and run.

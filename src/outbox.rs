@@ -43,13 +43,29 @@ pub enum DeliveryMode {
     },
 }
 
+/// How often a batch of changes names a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Names {
+    Once,
+    Repeated,
+}
+
+impl Names {
+    pub(crate) fn of<K>(changes: &[Change<K>]) -> Self {
+        let mut names = HashSet::with_capacity(changes.len());
+        let once = changes.len() < 2 || changes.iter().all(|change| names.insert(&change.name));
+        if once { Self::Once } else { Self::Repeated }
+    }
+}
+
 /// What one observer has still to be told. A pure machine: [`push`](Self::push) puts in, [`poll`](Self::poll) takes
 /// out one parcel at a time, [`delivered`](Self::delivered) says that it has been handled.
 ///
 /// # Invariants
 /// 1. What is taken out, one after the other, is a history: each `old` is the `new` told before.
 /// 2. The end of that history is the end of what was put in: no final state and no deletion is lost.
-/// 3. It holds at most one entry a changed key, the parcel under way and, with `EveryEvent`, `capacity` changes.
+/// 3. It holds at most one entry a changed key or one batch that is shared, the parcel under way and, with `EveryEvent`, `capacity`
+///    changes.
 /// 4. A value that came back to what was told before is not told again.
 /// 5. `Synced` is told once, and the history told before it ends at the state it names, in either mode.
 #[derive(Debug)]
@@ -153,10 +169,11 @@ impl<K> Outbox<K> {
         self.behind_since.get_or_insert(now);
     }
 
-    /// Adds changes of the cache, in order. The batch is shared as a whole if nothing waits, so a batch that names a
-    /// key twice must not be longer than [`PARCEL`].
-    pub(crate) fn push(&mut self, now: Instant, changes: &Arc<[Change<K>]>) {
-        if self.is_idle() {
+    /// Adds changes of the cache, in order. The batch is shared as a whole if nothing waits behind the parcel under way, so a
+    /// batch that names a key twice must not be longer than [`PARCEL`], and is merged if a parcel is under way.
+    pub(crate) fn push(&mut self, now: Instant, changes: &Arc<[Change<K>]>, names: Names) {
+        let whole = self.under_way == 0 || self.begun && names == Names::Once;
+        if whole && self.has_nothing_waiting() {
             let changes = self.wanted(changes);
             if !changes.is_empty() {
                 self.backlog = Some(Backlog { changes, next: 0 });
@@ -164,6 +181,7 @@ impl<K> Outbox<K> {
             }
             return;
         }
+        self.merge_batch();
         for change in changes.iter() {
             if let Some(change) = self.seen(change) {
                 self.add(change);
@@ -179,6 +197,7 @@ impl<K> Outbox<K> {
             return;
         }
         self.behind_since.get_or_insert(now);
+        self.merge_batch();
         let waiting = self.notices.entry(subject.clone()).or_default();
         if waiting.is_empty() {
             self.slots.push_back(Slot::Notice(subject));
@@ -193,6 +212,7 @@ impl<K> Outbox<K> {
     /// state.
     pub(crate) fn history_changed(&mut self, now: Instant, to: Revision, changes: &Arc<[Change<K>]>) {
         self.behind_since.get_or_insert(now);
+        self.merge_batch();
         self.merge_queue();
         (self.went_back, self.overrun) = (Some(to), None);
         self.reached = self.reached.map(|_| to);
@@ -249,9 +269,8 @@ impl<K> Outbox<K> {
         }
     }
 
-    fn is_idle(&self) -> bool {
-        self.under_way == 0
-            && self.backlog.is_none()
+    fn has_nothing_waiting(&self) -> bool {
+        self.backlog.is_none()
             && self.synced.is_none()
             && self.first_went_back.is_none()
             && self.went_back.is_none()
@@ -317,6 +336,16 @@ impl<K> Outbox<K> {
                 self.merge_queue();
                 self.merge(change);
             }
+        }
+    }
+
+    /// A shared batch that came while a parcel was under way waits as a whole. What comes next is merged with it.
+    fn merge_batch(&mut self) {
+        if self.begun
+            && self.under_way > 0
+            && let Some(Backlog { changes, .. }) = self.backlog.take_if(|backlog| backlog.next == 0)
+        {
+            changes.iter().for_each(|change| self.add(change.clone()));
         }
     }
 

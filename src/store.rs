@@ -136,7 +136,7 @@ impl<K: Key> Store<K> {
             prefix: config.prefix.clone(),
             on_undecodable: config.on_undecodable,
             keeps_raw: config.state_dir.is_some(),
-            decoder: Decoder::new(config.prefix.clone(), Arc::clone(&shared), indexes, config.name_check),
+            decoder: Decoder::new(config, Arc::clone(&shared), indexes),
             shared,
             state: State::Connecting { cause: None },
             revision: Revision::ZERO,

@@ -71,7 +71,7 @@ impl CanaryGate {
             stores: HashMap::new(),
             start: Some((backend(config), watch, span(&config.prefix))),
             watcher: None,
-            thread: StoreThread::or_new(thread)?,
+            thread: StoreThread::or_of(thread, &*config.backend)?,
             timer: None,
         };
         Ok(Self { owner: Arc::new(Owner(actor.start())) })

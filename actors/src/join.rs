@@ -130,7 +130,7 @@ impl<K: Key> Join<K> {
             prepared()
         };
         let reader = store.reader();
-        let thread = StoreThread::or_new(thread)?;
+        let thread = StoreThread::or_of(thread, &*config.backend)?;
         let store_thread = thread.clone();
         let start = Start { resume, observers, state_observers, saving, joined };
         let owner = Owner(thread.start(span, move || StoreActor::new(store, config, store_thread, start)));

@@ -76,7 +76,7 @@ impl<K: Key> Publish<K> {
     pub fn start(self) -> Result<Publisher<K>, JoinError> {
         let Self { config, canaries, observers, thread, key } = self;
         config.check()?;
-        let thread = StoreThread::or_new(thread)?;
+        let thread = StoreThread::or_of(thread, &*config.backend)?;
         let (told, state) = watch::channel(State::Connecting { cause: None });
         let held = thread.clone();
         let addr = thread.start(span(&config.prefix), move || {

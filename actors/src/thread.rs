@@ -5,10 +5,7 @@ use std::sync::Arc;
 
 use actix::dev::channel;
 use actix::prelude::*;
-use shared_store_core::{Backend, Config, Prefix};
-use tokio::runtime::Runtime;
-use tokio::sync::mpsc;
-use tokio::task::LocalSet;
+use shared_store_core::{Backend, Config, Prefix, Thread};
 use tracing::{Instrument, Span};
 
 use crate::error::JoinError;
@@ -16,18 +13,16 @@ use crate::error::JoinError;
 /// Where the actors of one or many stores run: given to [`Join::on`](crate::Join::on) and
 /// [`Publish::on`](crate::Publish::on).
 ///
-/// By default each store has a thread of its own, so that no code of the application delays a keep-alive and no store
-/// occupies the thread of its caller. Many stores can share one: clone this.
+/// By default they run on the thread of the backend's connections ([`Backend::thread`]), or on a thread of their own if it has
+/// none: never on the thread of the caller, so that nothing that an application does there delays a keep-alive. All stores over
+/// clones of one [`EtcdBackend`](shared_store_core::EtcdBackend) share its thread. What runs there is code of the application for
+/// single values: codec, filter, index, name. If that can block, give such a store a thread of its own.
 #[derive(Debug, Clone)]
 pub struct StoreThread(Kind);
 
 #[derive(Debug, Clone)]
 enum Kind {
-    /// A thread that ends when the last handle to it is dropped.
-    ///
-    /// Not an arbiter: those end with the first `System::stop`, which actix-web calls on SIGTERM, just when a store has
-    /// still to delete its keys.
-    Own(mpsc::UnboundedSender<Job>),
+    Thread(Thread),
     Current,
     Arbiter(ArbiterHandle),
 }
@@ -53,30 +48,13 @@ pub(crate) fn backend(config: &Config) -> Arc<dyn Backend> {
 /// actix's own default.
 const MAILBOX: usize = 16;
 
-type Job = Box<dyn FnOnce() + Send>;
-
 impl StoreThread {
     /// A new thread. It ends when this handle, its clones and all stores on it are gone.
     ///
     /// # Errors
     /// If the system cannot start a thread.
     pub fn new() -> io::Result<Self> {
-        let (jobs, mut next) = mpsc::unbounded_channel::<Job>();
-        let (give, given) = std::sync::mpsc::sync_channel::<Runtime>(1);
-        std::thread::Builder::new().name("shared-store".to_owned()).spawn(move || {
-            let Ok(runtime) = given.recv() else { return };
-            LocalSet::new().block_on(&runtime, async {
-                while let Some(job) = next.recv().await {
-                    job();
-                }
-            });
-        })?;
-        // After the thread: if the thread could not be started, the runtime would be dropped here, and a runtime
-        // panics if it is dropped inside another one.
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        // The thread waits for it.
-        let _ = give.send(runtime);
-        Ok(Self(Kind::Own(jobs)))
+        Thread::start("shared-store").map(|thread| Self(Kind::Thread(thread)))
     }
 
     /// The thread that awaits the join, in its actix `System` or tokio `LocalSet`. For tests: there the actors obey the
@@ -95,9 +73,12 @@ impl StoreThread {
         Self(Kind::Arbiter(arbiter))
     }
 
-    /// The given thread, or else a new one.
-    pub(crate) fn or_new(thread: Option<Self>) -> Result<Self, JoinError> {
-        thread.map_or_else(|| Self::new().map_err(|error| no_thread(&error)), Ok)
+    /// The given thread, or that of the backend, or else a new one.
+    pub(crate) fn or_of(thread: Option<Self>, backend: &dyn Backend) -> Result<Self, JoinError> {
+        match thread.or_else(|| backend.thread().map(|thread| Self(Kind::Thread(thread)))) {
+            Some(thread) => Ok(thread),
+            None => Self::new().map_err(|error| no_thread(&error)),
+        }
     }
 
     /// Starts an actor there. All it logs is in the span.
@@ -112,7 +93,7 @@ impl StoreThread {
             actix_rt::spawn(run);
         };
         let started = match &self.0 {
-            Kind::Own(jobs) => jobs.send(Box::new(job)).is_ok(),
+            Kind::Thread(thread) => thread.run(job),
             Kind::Arbiter(arbiter) => arbiter.spawn_fn(job),
             Kind::Current => {
                 job();

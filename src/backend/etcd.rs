@@ -15,7 +15,6 @@ mod pings;
 #[cfg(any(feature = "etcd-server", feature = "test-kit"))]
 pub mod served;
 mod watch;
-mod worker;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -29,12 +28,12 @@ pub use self::config::EtcdConfig;
 use self::connection::{Connection, Link, Role};
 pub use self::error::{EndpointProblem, EtcdConfigError};
 use self::watch::EtcdWatch;
-use self::worker::Worker;
 use super::{
     Backend, BackendError, Expect, LeaseGrant, LeaseTime, ListPage, ListRequest, WatchRequest, WatchStream, Write,
     WriteAction, WriteOutcome,
 };
 use crate::kv::{LeaseId, Revision};
+use crate::thread::Thread;
 
 /// etcd's default for `--max-txn-ops`.
 const MAX_WRITES: usize = 128;
@@ -44,7 +43,8 @@ const LIST_PATIENCE: u32 = 3;
 /// etcd as a [`Backend`].
 ///
 /// Nothing connects before the first call. All connections and calls live on a thread of the backend's own, so a call
-/// may come from any runtime, and no connection dies with one. Lists and writes go over one connection, watches and
+/// may come from any runtime, and no connection dies with one. Stores that use the backend run there, too, unless they are told
+/// otherwise: an event goes from the connection to the cache without waking another thread. Lists and writes go over one connection, watches and
 /// leases over another: a large list does not hold up a keep-alive. Each connection goes to one endpoint, and to the
 /// next when that fails. Cheap to clone.
 ///
@@ -79,8 +79,8 @@ impl EtcdBackend {
     pub fn new(config: EtcdConfig) -> Result<Self, EtcdConfigError> {
         let call_timeout = config.call_timeout;
         let cluster = Arc::new(Cluster::new(config)?);
-        let worker = Arc::new(Worker::start()?);
-        let connection = |role| Arc::new(Connection::new(role, Arc::clone(&cluster), Arc::clone(&worker)));
+        let thread = Thread::start("shared-store-etcd")?;
+        let connection = |role| Arc::new(Connection::new(role, Arc::clone(&cluster), thread.clone()));
         let (bulk, live) = (connection(Role::Bulk), connection(Role::Live));
         Ok(Self { cluster, bulk, live, call_timeout })
     }
@@ -114,7 +114,7 @@ impl EtcdBackend {
     /// How many tasks run on the connections' thread: for tests that check that none is left.
     #[must_use]
     pub fn tasks(&self) -> usize {
-        self.bulk.tasks()
+        self.bulk.thread.tasks()
     }
 }
 
@@ -161,6 +161,10 @@ impl Backend for EtcdBackend {
 
     fn max_writes(&self) -> usize {
         MAX_WRITES
+    }
+
+    fn thread(&self) -> Option<Thread> {
+        Some(self.live.thread.clone())
     }
 
     async fn grant(&self, lease: LeaseId, ttl: Duration) -> Result<LeaseGrant, BackendError> {

@@ -15,6 +15,7 @@ use super::{
     Backend, BackendError, LeaseGrant, LeaseTime, ListPage, ListRequest, WatchRequest, WatchStream, Write, WriteOutcome,
 };
 use crate::kv::LeaseId;
+use crate::thread::Thread;
 
 /// A backend around another that fails, stalls, breaks and fragments as it is told.
 ///
@@ -225,6 +226,10 @@ impl Backend for Faulty {
 
     fn max_writes(&self) -> usize {
         self.inner.max_writes()
+    }
+
+    fn thread(&self) -> Option<Thread> {
+        self.inner.thread()
     }
 
     async fn grant(&self, lease: LeaseId, ttl: Duration) -> Result<LeaseGrant, BackendError> {

@@ -8,6 +8,7 @@ use super::{
     Backend, BackendError, LeaseGrant, LeaseTime, ListPage, ListRequest, WatchRequest, WatchStream, Write, WriteOutcome,
 };
 use crate::kv::LeaseId;
+use crate::thread::Thread;
 
 /// What a call of a backend gives.
 pub(crate) type Call<'a, T> = Pin<Box<dyn Future<Output = Result<T, BackendError>> + Send + 'a>>;
@@ -40,6 +41,10 @@ impl<B: Backend + ?Sized> Backend for Arc<B> {
 
     fn max_writes(&self) -> usize {
         (**self).max_writes()
+    }
+
+    fn thread(&self) -> Option<Thread> {
+        (**self).thread()
     }
 
     fn grant<'b, 'a>(&'b self, lease: LeaseId, ttl: Duration) -> Call<'a, LeaseGrant>

@@ -15,6 +15,7 @@ use crate::backend::{
 };
 use crate::kv::{Header, LeaseId, Revision};
 use crate::prefix::Prefix;
+use crate::thread::Thread;
 
 /// Measures every call of a backend. A call that is dropped before its answer is not measured.
 #[derive(Debug)]
@@ -96,6 +97,10 @@ impl Backend for MeasuredBackend {
 
     fn max_writes(&self) -> usize {
         self.backend.max_writes()
+    }
+
+    fn thread(&self) -> Option<Thread> {
+        self.backend.thread()
     }
 
     fn grant<'b, 'a>(&'b self, lease: LeaseId, ttl: Duration) -> Call<'a, LeaseGrant>

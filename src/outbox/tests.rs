@@ -39,7 +39,8 @@ impl Bench {
     }
 
     fn push<const N: usize>(&mut self, steps: [Change<u32>; N]) {
-        self.outbox.push(self.now, &Arc::from(steps));
+        let names = Names::of(&steps);
+        self.outbox.push(self.now, &Arc::from(steps), names);
     }
 
     fn next(&mut self) -> Vec<String> {
@@ -176,7 +177,7 @@ fn resynced_starts_from_the_last_revision_told() {
     let mut bench = Bench::every(1);
     let names: Vec<_> = (0..300).map(|n| format!("n{n}")).collect();
     let steps: Vec<_> = names.iter().zip(2..).map(|(name, revision)| step(name, 0, 1, revision)).collect();
-    bench.outbox.push(bench.now, &Arc::from(steps));
+    bench.outbox.push(bench.now, &Arc::from(steps), Names::Once);
     assert_eq!(bench.next().len(), PARCEL);
     bench.push([step("a", 0, 1, 400), step("a", 1, 2, 401)]);
     let told = bench.told();
@@ -216,10 +217,33 @@ fn going_back_is_told_to_one_who_waits_for_nothing() {
 }
 
 #[test]
+fn a_batch_behind_the_parcel_under_way_is_shared_until_more_comes() {
+    let mut bench = Bench::latest();
+    bench.push([step("x", 0, 1, 2)]);
+    bench.next();
+    let batch: Arc<[_]> = Arc::from([step("a", 0, 1, 3), step("b", 0, 1, 4)]);
+    bench.outbox.push(bench.now, &batch, Names::Once);
+    bench.outbox.delivered();
+    let Some(Parcel::Changes(told)) = bench.outbox.poll() else { panic!("nothing is told") };
+    assert!(std::ptr::eq(&*told, &*batch));
+    bench.push([step("a", 1, 2, 5), step("b", 1, 2, 6)]);
+    bench.push([step("a", 2, 3, 7), step("b", 2, 1, 8)]);
+    assert_eq!(bench.told(), ["a:1->3 @7"], "of each key what is left of its changes");
+    // A notice keeps its place behind the changes before it.
+    bench.push([step("x", 1, 2, 9)]);
+    bench.next();
+    bench.push([step("a", 3, 4, 10)]);
+    let name = KeyName::new("a").unwrap();
+    bench.outbox.notify(bench.now, Notice::Healed { name, revision: Revision(11) });
+    bench.push([step("a", 4, 5, 12)]);
+    assert_eq!(bench.told(), ["a:3->5 @12", "healed a @11"]);
+}
+
+#[test]
 fn a_batch_for_one_who_waits_for_nothing_is_shared_and_not_copied() {
     let mut bench = Bench::latest();
     let batch: Arc<[_]> = Arc::from([step("a", 0, 1, 2), step("b", 0, 1, 3)]);
-    bench.outbox.push(bench.now, &batch);
+    bench.outbox.push(bench.now, &batch, Names::Once);
     let Some(Parcel::Changes(told)) = bench.outbox.poll() else { panic!("nothing is told") };
     assert!(std::ptr::eq(&*told, &*batch));
     assert_eq!(Arc::strong_count(&batch), 2);

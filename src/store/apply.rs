@@ -194,10 +194,10 @@ impl<K: Key> Store<K> {
     ) -> Option<Change<K>> {
         self.tombstones.remove(name.as_str());
         self.guard.is_there(name);
-        let Arrived { hash, create_revision, lease, raw, value } = arrived;
-        let (key, index_values) = match value {
+        let Arrived { hash, create_revision, lease, value } = arrived;
+        let (key, index_values, raw) = match value {
             Ok(value) => value,
-            Err(cause) => {
+            Err((cause, raw)) => {
                 let known = self.quarantine.get(name).is_some_and(|quarantined| quarantined.hash == hash);
                 let quarantined = Quarantined { hash, mod_revision, lease, raw, cause };
                 if !known {
@@ -216,7 +216,6 @@ impl<K: Key> Store<K> {
             }
         };
         self.healed(now, name, mod_revision, "a good value has replaced one that could not be decoded");
-        let raw = self.keeps_raw.then_some(raw);
         let origin = if self.own.is_ours(lease) { Origin::Local } else { Origin::Remote };
         let written = Written { mod_revision, create_revision, lease };
         let Some(entry) = cache.get_mut(name.as_str()) else {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 
 use crate::cache::{IndexValues, Shared};
-use crate::config::NameCheck;
+use crate::config::{Config, NameCheck};
 use crate::hash::value_hash;
 use crate::index::Index;
 use crate::key::{Codec, CodecError, Key, KeyName};
@@ -32,8 +32,8 @@ pub(super) struct Arrived<K> {
     pub(super) hash: u128,
     pub(super) create_revision: Revision,
     pub(super) lease: LeaseId,
-    pub(super) raw: Bytes,
-    pub(super) value: Result<(Arc<K>, IndexValues), CodecError>,
+    /// A good value, with its bytes if the store keeps them; or why it is none, and its bytes.
+    pub(super) value: Result<(Arc<K>, IndexValues, Option<Bytes>), (CodecError, Bytes)>,
 }
 
 impl<K> Incoming<K> {
@@ -62,6 +62,7 @@ pub struct Decoder<K> {
     pub(super) shared: Arc<Shared<K>>,
     indexes: Arc<[Index<K>]>,
     name_check: NameCheck,
+    keeps_raw: bool,
     /// How often code of the user panicked.
     panics: Arc<AtomicU64>,
 }
@@ -70,7 +71,8 @@ impl<K> Clone for Decoder<K> {
     fn clone(&self) -> Self {
         let (prefix, shared) = (self.prefix.clone(), Arc::clone(&self.shared));
         let (indexes, panics) = (Arc::clone(&self.indexes), Arc::clone(&self.panics));
-        Self { prefix, shared, indexes, name_check: self.name_check, panics }
+        let Self { name_check, keeps_raw, .. } = *self;
+        Self { prefix, shared, indexes, name_check, keeps_raw, panics }
     }
 }
 
@@ -93,8 +95,9 @@ impl<K> Extend<Self> for Decoded<K> {
 }
 
 impl<K: Key> Decoder<K> {
-    pub(super) fn new(prefix: Prefix, shared: Arc<Shared<K>>, indexes: Vec<Index<K>>, name_check: NameCheck) -> Self {
-        Self { prefix, shared, indexes: indexes.into(), name_check, panics: Arc::default() }
+    pub(super) fn new(config: &Config, shared: Arc<Shared<K>>, indexes: Vec<Index<K>>) -> Self {
+        let (prefix, name_check, keeps_raw) = (config.prefix.clone(), config.name_check, config.state_dir.is_some());
+        Self { prefix, shared, indexes: indexes.into(), name_check, keeps_raw, panics: Arc::default() }
     }
 
     /// Decodes a range of the values of a delivery. Several ranges may be decoded at the same time.
@@ -160,12 +163,14 @@ impl<K: Key> Decoder<K> {
             Some((known, key)) if known == hash => Ok(key),
             Some(_) | None => self.decode_value(&name, &kv.value).map(Arc::new),
         };
-        let value = key.map(|key| {
-            let values = self.index_values(&name, &key);
-            (key, values)
-        });
-        let (create_revision, lease, raw) = (kv.create_revision, kv.lease, kv.value.clone());
-        let arrived = Arrived { hash, create_revision, lease, raw, value };
+        let value = match key {
+            Ok(key) => {
+                let values = self.index_values(&name, &key);
+                Ok((key, values, self.keeps_raw.then(|| kv.value.clone())))
+            }
+            Err(cause) => Err((cause, kv.value.clone())),
+        };
+        let arrived = Arrived { hash, create_revision: kv.create_revision, lease: kv.lease, value };
         Incoming { name, revision: kv.mod_revision, arrived: Some(arrived) }
     }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::change::{Change, Notice, Parcel};
 use crate::filter::Filter;
 use crate::kv::Revision;
-use crate::outbox::{DeliveryMode, First, Lag, ObserverId, Outbox, PARCEL};
+use crate::outbox::{DeliveryMode, First, Lag, Names, ObserverId, Outbox, PARCEL};
 
 /// All observers and what each has still to be told.
 #[derive(Debug)]
@@ -130,22 +130,24 @@ impl<K> Observers<K> {
     /// Adds changes of the cache, in parts no longer than a parcel, since they can name a key many times. What does
     /// not fit into the first part is merged or left out, as the mode of each observer says.
     pub(super) fn push(&mut self, now: Instant, steps: Vec<Change<K>>) {
-        if steps.len() <= PARCEL {
-            return self.push_difference(now, steps);
-        }
         let mut steps = steps.into_iter().peekable();
         while steps.peek().is_some() {
-            self.push_difference(now, steps.by_ref().take(PARCEL).collect());
+            let part: Vec<_> = steps.by_ref().take(PARCEL).collect();
+            let names = Names::of(&part);
+            self.push_part(now, part, names);
         }
     }
 
     /// Adds changes that name each key once.
     pub(super) fn push_difference(&mut self, now: Instant, changes: Vec<Change<K>>) {
-        if changes.is_empty() {
-            return;
+        if !changes.is_empty() {
+            self.push_part(now, changes, Names::Once);
         }
+    }
+
+    fn push_part(&mut self, now: Instant, changes: Vec<Change<K>>, names: Names) {
         let changes: Arc<[Change<K>]> = changes.into();
-        self.each(|outbox| outbox.push(now, &changes));
+        self.each(|outbox| outbox.push(now, &changes, names));
     }
 
     pub(super) fn notify(&mut self, now: Instant, notice: &Notice) {

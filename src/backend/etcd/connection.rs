@@ -4,12 +4,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use etcd_client::{Client, KvClient, LeaseClient, WatchClient};
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
 
 use super::cluster::Cluster;
 use super::failure::{Failure, Kind};
-use super::worker::Worker;
 use crate::backend::BackendError;
+use crate::thread::Thread;
 
 /// The largest accepted message: a page of a list or one watch response. etcd's own default of 4 MiB would end a watch
 /// that catches up.
@@ -29,7 +30,8 @@ pub(super) enum Role {
 pub(super) struct Connection {
     role: Role,
     pub(super) cluster: Arc<Cluster>,
-    worker: Arc<Worker>,
+    /// A client dies with the runtime that connected it.
+    pub(super) thread: Thread,
     current: Mutex<Current>,
     /// Held while connecting. Callers that wait for it get the outcome and do not try once more.
     connecting: tokio::sync::Mutex<Option<(u64, Attempt)>>,
@@ -127,10 +129,10 @@ struct Wanted {
 }
 
 impl Connection {
-    pub(super) fn new(role: Role, cluster: Arc<Cluster>, worker: Arc<Worker>) -> Self {
+    pub(super) fn new(role: Role, cluster: Arc<Cluster>, thread: Thread) -> Self {
         let endpoint = cluster.endpoints.after("");
         let current = Mutex::new(Current { turn: 0, endpoint, link: None, generation: 0 });
-        Self { role, cluster, worker, current, connecting: tokio::sync::Mutex::default() }
+        Self { role, cluster, thread, current, connecting: tokio::sync::Mutex::default() }
     }
 
     /// Makes a call, again on the next endpoint if it was never sent. Dropping the future aborts it.
@@ -144,17 +146,13 @@ impl Connection {
         F: Future<Output = Result<T, Failure>> + Send,
     {
         let this = Arc::clone(self);
-        self.worker.run(async move { this.attempts(timeout, call).await }).await
-    }
-
-    /// Runs something on the connections' thread that ends by itself.
-    pub(super) fn detach(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.worker.detach(task);
-    }
-
-    #[cfg(feature = "test-kit")]
-    pub(super) fn tasks(&self) -> usize {
-        self.worker.tasks()
+        let task = self.thread.spawn(async move { this.attempts(timeout, call).await });
+        let _abort = AbortOnDrop(task.abort_handle());
+        task.await.unwrap_or_else(|error| {
+            // The text of a panic can quote a value.
+            let cause = if error.is_panic() { "the client of etcd panicked" } else { "the backend of etcd has ended" };
+            Err(BackendError::unavailable(cause))
+        })
     }
 
     async fn attempts<T, F>(&self, timeout: Duration, call: impl Fn(Link) -> F) -> Result<T, BackendError>
@@ -309,6 +307,14 @@ impl Connection {
     }
 }
 
+struct AbortOnDrop(AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -319,7 +325,7 @@ mod tests {
         let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let endpoint: Arc<str> = format!("http://{address}").into();
         let cluster = Cluster::new(EtcdConfig::new([&*endpoint])).unwrap();
-        let connection = Arc::new(Connection::new(Role::Bulk, cluster.into(), Worker::start().unwrap().into()));
+        let connection = Arc::new(Connection::new(Role::Bulk, cluster.into(), Thread::start("test").unwrap()));
         let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         // A client dies with its runtime.
         let client = runtime().block_on(Client::connect([&endpoint], None)).unwrap();

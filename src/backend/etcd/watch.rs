@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use etcd_client::{WatchOptions, WatchResponse as Response, WatchStream as Stream};
+use futures_util::FutureExt;
 use tokio::sync::mpsc;
 
 use super::cluster::Cluster;
@@ -16,6 +17,10 @@ use crate::kv::Header;
 
 /// Responses read ahead. More stay in etcd's flow control.
 const READ_AHEAD: usize = 16;
+/// Up to so many events wait for those that have arrived after them.
+const TOGETHER: usize = 128;
+
+type Message = Result<Option<Response>, etcd_client::Error>;
 
 /// A watch on etcd: a task on the connections' thread reads it, and ends when this is dropped.
 #[derive(Debug)]
@@ -53,7 +58,7 @@ impl EtcdWatch {
         let header = convert::header(first.header());
         let (sender, responses) = mpsc::channel(READ_AHEAD);
         let cluster = Arc::clone(&connection.cluster);
-        connection.detach(async move { read(stream, sender, &cluster, &endpoint, &line).await });
+        connection.thread.spawn(async move { read(stream, sender, &cluster, &endpoint, &line).await });
         Ok(Self { header, responses, ended: false, _connection: Arc::clone(connection) })
     }
 }
@@ -95,22 +100,38 @@ async fn read(
                 return;
             }
         };
-        let next = match message {
-            Ok(Some(response)) => {
-                line.hear();
-                match understand(response) {
-                    Some(next) => next,
-                    None => continue,
-                }
+        let Some(response) = understand(message, cluster, line) else { continue };
+        for response in with_arrived(response, || stream.message().now_or_never(), cluster, line) {
+            let last = response.is_err();
+            if responses.send(response.map_err(|failure| failure.into_error(endpoint))).await.is_err() || last {
+                return;
             }
-            Ok(None) => Err(Failure::broken("it closed the watch")),
-            Err(error) => Err(why_broken(error.into(), cluster, line)),
-        };
-        let last = next.is_err();
-        if responses.send(next.map_err(|failure| failure.into_error(endpoint))).await.is_err() || last {
-            return;
         }
     }
+}
+
+/// A response and what has arrived after it, events together: each response that is handed on wakes others.
+fn with_arrived(
+    first: Result<WatchResponse, Failure>,
+    mut arrived: impl FnMut() -> Option<Message>,
+    cluster: &Cluster,
+    line: &Line,
+) -> Vec<Result<WatchResponse, Failure>> {
+    let mut responses = vec![first];
+    while let Some(Ok(WatchResponse::Events(events))) = responses.last_mut()
+        && events.events.len() <= TOGETHER
+        && let Some(message) = arrived()
+    {
+        match understand(message, cluster, line) {
+            None => {}
+            Some(Ok(WatchResponse::Events(more))) => {
+                events.events.extend(more.events);
+                (events.header, events.complete) = (more.header, more.complete);
+            }
+            Some(other) => responses.push(other),
+        }
+    }
+    responses
 }
 
 /// Why a watch broke: perhaps because its connection was pinged too often.
@@ -127,8 +148,14 @@ fn why_broken(failure: Failure, cluster: &Cluster, line: &Line) -> Failure {
     }
 }
 
-/// What a response means for the reader, if anything.
-fn understand(response: Response) -> Option<Result<WatchResponse, Failure>> {
+/// What a message means for the reader, if anything.
+fn understand(message: Message, cluster: &Cluster, line: &Line) -> Option<Result<WatchResponse, Failure>> {
+    let response = match message {
+        Ok(Some(response)) => response,
+        Ok(None) => return Some(Err(Failure::broken("it closed the watch"))),
+        Err(error) => return Some(Err(why_broken(error.into(), cluster, line))),
+    };
+    line.hear();
     if let Some(failure) = ended(&response) {
         return Some(Err(failure));
     }
