@@ -32,9 +32,9 @@ verify: tools ## format, lints, docs and guards; never writes
 fuzz: tools ## fuzzes every target of fuzz/ for 20 s (SECONDS=3600 for longer)
 	scripts/fuzz.sh $(or $(SECONDS),20)
 
-bench: tools ## what it costs, against doing the same by hand in the same run
-	cargo bench --bench store
-	cargo bench --bench embedder
+bench: tools ## what it costs, against doing the same by hand in the same run (about 20 minutes)
+	cargo bench --features etcd --bench store
+	cargo bench --features etcd --bench embedder
 	cargo bench --features etcd --bench etcd
 
 site: ## the guide as a site in target/site (installs mdbook if it is missing)

@@ -1,21 +1,34 @@
-//! What the cache and its observers cost, against doing the same by hand in the same run.
+//! What the machines cost, against doing the same by hand in the same run: time and allocations.
 //!
-//! `cargo bench --bench store`: each figure is the median of five rounds.
+//! ```text
+//! cargo bench --bench store               all
+//! cargo bench --bench store -- live       one group
+//! ```
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation, missing_docs, reason = "a benchmark")]
 
 use std::collections::HashMap;
 use std::hint::black_box;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use divan::counter::ItemsCount;
+use divan::{AllocProfiler, Bencher};
 use serde::{Deserialize, Serialize};
+use shared_store_core::warm::Capture;
 use shared_store_core::watch::{Delivery, Page, PageKeys};
 use shared_store_core::{
     ClusterId, Config, DeliveryMode, Event, Filter, Json, Key, KeyName, KeyValue, LeaseId, ObserverId, Parcel, Prefix,
-    Reader, Revision, Store,
+    Revision, Store,
 };
+
+#[global_allocator]
+static ALLOCATOR: AllocProfiler = AllocProfiler::system();
+
+fn main() {
+    divan::main();
+}
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Node {
@@ -36,6 +49,9 @@ impl Key for Node {
 
 const KEYS: u64 = 100_000;
 const BATCH: u64 = 100;
+const CHANGES: u64 = 200_000;
+const LOOKUPS: u64 = 10_000;
+const FEW: u64 = 10_000;
 
 fn prefix() -> Prefix {
     Prefix::new("bench/nodes").unwrap()
@@ -100,174 +116,112 @@ fn drain(store: &mut Store<Node>, asleep: &[ObserverId]) -> u64 {
     told
 }
 
-fn median(mut round: impl FnMut() -> f64) -> f64 {
-    let mut figures: Vec<_> = (0..5).map(|_| round()).collect();
-    figures.sort_by(f64::total_cmp);
-    figures[2]
+fn subscribe(store: &mut Store<Node>) -> ObserverId {
+    store.subscribe(Instant::now(), Filter::new(), DeliveryMode::LatestPerKey)
 }
 
-fn resident() -> u64 {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0) * 4096
+fn decoded(kv: &KeyValue) -> Arc<Node> {
+    Arc::new(serde_json::from_slice(&kv.value).unwrap())
 }
 
-fn main() {
-    joining();
-    restarting();
-    applying();
-    reading();
-    sleeping();
+/// 100,000 keys as they come from etcd: into a map, into an empty store, into a store that has them.
+#[divan::bench_group(sample_count = 5, sample_size = 1, counters = [ItemsCount::new(KEYS)])]
+mod list {
+    use super::*;
+
+    #[divan::bench]
+    fn by_hand(bencher: Bencher<'_, '_>) {
+        bencher.with_inputs(|| list(KEYS)).bench_values(|list| {
+            let Delivery::Page(Page { keys: PageKeys::Full(kvs), .. }) = list else { unreachable!("it is full") };
+            kvs.into_iter().map(|kv| (kv.path.clone(), decoded(&kv))).collect::<HashMap<Bytes, Arc<Node>>>()
+        });
+    }
+
+    #[divan::bench]
+    fn store(bencher: Bencher<'_, '_>) {
+        let empty = || (Store::<Node>::new(&Config::new(prefix()), Vec::new()), list(KEYS));
+        bencher.with_inputs(empty).bench_local_values(delivered);
+    }
+
+    #[divan::bench]
+    fn store_unchanged(bencher: Bencher<'_, '_>) {
+        bencher.with_inputs(|| (super::store(KEYS), list(KEYS))).bench_local_values(delivered);
+    }
+
+    fn delivered((mut store, list): (Store<Node>, Delivery)) -> Store<Node> {
+        store.deliver(Instant::now(), list).unwrap();
+        store
+    }
 }
 
-fn joining() {
-    let by_hand = median(|| {
-        let Delivery::Page(Page { keys: PageKeys::Full(kvs), .. }) = list(KEYS) else { return 0.0 };
-        let start = Instant::now();
-        let decode = |kv: &KeyValue| serde_json::from_slice::<Node>(&kv.value).unwrap();
-        let map: HashMap<Bytes, Arc<Node>> = kvs.iter().map(|kv| (kv.path.clone(), Arc::new(decode(kv)))).collect();
-        let time = start.elapsed();
-        black_box(map);
-        time.as_secs_f64()
-    });
-    let ours = median(|| {
-        let (list, mut store) = (list(KEYS), Store::<Node>::new(&Config::new(prefix()), Vec::new()));
-        let start = Instant::now();
-        store.deliver(start, list).unwrap();
-        start.elapsed().as_secs_f64()
-    });
-    println!(
-        "list of {KEYS} keys: decode + map by hand {:.0} ms, store {:.0} ms, ratio {:.2}",
-        by_hand * 1e3,
-        ours * 1e3,
-        ours / by_hand
-    );
-    let unchanged = median(|| {
-        let (mut store, again) = (store(KEYS), list(KEYS));
-        let start = Instant::now();
-        store.deliver(start, again).unwrap();
-        start.elapsed().as_secs_f64()
-    });
-    println!("the same list again: {:.0} ms, ratio to the first {:.2}", unchanged * 1e3, unchanged / ours);
-}
+/// 200,000 events in batches of 100, on 100,000 keys.
+#[divan::bench_group(sample_count = 5, sample_size = 1, counters = [ItemsCount::new(CHANGES)])]
+mod live {
+    use super::*;
 
-fn restarting() {
-    let config = Config::new(prefix()).state_dir("unused");
-    let left = listed(&config, KEYS);
-    let capture = median(|| {
-        let start = Instant::now();
-        let capture = left.capture();
-        let time = start.elapsed();
-        black_box(capture);
-        time.as_secs_f64()
-    });
-    let mut file = Bytes::new();
-    let encode = median(|| {
-        let capture = left.capture().unwrap();
-        let start = Instant::now();
-        file = capture.encode().into();
-        start.elapsed().as_secs_f64()
-    });
-    let load = median(|| {
-        let mut store = Store::<Node>::new(&config, Vec::new());
-        let start = Instant::now();
-        store.load(start, &file).unwrap();
-        start.elapsed().as_secs_f64()
-    });
-    println!(
-        "snapshot of {KEYS} keys, {} MB: capture {:.1} ms, encode {:.0} ms, load {:.0} ms",
-        file.len() >> 20,
-        capture * 1e3,
-        encode * 1e3,
-        load * 1e3
-    );
-}
+    #[divan::bench]
+    fn by_hand(bencher: Bencher<'_, '_>) {
+        let (events, store) = (batches(KEYS, CHANGES, 1), store(KEYS));
+        let map = || store.reader().snapshot().entries.into_iter().collect::<HashMap<_, _>>();
+        bencher.with_inputs(|| (map(), events.clone())).bench_local_values(|(mut map, events)| {
+            for event in events.into_iter().flatten() {
+                let Event::Put(kv) = event else { continue };
+                map.insert(prefix().strip(&kv.path).unwrap(), decoded(&kv));
+            }
+            map
+        });
+    }
 
-fn applying() {
-    let events = batches(KEYS, 200_000, 1);
-    let total = 200_000.0;
-    let by_hand = median(|| {
-        let mut map: HashMap<KeyName, Arc<Node>> = store(KEYS).reader().snapshot().entries.into_iter().collect();
-        let start = Instant::now();
-        for event in events.clone().into_iter().flatten() {
-            let Event::Put(kv) = event else { continue };
-            let node: Node = serde_json::from_slice(&kv.value).unwrap();
-            map.insert(prefix().strip(&kv.path).unwrap(), Arc::new(node));
-        }
-        let time = start.elapsed();
-        black_box(map);
-        total / time.as_secs_f64()
-    });
-    println!("live events in batches of {BATCH}: decode + insert by hand {:.0} k/s", by_hand / 1e3);
-    for observers in [0, 1, 10, 100] {
-        let rate = median(|| {
+    #[divan::bench(args = [0, 1, 10, 100])]
+    fn store_with_batched_observers(bencher: Bencher<'_, '_>, observers: u64) {
+        let events = batches(KEYS, CHANGES, 1);
+        let observed = || {
             let mut store = store(KEYS);
             for _ in 0..observers {
-                store.subscribe(Instant::now(), Filter::new(), DeliveryMode::LatestPerKey);
+                subscribe(&mut store);
             }
             drain(&mut store, &[]);
+            (store, events.clone())
+        };
+        bencher.with_inputs(observed).bench_local_values(|(mut store, events)| {
             let mut told = 0;
-            let start = Instant::now();
-            for batch in events.clone() {
-                store.deliver(start, Delivery::Events(batch)).unwrap();
+            for batch in events {
+                store.deliver(Instant::now(), Delivery::Events(batch)).unwrap();
                 told += drain(&mut store, &[]);
             }
-            assert_eq!(told, observers * 200_000);
-            total / start.elapsed().as_secs_f64()
+            assert_eq!(told, observers * CHANGES);
+            store
         });
-        println!("  store with {observers} batched observers {:.0} k/s, ratio {:.2}", rate / 1e3, rate / by_hand);
     }
 }
 
-/// Random lookups a second by one reader.
-fn lookups(mut get: impl FnMut(&str) -> bool) -> f64 {
-    let names: Vec<_> = (0..KEYS).map(name).collect();
-    let (mut random, mut done) = (fastrand::Rng::with_seed(7), 0_u64);
-    let start = Instant::now();
-    while start.elapsed() < Duration::from_millis(300) {
-        for _ in 0..1000 {
-            assert!(get(names[random.usize(..names.len())].as_str()));
-        }
-        done += 1000;
+/// 10,000 random lookups in 100,000 keys by each of 1 and 4 threads.
+#[divan::bench_group(sample_count = 100, sample_size = 1, threads = [1, 4], counters = [ItemsCount::new(LOOKUPS)])]
+mod lookups {
+    use super::*;
+
+    #[divan::bench]
+    fn plain_map(bencher: Bencher<'_, '_>) {
+        let map: HashMap<_, _> = store(KEYS).reader().snapshot().entries.into_iter().collect();
+        look_up(bencher, |name| map.get(name).is_some_and(|node| Arc::strong_count(node) > 0));
     }
-    done as f64 / start.elapsed().as_secs_f64()
-}
 
-fn reading() {
-    let plain: HashMap<KeyName, Arc<Node>> = {
-        let store = store(KEYS);
-        store.reader().snapshot().entries.into_iter().collect()
-    };
-    let by_hand = median(|| lookups(|name| plain.get(name).is_some_and(|node| Arc::strong_count(node) > 0)));
-    let store = store(KEYS);
-    let reader = store.reader();
-    let idle = median(|| lookups(|name| reader.get(name).is_some()));
-    println!(
-        "lookups in {KEYS} keys: plain map {:.2} M/s, reader {:.2} M/s, ratio {:.2}",
-        by_hand / 1e6,
-        idle / 1e6,
-        idle / by_hand
-    );
-    let snapshot = median(|| {
-        let start = Instant::now();
-        black_box(reader.snapshot());
-        start.elapsed().as_secs_f64() * 1e9 / KEYS as f64
-    });
-    println!("  snapshot {snapshot:.0} ns a key");
-    busy(store, by_hand);
-}
+    #[divan::bench]
+    fn reader(bencher: Bencher<'_, '_>) {
+        let reader = store(KEYS).reader();
+        look_up(bencher, |name| reader.get(name).is_some());
+    }
 
-/// Readers on other threads while 50k updates a second are applied.
-fn busy(mut store: Store<Node>, by_hand: f64) {
-    for threads in [1, 4] {
-        let (stop, applied) = (AtomicBool::new(false), AtomicU64::new(0));
-        let reader = store.reader();
-        let events = batches(KEYS, 100_000, 1);
-        let mut revision = store.reader().revision().0;
-        let rates = std::thread::scope(|scope| {
-            let (stop, applied, store) = (&stop, &applied, &mut store);
+    /// Or as many updates as the processor has time for.
+    #[divan::bench]
+    fn reader_beside_50k_updates_a_second(bencher: Bencher<'_, '_>) {
+        let (mut store, stop) = (store(KEYS), AtomicBool::new(false));
+        let (reader, events) = (store.reader(), batches(KEYS, 100_000, 1));
+        std::thread::scope(|scope| {
+            let (stop, store) = (&stop, &mut store);
             scope.spawn(move || {
-                let (start, mut sent) = (Instant::now(), 0_u64);
-                for batch in events.iter().cycle() {
+                let (start, mut revision) = (Instant::now(), store.reader().revision().0);
+                for (sent, batch) in events.iter().cycle().enumerate() {
                     if stop.load(Ordering::Relaxed) {
                         break;
                     }
@@ -279,67 +233,109 @@ fn busy(mut store: Store<Node>, by_hand: f64) {
                         }
                     }
                     store.deliver(Instant::now(), Delivery::Events(batch)).unwrap();
-                    sent += BATCH;
-                    applied.store(sent, Ordering::Relaxed);
-                    let due = Duration::from_secs_f64(sent as f64 / 50_000.0);
+                    let due = Duration::from_secs(1) * (sent as u32 * BATCH as u32) / 50_000;
                     std::thread::sleep(due.saturating_sub(start.elapsed()));
                 }
             });
-            let readers: Vec<_> = (0..threads)
-                .map(|_| {
-                    let reader: Reader<Node> = reader.clone();
-                    scope.spawn(move || lookups(|name| reader.get(name).is_some()))
-                })
-                .collect();
-            let rates: Vec<f64> = readers.into_iter().map(|reader| reader.join().unwrap()).collect();
+            look_up(bencher, |name| reader.get(name).is_some());
             stop.store(true, Ordering::Relaxed);
-            rates
         });
-        let rate = rates.iter().sum::<f64>() / f64::from(threads);
-        println!(
-            "  {threads} readers beside {:.0} k updates/s: {:.2} M/s each, ratio to the plain map {:.2}",
-            applied.load(Ordering::Relaxed) as f64 / 0.3 / 1e3,
-            rate / 1e6,
-            rate / by_hand
-        );
+    }
+
+    fn look_up(bencher: Bencher<'_, '_>, get: impl Fn(&str) -> bool + Sync) {
+        let names: Vec<_> = (0..KEYS).map(name).collect();
+        bencher.bench(|| {
+            for _ in 0..LOOKUPS {
+                assert!(get(names[fastrand::usize(..names.len())].as_str()));
+            }
+        });
     }
 }
 
-/// One observer sleeps through a million changes of 10k keys.
-fn sleeping() {
-    let (keys, rounds) = (10_000, 10);
-    let mut store = store(keys);
-    let awake = store.subscribe(Instant::now(), Filter::new(), DeliveryMode::LatestPerKey);
-    let asleep = store.subscribe(Instant::now(), Filter::new(), DeliveryMode::LatestPerKey);
-    drain(&mut store, &[]);
-    let (events, others) = (batches(keys, 100_000, 1), batches(keys, 100_000, 1_000_000));
-    let pass = |store: &mut Store<Node>, events: &Vec<Vec<Event>>, asleep: &[ObserverId]| {
-        let start = Instant::now();
-        for batch in events.clone() {
-            store.deliver(start, Delivery::Events(batch)).unwrap();
-            drain(store, asleep);
-        }
-        start.elapsed().as_secs_f64()
-    };
-    pass(&mut store, &others, &[]);
-    let (normal, before) = (pass(&mut store, &events, &[]), resident());
-    let mut times = Vec::new();
-    for round in 0..rounds {
-        times.push(pass(&mut store, if round % 2 == 0 { &events } else { &others }, &[asleep]));
+/// All of 100,000 keys at once: for a reader, for a late observer, into a snapshot file and out of it.
+#[divan::bench_group(sample_count = 5, sample_size = 1, counters = [ItemsCount::new(KEYS)])]
+mod whole {
+    use super::*;
+
+    #[divan::bench]
+    fn reader_snapshot(bencher: Bencher<'_, '_>) {
+        let reader = store(KEYS).reader();
+        bencher.bench(|| reader.snapshot());
     }
-    let grown = resident().saturating_sub(before);
-    times.sort_by(f64::total_cmp);
-    let lag = store.status();
-    let pending = lag.observers.iter().find(|(id, _)| *id == asleep).map_or(0, |(_, lag)| lag.pending);
-    let caught_up = lag.observers.iter().find(|(id, _)| *id == awake).is_some_and(|(_, lag)| lag.pending == 0);
-    println!(
-        "1 M changes of {keys} keys with one observer asleep: {pending} pending, {:.1} MB more, the other up to date: \
-         {caught_up}, time of a pass {:.2} of normal",
-        grown as f64 / 1e6,
-        times[times.len() / 2] / normal
-    );
-    store.delivered(asleep);
-    let start = Instant::now();
-    let told = drain(&mut store, &[]);
-    println!("  it wakes: {told} changes in {:.1} ms", start.elapsed().as_secs_f64() * 1e3);
+
+    #[divan::bench]
+    fn late_observer(bencher: Bencher<'_, '_>) {
+        bencher.with_inputs(|| store(KEYS)).bench_local_refs(|store| {
+            subscribe(store);
+            assert_eq!(drain(store, &[]), KEYS);
+        });
+    }
+
+    fn saving() -> Config {
+        Config::new(prefix()).state_dir("unused")
+    }
+
+    #[divan::bench]
+    fn file_capture(bencher: Bencher<'_, '_>) {
+        let store = listed(&saving(), KEYS);
+        bencher.bench_local(|| store.capture());
+    }
+
+    #[divan::bench]
+    fn file_encode(bencher: Bencher<'_, '_>) {
+        let store = listed(&saving(), KEYS);
+        bencher.with_inputs(|| store.capture().unwrap()).bench_local_values(Capture::encode);
+    }
+
+    #[divan::bench]
+    fn file_load(bencher: Bencher<'_, '_>) {
+        let file: Bytes = listed(&saving(), KEYS).capture().unwrap().encode().into();
+        bencher.with_inputs(|| Store::<Node>::new(&saving(), Vec::new())).bench_local_refs(|store| {
+            store.load(Instant::now(), &file).unwrap();
+        });
+    }
+}
+
+/// Two million changes of 10,000 keys, 200,000 a sample, told to one observer while another takes nothing. That one holds at
+/// most one change a key; then it takes all.
+#[divan::bench_group(sample_count = 10, sample_size = 1, counters = [ItemsCount::new(CHANGES)])]
+mod slow_observer {
+    use super::*;
+
+    #[divan::bench(args = [false, true])]
+    fn asleep(bencher: Bencher<'_, '_>, asleep: bool) {
+        let mut store = store(FEW);
+        subscribe(&mut store);
+        let slow = subscribe(&mut store);
+        drain(&mut store, &[]);
+        let asleep = if asleep { &[slow][..] } else { &[] };
+        let mut generations = [batches(FEW, CHANGES, 1), batches(FEW, CHANGES, 1_000_000)].into_iter().cycle();
+        bencher.with_inputs(|| generations.next().unwrap()).bench_local_values(|events| {
+            for batch in events {
+                store.deliver(Instant::now(), Delivery::Events(batch)).unwrap();
+                drain(&mut store, asleep);
+            }
+        });
+        // And the parcel under way.
+        assert!(store.status().observers.iter().all(|(_, lag)| lag.pending as u64 <= FEW + 256));
+    }
+
+    #[divan::bench(counters = [ItemsCount::new(FEW)])]
+    fn wakes(bencher: Bencher<'_, '_>) {
+        let events = batches(FEW, CHANGES, 1);
+        let behind = || {
+            let mut store = store(FEW);
+            let slow = subscribe(&mut store);
+            drain(&mut store, &[]);
+            for batch in events.clone() {
+                store.deliver(Instant::now(), Delivery::Events(batch)).unwrap();
+                drain(&mut store, &[slow]);
+            }
+            (store, slow)
+        };
+        bencher.with_inputs(behind).bench_local_refs(|(store, slow)| {
+            store.delivered(*slow);
+            black_box(drain(store, &[]))
+        });
+    }
 }
