@@ -15,6 +15,11 @@ refuse "code in the guide that is not compiled" "$(git grep -nE '^```(rust,.*)?i
 for chapter in $(git grep -lE '^```rust' -- README.md docs/src); do
   grep -qF "include_str!(\"../$chapter\")" src/lib.rs || echo "$chapter"
 done)"
+# A shell of a machine sleeps where the machine says so, and a slow line of the proxy is slow by sleeping.
+refuse "sleeping in tests outside tests/support/waiting.rs" "$(git grep -nE '\bsleep(_until)?\(' -- 'tests/*.rs' '*/tests/*.rs' '*tests.rs' \
+  ':!tests/support/waiting.rs' ':!tests/support/proxy.rs' ':!tests/promises/collaborator.rs')"
+refuse "real_time without a comment before it that says what has to run out" "$(git grep -hE -B1 '\breal_time(_blocking)?\(' -- '*.rs' \
+  ':!tests/support/waiting.rs' | awk '/real_time(_blocking)?\(/ && before !~ /\/\// { print } { before = $0 }')"
 msrv=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 grep -q "Rust $msrv" README.md || refuse "README.md does not name the MSRV" "Rust $msrv"
 exit $failed

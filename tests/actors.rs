@@ -36,6 +36,8 @@ use shared_store::{
     Changes, Config, Delete, Json, Key, MemoryBackend, Observer, Prefix, Resynced, Revision, SharedStore, StoreThread,
     Synced, Update, join,
 };
+use shared_store_support::pass;
+use tokio::sync::watch;
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -83,7 +85,7 @@ pub(crate) struct Told {
 
 /// An observer that writes down what it is told and complains when it does not fit together.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Shadow(Arc<Mutex<Told>>);
+pub(crate) struct Shadow(Arc<watch::Sender<Told>>);
 
 impl Shadow {
     pub(crate) fn actor(&self) -> Addr<Self> {
@@ -107,31 +109,44 @@ impl Shadow {
     }
 
     pub(crate) fn log(&self) -> Vec<String> {
-        self.0.lock().unwrap().log.clone()
+        self.0.borrow().log.clone()
     }
 
     pub(crate) fn map(&self) -> BTreeMap<String, String> {
-        self.0.lock().unwrap().map.clone()
+        self.0.borrow().map.clone()
     }
 
     #[cfg(feature = "etcd")]
     pub(crate) fn clear_log(&self) {
-        self.0.lock().unwrap().log.clear();
+        self.0.send_modify(|told| told.log.clear());
+    }
+
+    /// Waits until it has been told what is expected.
+    #[cfg(feature = "etcd")]
+    pub(crate) async fn until(&self, what: &str, expected: impl FnMut(&Told) -> bool) {
+        assert!(self.is_told_within(PATIENCE, expected).await, "{what}: never, told: {:?}", self.log());
+    }
+
+    /// Whether it is told what is expected within so much time.
+    #[cfg(feature = "etcd")]
+    pub(crate) async fn is_told_within(&self, time: Duration, expected: impl FnMut(&Told) -> bool) -> bool {
+        tokio::time::timeout(time, self.0.subscribe().wait_for(expected)).await.is_ok()
     }
 
     fn change(&self, name: &str, old: Option<&Node>, new: Option<&Node>) {
-        let told = &mut *self.0.lock().unwrap();
-        assert_eq!(told.map.get(name), old.map(|node| &node.ip), "old of {name} is what was told before");
-        match new {
-            Some(node) => {
-                told.log.push(format!("{name}={}", node.ip));
-                told.map.insert(name.to_owned(), node.ip.clone());
+        self.0.send_modify(|told| {
+            assert_eq!(told.map.get(name), old.map(|node| &node.ip), "old of {name} is what was told before");
+            match new {
+                Some(node) => {
+                    told.log.push(format!("{name}={}", node.ip));
+                    told.map.insert(name.to_owned(), node.ip.clone());
+                }
+                None => {
+                    told.log.push(format!("-{name}"));
+                    told.map.remove(name);
+                }
             }
-            None => {
-                told.log.push(format!("-{name}"));
-                told.map.remove(name);
-            }
-        }
+        });
     }
 }
 
@@ -169,7 +184,7 @@ impl Handler<Synced> for Shadow {
     type Result = ();
 
     fn handle(&mut self, synced: Synced, _: &mut Self::Context) {
-        self.0.lock().unwrap().log.push(format!("synced {}", synced.entries));
+        self.0.send_modify(|told| told.log.push(format!("synced {}", synced.entries)));
     }
 }
 
@@ -177,7 +192,7 @@ impl Handler<Resynced> for Shadow {
     type Result = ();
 
     fn handle(&mut self, _: Resynced, _: &mut Self::Context) {
-        self.0.lock().unwrap().log.push("resynced".to_owned());
+        self.0.send_modify(|told| told.log.push("resynced".to_owned()));
     }
 }
 

@@ -39,7 +39,7 @@ use shared_store_core::backend::{Backend, Expect, ListRequest, Write, WriteActio
 use shared_store_core::{EtcdBackend, EtcdConfig, KeyName, LeaseId, Prefix, Revision};
 
 use crate::actors::{Node, PATIENCE};
-use crate::support::{Connect, EtcdServer, Version};
+use crate::support::{Connect, EtcdServer, Version, eventually, real_time};
 
 pub(crate) fn prefix() -> Prefix {
     Prefix::new("tests/nodes").unwrap()

@@ -6,6 +6,7 @@ use shared_store_core::backend::conformance::{Space, put};
 use shared_store_core::backend::memory::Mvcc;
 use shared_store_core::backend::{Backend, Expect, WatchRequest, WatchResponse, Write, WriteAction};
 use shared_store_core::{BackendError, Event, LeaseId, MemoryBackend, Revision};
+use shared_store_support::pass;
 use tokio::time::Instant;
 
 const TTL: Duration = Duration::from_secs(30);
@@ -39,7 +40,7 @@ async fn a_watch_that_already_waits_learns_of_a_lease_granted_later() {
     let mut follower = space.follow(start).await;
     let began = Instant::now();
     let (_, (_, at)) = tokio::join!(follower.until(start.next()), async {
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        pass(Duration::from_secs(1)).await;
         leased(&space, &["a"]).await
     });
     assert_eq!(began.elapsed().as_secs(), 1 + TTL.as_secs());

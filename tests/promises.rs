@@ -19,6 +19,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use shared_store_core::backend::faulty::{Faulty, Op, When};
 use shared_store_core::{BackendError, MemoryBackend, Prefix, Revision};
+use shared_store_support::pass;
 use tokio::sync::watch;
 
 use self::check::KeyState;
@@ -69,7 +70,7 @@ async fn by_seed(seed: u64) -> KeyState {
             // It may be compacted already.
             drop(memory.compact(memory.revision()));
         }
-        tokio::time::sleep(Duration::from_millis(random.u64(..200))).await;
+        pass(Duration::from_millis(random.u64(..200))).await;
     }
     faulty.heal();
     end.send_replace(traffic.last().await);

@@ -1,7 +1,9 @@
 //! Real etcds for these tests, and bad ways to them.
 
 use shared_store_core::{EtcdBackend, EtcdConfig};
-pub(crate) use shared_store_support::{Cluster, DeliveryMode, EtcdServer, GrpcProxy, Proxy, Version, certificates};
+pub(crate) use shared_store_support::{
+    Cluster, DeliveryMode, EtcdServer, GrpcProxy, Proxy, Version, certificates, eventually, real_time,
+};
 
 /// How tests reach an etcd.
 pub(crate) trait Connect {

@@ -67,7 +67,7 @@ fn a_good_value_after_one_that_the_kvstore_refuses_is_written() {
         store.update_local_key_sync(node("other", "1")).await.unwrap();
         store.update_local_key(node("a", &"x".repeat(2 << 20))).await.unwrap();
         store.update_local_key(node("a", "good")).await.unwrap();
-        tokio::time::sleep(MINUTE).await;
+        pass(MINUTE).await;
         assert!(stored(&backend, "a").await.is_some());
         assert_eq!(store.status().await.unwrap().set_aside, []);
     });
@@ -85,7 +85,7 @@ fn a_refusal_concerns_only_the_value_that_was_refused() {
         backend.arrived(Op::Write, 1).await;
         store.update_local_key(node("a", "good")).await.unwrap();
         backend.release(Op::Write);
-        tokio::time::sleep(MINUTE).await;
+        pass(MINUTE).await;
         assert!(stored(&memory, "a").await.is_some());
         assert_eq!(store.status().await.unwrap().set_aside, []);
     });
@@ -103,11 +103,11 @@ fn an_own_key_is_written_whatever_was_known_when_an_earlier_write_was_asked_for(
             let store = store.clone();
             async move { store.update_key_sync(node("a", "5")).await }
         });
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        pass(Duration::from_millis(10)).await;
         settled(&store, meddle(&backend, "a", WriteAction::Delete).await).await;
         store.update_local_key(node("a", "3")).await.unwrap();
         waiting.await.unwrap().unwrap_err();
-        tokio::time::sleep(MINUTE).await;
+        pass(MINUTE).await;
         let status = store.status().await.unwrap();
         assert!(stored(&backend, "a").await.is_some(), "own {}, pending {}", status.own, status.pending_writes);
     });

@@ -72,7 +72,7 @@ fn a_detached_store_is_stale_and_hears_nothing_until_it_is_attached_again() {
         meddle(&backend, "a", WriteAction::Delete).await;
         let value = serde_json::to_vec(&node("b", "2")).unwrap().into();
         meddle(&backend, "b", WriteAction::Put { value, lease: LeaseId::NONE }).await;
-        tokio::time::sleep(Duration::from_secs(3600)).await;
+        pass(Duration::from_secs(3600)).await;
         assert_eq!((shadow.log().len(), store.reader().len()), (3, 2));
         store.attach(Arc::new(backend.clone()), prefix("nodes")).await.unwrap();
         is_synced(&store).await;

@@ -42,12 +42,12 @@ fn what_a_watch_lost_is_found_by_the_rolling_audit_and_mended() {
         backend.lose_events();
         put(&memory, "lost").await;
         meddle(&memory, "3", WriteAction::Delete).await;
-        tokio::time::sleep(MINUTE / 60).await;
+        pass(MINUTE / 60).await;
         backend.heal();
         let last = put(&memory, "seen").await;
         settled(&store, last).await;
         assert!(!shadow.map().contains_key("lost") && shadow.map().contains_key("3"), "nobody noticed");
-        tokio::time::sleep(125 * MINUTE).await;
+        pass(125 * MINUTE).await;
         synced(&store).await;
         assert!(shadow.map().contains_key("lost") && !shadow.map().contains_key("3"), "{:?}", shadow.log());
         let status = store.status().await.unwrap();
@@ -64,7 +64,7 @@ fn an_audit_on_demand_says_what_differs_and_the_next_one_finds_nothing() {
         assert_eq!((clean.keys, clean.differences.len()), (10, 0));
         backend.lose_events();
         let lost = put(&memory, "lost").await;
-        tokio::time::sleep(MINUTE).await;
+        pass(MINUTE).await;
         backend.heal();
         let next = put(&memory, "seen").await;
         settled(&store, next).await;
@@ -154,7 +154,7 @@ fn a_restored_kvstore_behind_a_silent_watch_is_found_by_the_audit() {
         settled(&store, last).await;
         backend.mute_watches();
         memory.restore(&backup);
-        tokio::time::sleep(20 * MINUTE).await;
+        pass(20 * MINUTE).await;
         backend.unmute_watches();
         synced(&store).await;
         assert!(!shadow.map().contains_key("later"), "{:?}", shadow.log());
@@ -175,11 +175,11 @@ fn a_restored_kvstore_behind_a_silent_watch_is_found_by_a_write() {
         put(&memory, "lost").await;
         settled(&store, put(&memory, "x").await).await;
         // What was in doubt is looked into by then.
-        tokio::time::sleep(MINUTE).await;
+        pass(MINUTE).await;
         backend.mute_watches();
         memory.restore(&backup);
         store.update_local_key_sync(node("mine", "1")).await.unwrap();
-        tokio::time::sleep(MINUTE).await;
+        pass(MINUTE).await;
         let status = store.status().await.unwrap();
         assert_eq!((status.relists.other_histories, store.reader().get("lost")), (1, None));
     });
@@ -199,7 +199,7 @@ fn a_write_that_finds_what_the_watch_has_found_already_costs_no_other_list() {
         backend.arrived(Op::List, lists + 1).await;
         store.update_local_key_sync(node("mine", "1")).await.unwrap();
         backend.release(Op::List);
-        tokio::time::sleep(MINUTE).await;
+        pass(MINUTE).await;
         let status = store.status().await.unwrap();
         assert_eq!((status.relists.other_histories, status.relists.lists), (1, 2));
     });
@@ -224,7 +224,7 @@ fn a_mass_deletion_is_told_when_the_hold_is_over_and_until_then_its_keys_are_sho
         assert_eq!(status.state, State::Synced, "the cache is in step, and says what it holds back");
         let back = put(&memory, "3").await;
         settled(&store, back).await;
-        tokio::time::sleep(MINUTE).await;
+        pass(MINUTE).await;
         settled(&store, back).await;
         let status = store.status().await.unwrap();
         assert_eq!((shadow.map().into_keys().collect::<Vec<_>>(), status.held_back), (vec!["3".into(), "9".into()], 0));
@@ -256,7 +256,7 @@ fn owners_fill_an_empty_kvstore_before_anybody_is_told_that_it_was_empty() {
         // Progress that runs backwards tells.
         other.reader().state_changed(&State::Synced).await;
         synced(&other).await;
-        tokio::time::sleep(2 * MINUTE).await;
+        pass(2 * MINUTE).await;
         let page = memory.list(ListRequest::new(Prefix::new("nodes").unwrap().range())).await.unwrap();
         assert_eq!((page.kvs.len(), other.reader().len()), (10, 10));
         assert_eq!(theirs.log()[told..], ["resynced"], "nothing was ever gone");
@@ -276,7 +276,7 @@ fn an_audit_of_a_quiet_prefix_in_a_busy_and_often_compacted_kvstore_ends() {
                     shared_store_core::backend::Write { path, expect: shared_store_core::backend::Expect::Any, action };
                 memory.write(vec![write]).await.unwrap();
                 // The watch sees that this does not concern it.
-                tokio::time::sleep(MINUTE / 6000).await;
+                pass(MINUTE / 6000).await;
                 memory.compact(memory.revision()).unwrap();
             }
         };

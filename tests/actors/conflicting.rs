@@ -19,7 +19,7 @@ fn a_key_of_ones_own_past_is_taken_over_at_once_with_any_policy() {
             let before = join(config()).on(StoreThread::current()).await.unwrap();
             before.update_local_key_sync(node("a", "1")).await.unwrap();
             drop(before);
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            pass(Duration::from_secs(1)).await;
             let store = join(config()).on(StoreThread::current()).await.unwrap();
             let written = store.update_local_key_sync(node("a", "2")).await;
             assert!(written.is_ok(), "{policy:?}: {written:?}");
@@ -53,7 +53,7 @@ impl Handler<Conflict> for Shadow {
     type Result = ();
 
     fn handle(&mut self, conflict: Conflict, _: &mut Self::Context) {
-        self.0.lock().unwrap().log.push(format!("conflict {}", conflict.name));
+        self.0.send_modify(|told| told.log.push(format!("conflict {}", conflict.name)));
     }
 }
 
@@ -80,7 +80,7 @@ fn two_live_processes_with_one_owner_are_told_the_conflict() {
             let second =
                 join(config(2)).observer(told_conflicts(&shadows[1])).on(StoreThread::current()).await.unwrap();
             second.update_local_key_sync(node("a", "2")).await.unwrap();
-            tokio::time::sleep(Duration::from_secs(60)).await;
+            pass(Duration::from_secs(60)).await;
             let told = |shadow: &Shadow| shadow.log().iter().filter(|line| line.starts_with("conflict")).count();
             let told = (told(&shadows[0]), told(&shadows[1]));
             match policy {

@@ -125,7 +125,7 @@ fn a_watcher_that_always_panics_is_replaced_now_and_then() {
         backend.watches.store(usize::MAX, Ordering::Relaxed);
         let config = config(&backend.memory).backend(backend.clone());
         let store = join::<Node>(config).on(StoreThread::current()).await.unwrap();
-        tokio::time::sleep(HOUR).await;
+        pass(HOUR).await;
         let watched = backend.watched.load(Ordering::Relaxed);
         assert!((100..=4000).contains(&watched), "{watched} times in an hour");
         assert!(matches!(store.reader().state(), State::Stale { .. }), "{}", store.reader().state());
@@ -152,7 +152,7 @@ fn a_sync_that_panics_is_replaced_and_what_was_under_way_is_written_again() {
         assert!(causes.iter().all(|cause| cause == "the request was lost") && !causes.is_empty(), "{causes:?}");
         assert!(stored(&backend.memory, "a").await.is_some());
         // Keep-alives go on, too.
-        tokio::time::sleep(HOUR).await;
+        pass(HOUR).await;
         assert!(stored(&backend.memory, "before").await.is_some());
     });
 }
@@ -168,7 +168,7 @@ fn a_publishers_sync_that_panics_is_replaced_and_what_was_under_way_is_written_a
         backend.writes.store(2, Ordering::Relaxed);
         publisher.update_key(node("a", "1")).await.unwrap();
         publisher.synced().await.unwrap();
-        tokio::time::sleep(HOUR).await;
+        pass(HOUR).await;
         assert!(stored(&backend.memory, "a").await.is_some() && stored(&backend.memory, "before").await.is_some());
     });
 }
@@ -184,7 +184,7 @@ fn a_publishers_watcher_that_always_panics_is_replaced_now_and_then_and_damage_i
         until(async || publisher.state() == State::Synced).await;
         backend.watches.store(usize::MAX, Ordering::Relaxed);
         backend.ends.send_modify(|ends| *ends += 1);
-        tokio::time::sleep(HOUR).await;
+        pass(HOUR).await;
         let watched = backend.watched.load(Ordering::Relaxed);
         assert!((100..=4000).contains(&watched), "{watched} times in an hour");
         assert_eq!(publisher.state().cause().map(|cause| &**cause), Some("the watcher ended"));
@@ -207,7 +207,7 @@ fn a_store_can_be_closed_between_two_watchers() {
         store.close().await.unwrap();
         assert_eq!(stored(&backend.memory, "a").await, None);
         let watched = backend.watched.load(Ordering::Relaxed);
-        tokio::time::sleep(HOUR).await;
+        pass(HOUR).await;
         assert_eq!(backend.watched.load(Ordering::Relaxed), watched);
     });
 }
@@ -227,7 +227,7 @@ fn a_kvstore_that_swallows_a_request_leaves_the_store_idle() {
             backend.arrived(Op::Grant, 1).await;
             backend.hold(Op::Grant, When::Before);
             backend.arrived(Op::Grant, 2).await;
-            tokio::time::sleep(HOUR).await;
+            pass(HOUR).await;
             assert_eq!((backend.calls(Op::Grant), backend.calls(Op::Write)), (2, 0));
             done.send(()).unwrap();
         });

@@ -45,7 +45,7 @@ fn a_store_is_joined_when_its_publisher_has_given_everything() {
         let publisher = publisher.on(StoreThread::current()).start().unwrap();
         for n in 0..10 {
             publisher.update_key(node(&n.to_string(), "1")).await.unwrap();
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            pass(Duration::from_secs(1)).await;
         }
         assert_eq!(passages(&gate.status().await.unwrap()), ["nodes: waiting for its canary since 10 s"]);
         publisher.synced().await.unwrap();
@@ -67,7 +67,7 @@ fn a_canary_that_never_comes_is_seen_as_such_and_the_policy_decides() {
         let gate = gate(&backend);
         register(&gate, awaited("waits"), &started).await;
         register(&gate, awaited("starts").on_timeout(OnTimeout::Start), &started).await;
-        tokio::time::sleep(Duration::from_secs(45)).await;
+        pass(Duration::from_secs(45)).await;
         let expected = ["waits: canary not seen for 45 s", "starts: started without its canary after 30 s"];
         assert_eq!(passages(&gate.status().await.unwrap()), expected);
         assert_eq!(*started.lock().unwrap(), ["starts"]);
@@ -89,10 +89,10 @@ fn a_store_whose_start_panics_holds_up_no_other_and_a_dropped_gate_starts_nothin
         gate.register(panics, || async { panic!("as planned") }).await.unwrap();
         register(&gate, awaited("starts").on_timeout(OnTimeout::Start), &started).await;
         register(&gate, awaited("never").timeout(Duration::from_secs(60)).on_timeout(OnTimeout::Start), &started).await;
-        tokio::time::sleep(Duration::from_secs(45)).await;
+        pass(Duration::from_secs(45)).await;
         assert_eq!(*started.lock().unwrap(), ["starts"]);
         drop(gate);
-        tokio::time::sleep(Duration::from_secs(45)).await;
+        pass(Duration::from_secs(45)).await;
         assert_eq!(*started.lock().unwrap(), ["starts"]);
         let error = CanaryGate::start(&canaries(&backend).watch_timeout(Duration::ZERO)).unwrap_err();
         assert!(error.to_string().contains("watch_timeout"), "{error}");

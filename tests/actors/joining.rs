@@ -35,7 +35,7 @@ fn after_join_the_state_is_stale_with_its_cause_while_the_watch_cannot_be_opened
         .await;
         for _ in 0..20 {
             assert!(matches!(store.reader().state(), State::Stale { .. }), "{}", store.reader().state());
-            tokio::time::sleep(Duration::from_secs(30)).await;
+            pass(Duration::from_secs(30)).await;
             assert_eq!(store.reader().state().cause().map(|cause| &**cause), Some("down"));
         }
         faulty.heal();

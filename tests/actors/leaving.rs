@@ -40,7 +40,7 @@ fn release_leaves_own_keys_to_their_lease() {
         store.update_local_key(node("a", "1")).await.unwrap();
         store.release().await.unwrap();
         assert!(stored(&backend, "a").await.is_some(), "what was pending was flushed");
-        tokio::time::sleep(Duration::from_secs(11)).await;
+        pass(Duration::from_secs(11)).await;
         assert_eq!(stored(&backend, "a").await, None);
     });
 }
@@ -152,7 +152,7 @@ fn a_store_with_a_snapshot_stops_too_when_its_handles_are_dropped() {
         store.update_local_key_sync(node("a", "1")).await.unwrap();
         let reader = store.reader().clone();
         drop(store);
-        tokio::time::sleep(HOUR).await;
+        pass(HOUR).await;
         assert_eq!(stored(&backend, "a").await, None, "its key is kept alive, and it is {}", reader.state());
     });
 }
@@ -169,7 +169,7 @@ fn an_observer_that_is_stuck_does_not_keep_a_store_alive_whose_handles_are_dropp
             store.reader().at_least(written, PATIENCE).await.unwrap();
         }
         drop(store);
-        tokio::time::sleep(HOUR).await;
+        pass(HOUR).await;
         assert_eq!(stored(&backend, "a").await, None, "its key is kept alive");
     });
 }
@@ -257,7 +257,7 @@ impl Closer {
         store.subscribe(Observer::new(&closer)).await.unwrap();
         let after = answered.await.unwrap();
         let then = told.lock().unwrap().clone();
-        tokio::time::sleep(HOUR).await;
+        pass(HOUR).await;
         assert_eq!(*told.lock().unwrap(), then, "nothing is told after the answer");
         (then, after)
     }

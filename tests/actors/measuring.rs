@@ -95,7 +95,7 @@ fn metrics_tell_what_has_happened_to_keys_and_how_the_store_is() {
         backend.fail(Op::Write, 2, When::Before, BackendError::rejected("too large"));
         store.update_local_key(node("c", "1")).await.unwrap();
         until(async || store.status().await.unwrap().set_aside.len() == 1).await;
-        tokio::time::sleep(2 * SECOND).await;
+        pass(2 * SECOND).await;
 
         let metrics = recorded(&snapshotter);
         let of = |name: &str| metrics.get(name).copied().unwrap_or_else(|| panic!("{name} in {metrics:#?}"));
@@ -123,7 +123,7 @@ fn metrics_tell_what_has_happened_to_keys_and_how_the_store_is() {
         assert_eq!(of(&format!("shared_store_observer_pending_changes{observer}")), 0.0);
 
         store.close().await.unwrap();
-        tokio::time::sleep(SECOND).await;
+        pass(SECOND).await;
         let metrics = recorded(&snapshotter);
         assert_eq!(metrics["shared_store_state{scope=nodes,state=closed}"], 1.0);
         assert_eq!(metrics["shared_store_own_keys{scope=nodes}"], 0.0);
@@ -155,7 +155,7 @@ fn the_lag_of_a_stuck_observer_grows_though_nothing_happens_and_ends_with_it() {
         let stuck = Stuck.start();
         let id = store.subscribe(Observer::batched(&stuck).named("stuck")).await.unwrap();
         store.update_local_key_sync(node("a", "1")).await.unwrap();
-        tokio::time::sleep(100 * SECOND).await;
+        pass(100 * SECOND).await;
         let (pending, lag) = (
             "shared_store_observer_pending_changes{scope=nodes,observer=stuck}",
             "shared_store_observer_lag_seconds{scope=nodes,observer=stuck}",
@@ -164,7 +164,7 @@ fn the_lag_of_a_stuck_observer_grows_though_nothing_happens_and_ends_with_it() {
         assert_eq!(metrics[pending], 1.0);
         assert!((98.0..=100.0).contains(&metrics[lag]), "{}", metrics[lag]);
         store.unsubscribe(id).await;
-        tokio::time::sleep(2 * SECOND).await;
+        pass(2 * SECOND).await;
         let metrics = recorded(&snapshotter);
         assert_eq!((metrics[pending], metrics[lag]), (0.0, 0.0));
     });
@@ -181,11 +181,11 @@ fn counters_go_on_when_a_store_is_joined_again() {
             until(async || store.status().await.unwrap().repairs == 1).await;
             // It is recorded more than once, and counted once.
             for value in ["1", "2"] {
-                tokio::time::sleep(2 * SECOND).await;
+                pass(2 * SECOND).await;
                 store.update_local_key_sync(node("b", value)).await.unwrap();
             }
             store.close().await.unwrap();
-            tokio::time::sleep(SECOND).await;
+            pass(SECOND).await;
         }
         assert_eq!(recorded(&snapshotter)["shared_store_repairs_total{scope=nodes}"], 3.0);
     });
@@ -201,7 +201,7 @@ fn a_publisher_records_its_keys_and_when_all_are_in_the_kvstore() {
         publisher.update_key(node("a", "1")).await.unwrap();
         assert_eq!(recorded(&snapshotter)[completed], 0.0);
         publisher.synced().await.unwrap();
-        tokio::time::sleep(2 * SECOND).await;
+        pass(2 * SECOND).await;
         let metrics = recorded(&snapshotter);
         assert_eq!(metrics[completed], 1.0);
         assert_eq!(metrics["shared_store_own_keys{scope=nodes}"], 1.0);

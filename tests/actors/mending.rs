@@ -80,7 +80,7 @@ async fn back(backend: &MemoryBackend, name: &str, after: Revision) -> Revision 
     loop {
         match stored(backend, name).await {
             Some(kv) if kv.mod_revision > after => return kv.mod_revision,
-            Some(_) | None => tokio::time::sleep(Duration::from_millis(10)).await,
+            Some(_) | None => pass(Duration::from_millis(10)).await,
         }
     }
 }
@@ -145,7 +145,7 @@ fn an_observer_is_told_which_own_key_the_kvstore_refuses_why_and_when_it_accepts
         let store = joining.on(StoreThread::current()).await.unwrap();
         backend.fail(Op::Write, 2, When::Before, BackendError::forbidden("no role allows it"));
         store.update_local_key(node("a", "1")).await.unwrap();
-        tokio::time::sleep(Duration::from_secs(450)).await;
+        pass(Duration::from_secs(450)).await;
         assert_eq!(notices.told(), [r#"set aside a: Some("no role allows it")"#], "once, though it was tried twice");
         let late = Notices::default();
         let (observer, _kept_too) = late.observer();

@@ -26,12 +26,12 @@ fn a_slow_observer_is_named_in_the_log_once_a_parcel_and_in_the_status() {
         for ip in ["1", "2"] {
             settled_but(&store, store.update_local_key_sync(node("a", ip)).await.unwrap(), 2).await;
         }
-        tokio::time::sleep(4 * SECOND).await;
+        pass(4 * SECOND).await;
         assert_eq!(slow(), Vec::<String>::new());
-        tokio::time::sleep(2 * SECOND).await;
+        pass(2 * SECOND).await;
         assert_eq!(slow().len(), 1, "{:?}", slow());
         assert!(slow()[0].contains("WARN") && slow()[0].contains("observer=routes") && slow()[0].contains("for 5 s"));
-        tokio::time::sleep(100 * SECOND).await;
+        pass(100 * SECOND).await;
         assert_eq!(slow().len(), 2, "{:?}", slow());
         assert!(slow()[1].contains("observer=ObserverId(1)") && slow()[1].contains("for 60 s"), "{:?}", slow());
         let status = store.status().await.unwrap();
@@ -58,7 +58,7 @@ fn an_observer_that_handles_each_parcel_in_time_is_never_called_slow() {
         store.subscribe(shadow.observer()).await.unwrap();
         for n in 0..20 {
             settled(&store, store.update_local_key_sync(node("a", &n.to_string())).await.unwrap()).await;
-            tokio::time::sleep(SECOND).await;
+            pass(SECOND).await;
         }
         store.close().await.unwrap();
     });
@@ -118,7 +118,7 @@ fn progress_tells_revisions_that_change_nothing_the_observer_sees() {
         let expect = shared_store_core::backend::Expect::Any;
         let write = shared_store_core::backend::Write { path, expect, action };
         shared_store_core::Backend::write(&backend, vec![write]).await.unwrap();
-        tokio::time::sleep(120 * SECOND).await;
+        pass(120 * SECOND).await;
         assert_eq!(*told.lock().unwrap(), [seen.0, unseen.0, unseen.0 + 1]);
         let put = WriteAction::Put { value: "?".into(), lease: LeaseId::NONE };
         settled(&store, meddle(&backend, "eu/b", put).await).await;

@@ -131,7 +131,7 @@ fn unsubscribing_does_not_wait_for_an_observer_and_what_it_has_not_begun_is_canc
         assert_eq!((start.elapsed(), store.status().await.unwrap().observers.len()), (Duration::ZERO, 0));
         gate.send(()).unwrap();
         settled(&store, store.update_local_key_sync(node("a", "3")).await.unwrap()).await;
-        tokio::time::sleep(PATIENCE).await;
+        pass(PATIENCE).await;
         assert_eq!(shadow.log(), ["a=1"], "which it was handling already");
     });
 }
@@ -292,9 +292,7 @@ fn a_foreign_thread_that_floods_the_store_stops_neither_keep_alives_nor_the_watc
             }
         });
         // Far more than one lease's life.
-        while backend.calls(Op::KeepAlive) < 8 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        backend.arrived(Op::KeepAlive, 8).await;
         let put = super::owning::meddle(
             &memory,
             "theirs",

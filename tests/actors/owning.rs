@@ -78,7 +78,7 @@ fn joining_answers_when_the_watch_is_open_or_has_failed_and_not_before() {
             let config = config(&memory).backend(backend.clone());
             let joining = actix_rt::spawn(join::<Node>(config).on(StoreThread::current()).into_future());
             backend.arrived(Op::Watch, 1).await;
-            tokio::time::sleep(PATIENCE).await;
+            pass(PATIENCE).await;
             assert!(!joining.is_finished(), "its state would be Listing");
             if fails {
                 backend.fail(Op::Watch, usize::MAX, When::After, BackendError::unreachable("down"));
@@ -100,10 +100,10 @@ fn dropping_a_join_that_has_not_answered_stops_everything() {
         let joining = join::<Node>(config).on(StoreThread::current()).into_future();
         assert!(tokio::time::timeout(Duration::from_secs(10), joining).await.is_err());
         // Whatever was told to stop has stopped once everybody waits.
-        tokio::time::sleep(Duration::from_secs(10)).await;
+        pass(Duration::from_secs(10)).await;
         let calls = backend.calls(Op::List);
         assert!(calls > 1, "it did try");
-        tokio::time::sleep(Duration::from_secs(3600)).await;
+        pass(Duration::from_secs(3600)).await;
         assert_eq!(backend.calls(Op::List), calls);
     });
 }
@@ -185,7 +185,7 @@ fn own_keys_stay_as_long_as_their_owner_does() {
         let config = config(&backend).lease_ttl(Duration::from_secs(10));
         let store = join(config).on(StoreThread::current()).await.unwrap();
         let written = store.update_local_key_sync(node("a", "1")).await.unwrap();
-        tokio::time::sleep(Duration::from_secs(3600)).await;
+        pass(Duration::from_secs(3600)).await;
         assert_eq!(stored(&backend, "a").await.unwrap().mod_revision, written, "kept alive, never written again");
     });
 }
@@ -271,7 +271,7 @@ fn a_key_that_is_written_once_goes_with_the_store_or_stays_for_good() {
         store.write_once(node("store", "1"), Lifetime::Store).await.unwrap();
         store.release().await.unwrap();
         assert!(stored(&backend, "store").await.is_some());
-        tokio::time::sleep(Duration::from_secs(3600)).await;
+        pass(Duration::from_secs(3600)).await;
         assert!(stored(&backend, "store").await.is_none(), "its lease has expired");
         assert!(stored(&backend, "unlimited").await.is_some());
     });

@@ -49,7 +49,7 @@ async fn lost_in_a_gap(faulty: &Faulty, happens: impl Future<Output = ()>) {
     happens.await;
     faulty.lose_events();
     faulty.release(Op::Watch);
-    tokio::time::sleep(SECOND / 10).await;
+    pass(SECOND / 10).await;
     faulty.heal();
 }
 
@@ -66,7 +66,7 @@ fn a_deletion_lost_to_a_compaction_in_a_gap_is_told_in_seconds() {
         settled(&store, seen).await;
         synced(&store).await;
         assert!(shadow.map().contains_key("3"), "the watch does not know");
-        tokio::time::sleep(3 * SECOND).await;
+        pass(3 * SECOND).await;
         assert!(!shadow.map().contains_key("3"), "{:?}", shadow.log());
         let status = store.status().await.unwrap();
         assert_eq!((status.state, status.relists.lists, status.relists.other_histories), (State::Synced, 2, 0));
@@ -97,7 +97,7 @@ fn events_skipped_by_a_compaction_while_the_watch_is_behind_are_told_after_the_h
         faulty.lose_events();
         put(&memory, "lost").await;
         let revision = delete(&memory, "3").await;
-        tokio::time::sleep(SECOND / 10).await;
+        pass(SECOND / 10).await;
         faulty.heal();
         faulty.mute_watches();
         put(&memory, "a").await;
@@ -107,7 +107,7 @@ fn events_skipped_by_a_compaction_while_the_watch_is_behind_are_told_after_the_h
         settled(&store, last).await;
         assert!(shadow.map().contains_key("3"), "the watch does not know");
         // What does not fit is listed as another history, whose deletions are held back for 30 s.
-        tokio::time::sleep(45 * SECOND).await;
+        pass(45 * SECOND).await;
         synced(&store).await;
         assert!(!shadow.map().contains_key("3") && shadow.map().contains_key("lost"), "{:?}", shadow.log());
     });
@@ -129,7 +129,7 @@ fn an_own_key_whose_deletion_is_lost_in_a_gap_is_put_again_in_seconds_without_a_
         .await;
         // So that the watch has caught up as far as it knows.
         put(&memory, "seen").await;
-        tokio::time::sleep(5 * SECOND).await;
+        pass(5 * SECOND).await;
         let path = Prefix::new("nodes").unwrap().path(&KeyName::new("3").unwrap());
         let page = memory.list(ListRequest::new(shared_store_core::KeyRange::one(&path))).await.unwrap();
         assert_eq!(page.kvs.len(), 1, "it is back");

@@ -25,7 +25,7 @@ pub(super) async fn canary(backend: &MemoryBackend) -> Option<KeyValue> {
 pub(super) async fn until(mut happened: impl AsyncFnMut() -> bool) {
     let all = async {
         while !happened().await {
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            pass(Duration::from_millis(10)).await;
         }
     };
     tokio::time::timeout(PATIENCE, all).await.expect("it happens");
@@ -106,7 +106,7 @@ fn the_canary_says_when_all_keys_were_in_and_is_written_once() {
         assert_eq!(shape, "0000-00-00T00:00:00Z", "RFC 3339");
         publisher.update_key(node("later", "1")).await.unwrap();
         publisher.synced().await.unwrap();
-        tokio::time::sleep(Duration::from_secs(3600)).await;
+        pass(Duration::from_secs(3600)).await;
         assert_eq!(canary(&backend).await, Some(kv));
         publisher.release().await.unwrap();
         assert!(canary(&backend).await.is_some() && stored(&backend, "later").await.is_some());
@@ -177,7 +177,7 @@ fn keys_given_while_the_kvstore_is_away_are_written_when_it_is_back() {
         publisher.update_key(node("a", "1")).await.unwrap();
         let state = publisher.state_changed(&State::Connecting { cause: None }).await;
         assert_eq!(state, State::Connecting { cause: Some("down".into()) });
-        tokio::time::sleep(Duration::from_secs(600)).await;
+        pass(Duration::from_secs(600)).await;
         assert_eq!(
             (backend.calls(Op::Write), publisher.status().await.unwrap().canary),
             (0, Some(CanaryState::Unasked))
@@ -214,12 +214,12 @@ fn a_restored_kvstore_behind_a_silent_watch_is_found_by_a_write() {
             meddle(&memory, "theirs", WriteAction::Put { value: "1".into(), lease: LeaseId::NONE }).await;
         }
         // What was in doubt is looked into by then.
-        tokio::time::sleep(Duration::from_secs(60)).await;
+        pass(Duration::from_secs(60)).await;
         backend.mute_watches();
         memory.restore(&backup);
         assert!(stored(&memory, "a").await.is_none());
         publisher.update_key(node("c", "1")).await.unwrap();
-        tokio::time::sleep(Duration::from_secs(60)).await;
+        pass(Duration::from_secs(60)).await;
         for name in ["first", "a", "b", "c"] {
             assert!(stored(&memory, name).await.is_some(), "{name}");
         }
@@ -236,10 +236,10 @@ fn when_all_handles_are_dropped_nothing_goes_on() {
         let clone = publisher.clone();
         publisher.synced().await.unwrap();
         drop(publisher);
-        tokio::time::sleep(Duration::from_secs(300)).await;
+        pass(Duration::from_secs(300)).await;
         assert!(stored(&memory, "a").await.is_some(), "there is still a handle");
         drop(clone);
-        tokio::time::sleep(Duration::from_secs(300)).await;
+        pass(Duration::from_secs(300)).await;
         assert!(stored(&memory, "a").await.is_none() && canary(&memory).await.is_none(), "they went with their lease");
     });
 }

@@ -31,7 +31,7 @@ async fn until(store: &SharedStore<Node>, what: &str, so: impl Fn(&Status) -> bo
         if so(&status) {
             return status;
         }
-        tokio::time::sleep(INTERVAL / 10).await;
+        pass(INTERVAL / 10).await;
     }
     panic!("not {what}: {:?}", status(store).await);
 }
@@ -200,7 +200,7 @@ fn the_snapshot_is_written_at_the_interval_and_only_if_the_cache_has_changed() {
         let at = store.update_local_key_sync(node("a", "1")).await.unwrap();
         until(&store, "saved", |status| status.saved >= Some(at)).await;
         std::fs::remove_file(file(&inner)).unwrap();
-        tokio::time::sleep(3 * INTERVAL).await;
+        pass(3 * INTERVAL).await;
         assert_eq!(status(&store).await.saved, Some(at));
         let files = std::fs::read_dir(&inner).unwrap().map(|file| file.unwrap().path());
         assert_eq!(files.filter(|path| path.extension().is_some_and(|is| is != "lock")).count(), 0);
@@ -302,7 +302,7 @@ fn a_store_that_was_attached_elsewhere_leaves_its_own_snapshot_as_it_was() {
         store.attach(Arc::new(elsewhere), Prefix::new("nodes").unwrap()).await.unwrap();
         until(&store, "attached", |status| status.state == State::Synced).await;
         assert_eq!(store.reader().len(), 1);
-        tokio::time::sleep(INTERVAL * 3).await;
+        pass(INTERVAL * 3).await;
         store.release().await.unwrap();
         assert_eq!(std::fs::read(file(directory.path())).unwrap(), before);
     });

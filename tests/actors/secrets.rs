@@ -165,7 +165,7 @@ fn a_secret_value_is_in_no_log_status_or_error() {
         meddle(&memory, "taken", WriteAction::Put { value, lease }).await;
         said.error(&store.update_local_key_sync(login("taken", "ours")).await.unwrap_err());
         store.update_local_key(login("taken", "ours")).await.unwrap();
-        tokio::time::sleep(MINUTE).await;
+        pass(MINUTE).await;
         let status = store.status().await.unwrap();
         assert_eq!((status.undecodable, status.set_aside.len()), (4, 1), "{status:?}");
         said.add(&status);
@@ -173,7 +173,7 @@ fn a_secret_value_is_in_no_log_status_or_error() {
         // A value that was lost.
         backend.lose_events();
         put(&memory, "lost", json(&login("lost", "x"))).await;
-        tokio::time::sleep(MINUTE).await;
+        pass(MINUTE).await;
         backend.heal();
         let last = put(&memory, "seen", json(&login("seen", "x"))).await;
         store.reader().at_least(last, PATIENCE).await.unwrap();

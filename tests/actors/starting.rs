@@ -27,7 +27,7 @@ fn a_store_that_is_started_answers_at_once_and_does_all_when_the_kvstore_is_ther
         assert_eq!((start.elapsed(), store.status().await.unwrap().entries), (Duration::ZERO, 0));
         store.update_local_key(node("a", "1")).await.unwrap();
         // Far longer than joining may take.
-        tokio::time::sleep(Duration::from_secs(3600)).await;
+        pass(Duration::from_secs(3600)).await;
         assert!(matches!(store.reader().state(), State::Connecting { cause: Some(cause) } if cause.contains("down")));
         assert_eq!((store.status().await.unwrap().pending_writes, shadow.log()), (1, vec![]));
         let waiting = actix_rt::spawn({
@@ -74,13 +74,13 @@ fn the_last_handle_of_an_owner_that_is_dropped_without_leaving_is_told_in_the_lo
         released.release().await.unwrap();
         drop((reads, released));
         drop(owns.clone());
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        pass(Duration::from_secs(1)).await;
         assert_eq!(log.lines(), Vec::<String>::new());
         drop(owns);
         let publisher = publish::<Node>(config(&backend)).on(StoreThread::current()).start().unwrap();
         publisher.update_key(node("c", "1")).await.unwrap();
         drop(publisher);
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        pass(Duration::from_secs(1)).await;
     });
     let lines = log.lines();
     assert_eq!(lines.len(), 2, "{lines:?}");

@@ -30,7 +30,7 @@ fn an_observer_outlives_the_recipient_of_its_undecodable_values() {
         let observer = shadow.observer().undecodable(counter.clone().recipient());
         let store = join(config(&backend)).observer(observer).on(StoreThread::current()).await.unwrap();
         drop(counter);
-        tokio::time::sleep(MINUTE).await;
+        pass(MINUTE).await;
         let put = async |name, value| {
             settled(&store, meddle(&backend, name, WriteAction::Put { value, lease: LeaseId::NONE }).await).await;
         };
@@ -185,10 +185,10 @@ fn observers_that_are_gone_are_forgotten_though_nothing_changes() {
             let (addr, kept) = (Shadow::default().actor(), Arc::clone(&each));
             let filter = Filter::new().keys(move |_, _| Arc::strong_count(&kept) > 0);
             store.subscribe(Shadow::at(&addr).filter(filter)).await.unwrap();
-            tokio::time::sleep(MINUTE).await;
+            pass(MINUTE).await;
         }
         assert!(Arc::strong_count(&each) < 20, "{} are kept", Arc::strong_count(&each));
-        tokio::time::sleep(MINUTE).await;
+        pass(MINUTE).await;
         assert_eq!(store.status().await.unwrap().observers.len(), 1);
     });
 }

@@ -66,7 +66,7 @@ fn a_write_or_deletion_that_is_waited_for_ends_with_its_timeout() {
         let error = store.delete_local_key_until("a", Until::Shown, SECOND).await.unwrap_err();
         assert_eq!((timed_out(error), start.elapsed()), (SECOND, 2 * SECOND));
         faulty.release(Op::Write);
-        tokio::time::sleep(PATIENCE).await;
+        pass(PATIENCE).await;
         assert_eq!(stored(&memory, "a").await, None, "it is given up all the same");
         assert_eq!(store.status().await.unwrap().own, 0, "a write that timed out owns nothing");
         // A long timeout does not make the write timeout longer.
@@ -94,7 +94,7 @@ fn waiting_for_observers_ends_with_the_time_or_with_the_observer_that_does_not_h
             let store = store.clone();
             async move { store.update_local_key_until(node("a", "2"), Until::Told, PATIENCE).await }
         });
-        tokio::time::sleep(SECOND).await;
+        pass(SECOND).await;
         assert!(!waiting.is_finished());
         store.unsubscribe(id).await;
         waiting.await.unwrap().unwrap();

@@ -201,15 +201,19 @@ async fn every_call_logs_in_again(guarded: &Guarded, run_out: impl AsyncFn()) {
     sees_a_change(&mut *open).await;
 }
 
+async fn a_token_expires() {
+    // Tokens are good for 2 s at most here, and etcd looks for expired ones once a second.
+    real_time(Duration::from_millis(2500)).await;
+}
+
 async fn every_call_logs_in_again_when_the_token_has_expired(version: Version) {
     let guarded = Guarded::start(version, Tokens::Simple);
-    // etcd looks for expired tokens once a second.
-    every_call_logs_in_again(&guarded, async || tokio::time::sleep(Duration::from_millis(2500)).await).await;
+    every_call_logs_in_again(&guarded, a_token_expires).await;
 }
 
 async fn every_call_logs_in_again_when_the_signed_token_has_expired(version: Version) {
     let guarded = Guarded::start(version, Tokens::Signed);
-    every_call_logs_in_again(&guarded, async || tokio::time::sleep(Duration::from_millis(2500)).await).await;
+    every_call_logs_in_again(&guarded, a_token_expires).await;
 }
 
 /// "revision of auth store is old" is said of signed tokens after any change of users and roles.

@@ -5,7 +5,7 @@ use shared_store_core::BackendError;
 use super::backend::put;
 use super::three::Three;
 use super::*;
-use crate::actors::node;
+use crate::actors::{Told, node};
 use crate::support::{Cluster, DeliveryMode};
 
 /// Everybody writes while this happens to the leader, until the cluster is whole again.
@@ -71,7 +71,8 @@ async fn ended(version: Version, role: Role) {
     three.fault(fault);
     three.all_write(2).await;
     three.etcd.members[member].terminate();
-    until_ended(&mut three.etcd.members[member]).await;
+    let ended = async || three.etcd.members[member].has_ended();
+    eventually("the member ends", PATIENCE, ended, |ended| *ended).await;
     three.mended();
     let noticed: Vec<_> = (0..3).filter(|who| three.has_noticed(*who)).collect();
     three.converged().await;
@@ -83,15 +84,6 @@ async fn ended(version: Version, role: Role) {
     assert!(noticed.iter().all(|who| *who == member), "{noticed:?} noticed the end of {member}");
     three.etcd.members[member].restart();
     three.end().await;
-}
-
-async fn until_ended(member: &mut EtcdServer) {
-    let ended = async {
-        while !member.has_ended() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, ended).await.expect("it ends");
 }
 
 async fn only_those_connected_to_a_follower_notice_that_it_is_ended(version: Version) {
@@ -234,12 +226,9 @@ fn a_create_that_arrives_after_its_key_was_given_up_is_deleted_again() {
         three.nothing_else_was_gone();
         three.each[0].ways[0].set(DeliveryMode::Forward);
         // etcd may apply what a connection that has ended still holds, and does most of the time.
-        let arrived = async {
-            while three.each[1].shadow.log().iter().filter(|line| *line == "0/late=1").count() < 2 {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        println!("the create arrives: {}", tokio::time::timeout(Duration::from_secs(2), arrived).await.is_ok());
+        let twice = |told: &Told| told.log.iter().filter(|line| *line == "0/late=1").count() == 2;
+        let arrives = three.each[1].shadow.is_told_within(Duration::from_secs(2), twice).await;
+        println!("the create arrives: {arrives}");
         three.converged().await;
         three.end().await;
     });

@@ -49,7 +49,7 @@ async fn an_idle_connection_is_not_pinged_and_stays(version: Version) {
         backend.revoke(lease).await.unwrap();
         assert_eq!(way.connections(), 2, "one for lists and writes, one for watches and leases");
         // It takes four pings to lose patience.
-        tokio::time::sleep(interval * 6).await;
+        real_time(interval * 6).await;
     }
 }
 
@@ -64,7 +64,8 @@ async fn a_connection_that_died_while_it_was_idle_is_left_before_anything_is_sen
     let lease = backend.grant(LeaseId::NONE, PATIENCE).await.unwrap().lease;
     backend.write(put(b"1")).await.unwrap();
     ways[0].set(DeliveryMode::BlackHole);
-    tokio::time::sleep(interval * 2).await;
+    // Until a ping would be due.
+    real_time(interval * 2).await;
     backend.write(put(b"2")).await.unwrap();
     backend.keep_alive(lease).await.unwrap();
     // What the black hole held arrives now: a write sent there would be applied once more.

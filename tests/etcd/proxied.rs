@@ -78,8 +78,8 @@ async fn members_cut_off_from_their_proxy_are_synced_again_after_a_list_each(ver
     for member in &members {
         synced(member).await;
     }
-    // Longer than any back-off.
-    tokio::time::sleep(Duration::from_secs(6)).await;
+    // Longer than any back-off after which a member would list again.
+    real_time(Duration::from_secs(6)).await;
     let lists = lists(&members).await;
     assert!(lists.iter().all(|lists| *lists <= 2), "{lists:?}");
     for member in &members {

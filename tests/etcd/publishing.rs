@@ -1,7 +1,7 @@
 //! A publisher on a real etcd that fails: its keys end up as they should be, then its canary, and nobody else's key is
 //! touched.
 
-use shared_store::{BackendError, CanaryState, Config, Publisher, State, publish};
+use shared_store::{BackendError, CanaryState, Config, Publisher, PublisherStatus, State, publish};
 use shared_store_core::KeyValue;
 
 use super::*;
@@ -29,28 +29,17 @@ impl Publishing {
 
     /// Waits until the own keys are there under a lease, and after all of them the canary; answers with that.
     async fn complete(&self, own: usize) -> KeyValue {
-        let mut last = String::new();
-        let complete = async {
-            loop {
-                match (all(&self.backend, &prefix()).await, canary(&self.backend).await) {
-                    (Ok(keys), Ok(Some(canary))) => {
-                        let mine = |kv: &&KeyValue| kv.lease != LeaseId::NONE && ip(&kv.value) == "1";
-                        let mine: Vec<_> = keys.iter().filter(mine).collect();
-                        if mine.len() == own && self.publisher.status().await.unwrap().pending == 0 {
-                            return canary;
-                        }
-                        last = format!("{} own keys of {}", mine.len(), keys.len());
-                    }
-                    (keys, canary) => {
-                        let keys = keys.map(|keys| keys.len());
-                        last = format!("{keys:?} keys, {canary:?}, {:?}", self.publisher.status().await);
-                    }
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
+        let look = async || {
+            let (keys, canary) = (all(&self.backend, &prefix()).await, canary(&self.backend).await);
+            let status = self.publisher.status().await.unwrap();
+            let mine = |kv: &&KeyValue| kv.lease != LeaseId::NONE && ip(&kv.value) == "1";
+            (keys.map(|keys| keys.iter().filter(mine).count()), canary, status)
         };
-        let complete = tokio::time::timeout(PATIENCE, complete).await;
-        complete.unwrap_or_else(|_| panic!("never complete: {last}"))
+        let complete = |(mine, canary, status): &(_, _, PublisherStatus)| {
+            *mine == Ok(own) && matches!(canary, Ok(Some(_))) && status.pending == 0
+        };
+        let (_, canary, _) = eventually("own keys and canary are complete", PATIENCE, look, complete).await;
+        canary.unwrap().unwrap()
     }
 
     async fn reaches(&self, name: &str) {
@@ -125,15 +114,12 @@ async fn stopped_beyond_the_leases_the_keys_come_back_before_the_canary(version:
     let publishing = Publishing::start(version).await;
     let before = canary(&publishing.backend).await.unwrap().unwrap();
     publishing.server.pause();
-    tokio::time::sleep(Duration::from_secs(4)).await;
+    // Longer than the leases live.
+    real_time(Duration::from_secs(4)).await;
     publishing.server.go_on();
     publishing.reaches("synced").await;
-    let rewritten = async {
-        while publishing.complete(OWN).await.mod_revision == before.mod_revision {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, rewritten).await.expect("the canary is written again");
+    let written = async || publishing.complete(OWN).await.mod_revision;
+    eventually("the canary is written again", PATIENCE, written, |written| *written != before.mod_revision).await;
     keys_before_canary(&publishing).await;
     publishing.end().await;
 }

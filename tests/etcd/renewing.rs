@@ -35,14 +35,8 @@ impl Three {
             wanted.extend(keys.iter().map(|node| (node.name.clone(), node.ip.clone())));
             store.update_local_keys(keys).await.unwrap();
         }
-        let mut last = String::new();
-        let equal = async {
-            while let Err(difference) = self.compare(&wanted).await {
-                last = difference;
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        assert!(tokio::time::timeout(PATIENCE, equal).await.is_ok(), "never equal: {last}");
+        let compare = async || self.compare(&wanted).await;
+        eventually("all are equal", PATIENCE, compare, Result::is_ok).await.expect("it is ok");
     }
 
     async fn compare(&self, wanted: &BTreeMap<String, String>) -> Result<(), String> {
@@ -74,8 +68,8 @@ async fn logins_that_run_out_are_renewed(version: Version) {
     let three = Three::start(Duration::from_secs(3), || guarded.backend("app")).await;
     for value in ["1", "2", "3"] {
         three.all_write(value).await;
-        // What has to run out meanwhile is time.
-        tokio::time::sleep(Duration::from_secs(3)).await;
+        // Longer than a login is good for.
+        real_time(Duration::from_secs(3)).await;
     }
     three.all_write("4").await;
     three.end().await;
@@ -88,8 +82,8 @@ async fn authentication_switched_on_and_off_disturbs_nobody(version: Version) {
     three.all_write("1").await;
     guarded.enable();
     three.all_write("2").await;
-    // Each lease is kept alive with a login.
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    // As long as a lease lives: each is kept alive with a login meanwhile.
+    real_time(Duration::from_secs(3)).await;
     three.all_write("3").await;
     guarded.disable();
     three.all_write("4").await;

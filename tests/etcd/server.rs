@@ -27,8 +27,8 @@ async fn stopped_beyond_the_leases_it_gets_all_keys_again(version: Version) {
     three.etcd.members[0].pause();
     three.all_notice().await;
     three.all_write(2).await;
-    // etcd counts this time, too.
-    tokio::time::sleep(SHORT + Duration::from_millis(500)).await;
+    // Until the leases are over by the clocks of their owners; etcd's own clock runs on, too.
+    real_time(SHORT + Duration::from_millis(500)).await;
     three.etcd.members[0].go_on();
     three.mended();
     three.converged().await;
@@ -210,12 +210,7 @@ async fn with_fifty_thousand_keys_it_is_listed_whole_and_all_deletions_are_told(
     let reader = join::<Node>(Config::new(prefix()).backend(backend())).observer(shadow.observer()).await.unwrap();
     assert_eq!((reader.reader().len(), shadow.map().len()), (50_000, 50_000));
     publisher.close().await.unwrap();
-    let gone = async {
-        while !shadow.map().is_empty() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, gone).await.unwrap();
+    shadow.until("all keys are gone", |told| told.map.is_empty()).await;
     reader.release().await.unwrap();
 }
 

@@ -34,9 +34,9 @@ impl Soak {
             self.fault(fault).await;
         }
         self.write().await;
-        // Now and then longer than the leases live.
         let most = if self.random.u8(..4) == 0 { 5000 } else { 1000 };
-        tokio::time::sleep(Duration::from_millis(self.random.u64(100..most))).await;
+        // The faults last so long, now and then longer than the leases live.
+        real_time(Duration::from_millis(self.random.u64(100..most))).await;
         self.three.set_all_ways(DeliveryMode::Forward);
         self.three.etcd.mend();
         self.three.mended();

@@ -12,12 +12,10 @@ use shared_store_core::{EtcdBackend, EtcdConfig, KeyName, LeaseId, Revision};
 use tokio::task::JoinHandle;
 
 use self::collaborator::Collaborator;
-use self::convergence::{Fault, until};
+use self::convergence::Fault;
 use super::{ip, meddle, prefix};
 use crate::actors::{Node, node};
-use crate::support::Cluster;
-use crate::support::{DeliveryMode, Proxy};
-use crate::support::{EtcdServer, Version};
+use crate::support::{Cluster, DeliveryMode, EtcdServer, Proxy, Version, eventually};
 
 /// The longest a wait may take on a busy machine; none needs it on an idle one.
 pub(super) const PATIENCE: Duration = Duration::from_secs(40);
@@ -243,6 +241,6 @@ impl Three {
         }
         let left: Vec<_> = self.truth().await.unwrap().into_keys().collect();
         assert!(left.iter().all(|name| name.starts_with("stranger")), "left in etcd: {left:?}");
-        until(|| self.watches() == 0).await;
+        eventually("no watch is left in etcd", PATIENCE, async || self.watches(), |watches| *watches == 0).await;
     }
 }

@@ -176,19 +176,6 @@ fn files_that_cannot_be_used_are_named_before_anything_is_sent() {
     assert!(matches!(error, EtcdConfigError::TlsUnused(_)), "{error}");
 }
 
-/// Repeats a call until it says what is expected of it.
-async fn until<T>(
-    call: impl AsyncFn() -> Result<T, BackendError>,
-    expected: impl Fn(&Result<T, BackendError>) -> bool,
-) {
-    let all = async {
-        while !expected(&call().await) {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, all).await.unwrap();
-}
-
 /// The whole cluster moves to a new authority: the server first, the client when it is told.
 async fn a_new_authority_and_new_certificates_are_used_by_a_running_backend(version: Version) {
     let mut files = Files::new();
@@ -205,11 +192,12 @@ async fn a_new_authority_and_new_certificates_are_used_by_a_running_backend(vers
         Err(BackendError::Misconfigured { cause }) => cause.contains("no authority we know"),
         _ => false,
     };
-    until(async || backend.write(put(b"2")).await.map(drop), untrusted).await;
+    let write = async || backend.write(put(b"2")).await.map(drop);
+    eventually("the server is not trusted", PATIENCE, write, untrusted).await.unwrap_err();
     files.write("ca.pem", &files.authority.pem());
     files.issue("client", Quality::Good);
     let begun = Instant::now();
-    until(async || backend.write(put(b"2")).await.map(drop), Result::is_ok).await;
+    eventually("the server is trusted", PATIENCE, write, Result::is_ok).await.unwrap();
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     sees_a_change(&mut *backend.watch(from_the_start()).await.unwrap()).await;
 }
@@ -253,7 +241,7 @@ async fn a_new_certificate_is_used_while_the_old_connection_works_and_the_watch_
     assert!(matches!(write().await, Err(BackendError::Forbidden { .. })), "as the reader");
     take(&writer);
     let begun = Instant::now();
-    until(write, Result::is_ok).await;
+    eventually("the write is accepted", PATIENCE, write, Result::is_ok).await.unwrap();
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     sees_a_change(&mut *open).await;
     backend.watch(from_the_start()).await.unwrap();
@@ -272,7 +260,8 @@ async fn certificates_nobody_trusts_do_not_end_a_connection_that_works(version: 
     while begun.elapsed() < Duration::from_secs(3) {
         backend.write(put(b"2")).await.unwrap();
         backend.grant(LeaseId::NONE, Duration::from_secs(60)).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        // The files are read again now and then: each call may be the first after that.
+        real_time(Duration::from_millis(50)).await;
     }
     sees_a_change(&mut *open).await;
 }

@@ -1,6 +1,6 @@
 //! A restart with what was known, on a real etcd that changed meanwhile.
 
-use shared_store::{Config, DeletionGuard, SharedStore, join};
+use shared_store::{Config, DeletionGuard, SharedStore, Status, join};
 use tempfile::TempDir;
 
 use super::three::PATIENCE;
@@ -45,13 +45,8 @@ impl LeftBehind {
     async fn told(&self) -> Vec<String> {
         let (store, shadow) = self.join().await;
         synced(&shadow).await;
-        let told = async || {
-            let status = store.status().await.unwrap();
-            status.held_back == 0 && status.observers.iter().all(|(_, lag)| lag.pending == 0)
-        };
-        while !told().await {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        let told = |status: &Status| status.held_back == 0 && status.observers.iter().all(|(_, lag)| lag.pending == 0);
+        eventually("all is told", PATIENCE, async || store.status().await.unwrap(), told).await;
         let told = shadow.log();
         assert_eq!(told[..3], ["a=1", "b=1", "c=1"]);
         store.release().await.unwrap();
@@ -61,12 +56,7 @@ impl LeftBehind {
 
 /// Waits until an observer's first state is complete.
 async fn synced(shadow: &Shadow) {
-    let is_synced = async {
-        while !shadow.log().iter().any(|line| line.starts_with("synced")) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    assert!(tokio::time::timeout(PATIENCE, is_synced).await.is_ok(), "never synced: {:?}", shadow.log());
+    shadow.until("synced", |told| told.log.iter().any(|line| line.starts_with("synced"))).await;
 }
 
 async fn changed_while_down(version: Version) {

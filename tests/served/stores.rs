@@ -13,6 +13,7 @@ use shared_store_core::{BackendError, EtcdBackend, EtcdConfig, KeyName, LeaseId,
 use crate::actors::PATIENCE;
 use crate::actors::{Node, Shadow, node};
 use crate::etcd::{ip, on_etcd, prefix};
+use crate::support::{eventually, real_time};
 
 const STEPS: usize = 400;
 const OPS: [Op; 6] = [Op::List, Op::Watch, Op::Write, Op::Grant, Op::KeepAlive, Op::Revoke];
@@ -164,8 +165,8 @@ fn by_seed(seed: u64) {
         let mut three = Three::join(seed).await;
         for _ in 0..STEPS {
             three.step().await;
-            // So that the faults meet something under way.
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            // Over real sockets, in real time: so that the faults meet something under way.
+            real_time(Duration::from_millis(5)).await;
         }
         three.end().await;
     });
@@ -188,31 +189,17 @@ async fn converged(
     stores: &[(SharedStore<Node>, Shadow)],
     right: impl Fn(&BTreeMap<String, String>) -> bool,
 ) {
-    let mut last = String::new();
-    let all = async {
-        loop {
-            match backend.list(ListRequest::new(prefix().range())).await {
-                Ok(page) => {
-                    let truth: BTreeMap<_, _> = page
-                        .kvs
-                        .iter()
-                        .map(|kv| (prefix().strip(&kv.path).unwrap().to_string(), ip(&kv.value)))
-                        .collect();
-                    let unequal = stores.iter().position(|(store, shadow)| {
-                        let cache = store.reader().snapshot().entries;
-                        let cache: BTreeMap<_, _> =
-                            cache.iter().map(|(name, node)| (name.to_string(), node.ip.clone())).collect();
-                        cache != truth || shadow.map() != truth
-                    });
-                    if unequal.is_none() && right(&truth) {
-                        return;
-                    }
-                    last = format!("{} keys in etcd, first that differs: {unequal:?}", truth.len());
-                }
-                Err(error) => last = error.to_string(),
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+    let compare = async || {
+        let page = backend.list(ListRequest::new(prefix().range())).await.map_err(|error| error.to_string())?;
+        let truth = page.kvs.iter().map(|kv| (prefix().strip(&kv.path).unwrap().to_string(), ip(&kv.value)));
+        let truth: BTreeMap<_, _> = truth.collect();
+        let unequal = stores.iter().position(|(store, shadow)| {
+            let cache = store.reader().snapshot().entries;
+            let cache: BTreeMap<_, _> = cache.iter().map(|(name, node)| (name.to_string(), node.ip.clone())).collect();
+            cache != truth || shadow.map() != truth
+        });
+        let difference = || format!("{} keys in etcd, first that differs: {unequal:?}", truth.len());
+        if unequal.is_none() && right(&truth) { Ok(()) } else { Err(difference()) }
     };
-    assert!(tokio::time::timeout(PATIENCE, all).await.is_ok(), "never equal: {last}");
+    eventually("all are equal", PATIENCE, compare, Result::is_ok).await.expect("it is ok");
 }

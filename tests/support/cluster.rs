@@ -1,8 +1,9 @@
 //! Real etcds that form a cluster.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::etcd::{EtcdServer, Version};
+use crate::waiting::eventually_blocking;
 
 /// The members of a cluster, perhaps a single one. Gone when dropped.
 #[derive(Debug)]
@@ -44,13 +45,8 @@ impl Cluster {
 
     /// The member that leads; waits for an election to end.
     pub fn leader(&self) -> usize {
-        let deadline = Instant::now() + Duration::from_secs(10);
-        loop {
-            if let Some(leader) = self.members.iter().position(EtcdServer::is_leader) {
-                return leader;
-            }
-            assert!(Instant::now() < deadline, "nobody leads");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let leader = || self.members.iter().position(EtcdServer::is_leader);
+        let elected = eventually_blocking("a member leads", Duration::from_secs(10), leader, Option::is_some);
+        elected.expect("it is some")
     }
 }

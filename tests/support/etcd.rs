@@ -6,9 +6,11 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tempfile::TempDir;
+
+use crate::waiting::{eventually_blocking, seen_within};
 
 /// Which etcd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,9 +136,8 @@ impl EtcdServer {
         self.signal("STOP");
         // Under load its threads run on for a while.
         let pid = self.process.as_ref().expect("it runs").id();
-        while !stopped(pid) {
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        let stopped = || stopped(pid);
+        eventually_blocking("all threads of etcd are stopped", Duration::from_secs(10), stopped, |stopped| *stopped);
     }
 
     /// Lets it go on.
@@ -254,19 +255,14 @@ impl EtcdServer {
 
     /// Whether it serves within ten seconds.
     pub(crate) fn is_ready(&mut self) -> bool {
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while Instant::now() < deadline {
-            if let Some(Ok(Some(_))) = self.process.as_mut().map(Child::try_wait) {
-                self.process = None;
-                return false;
-            }
-            if healthy(self.metrics_port) {
-                return true;
-            }
-            std::thread::sleep(Duration::from_millis(10));
+        let look = || (self.has_ended(), healthy(self.metrics_port));
+        let seen = seen_within(Duration::from_secs(10), look, |(has_ended, healthy)| *has_ended || *healthy);
+        // If it has ended, something else answers at its port.
+        let ready = seen.is_ok_and(|(has_ended, _)| !has_ended);
+        if !ready {
+            self.kill();
         }
-        self.kill();
-        false
+        ready
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
 use crate::etcd::{EtcdServer, Version, free_port};
+use crate::waiting::seen_within;
 
 /// A running `etcd grpc-proxy`, which merges the watches of its clients. Gone when dropped.
 #[derive(Debug)]
@@ -32,17 +33,13 @@ impl GrpcProxy {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let process = command.spawn().expect("etcd runs");
         let mut proxy = Self { port, process, _directory: directory };
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while Instant::now() < deadline {
-            if proxy.process.try_wait().expect("the process is ours").is_some() {
-                return None;
-            }
-            if std::net::TcpStream::connect(&address).is_ok() {
-                return Some(proxy);
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        None
+        let look = || {
+            let has_ended = proxy.process.try_wait().expect("the process is ours").is_some();
+            (has_ended, std::net::TcpStream::connect(&address).is_ok())
+        };
+        let seen = seen_within(Duration::from_secs(10), look, |(has_ended, listens)| *has_ended || *listens);
+        // If it has ended, something else listens on its port.
+        seen.is_ok_and(|(has_ended, _)| !has_ended).then_some(proxy)
     }
 
     /// Where it listens.

@@ -7,8 +7,12 @@ mod cluster;
 mod etcd;
 mod grpc_proxy;
 mod proxy;
+mod waiting;
 
 pub use cluster::Cluster;
 pub use etcd::{EtcdServer, Version};
 pub use grpc_proxy::GrpcProxy;
 pub use proxy::{DeliveryMode, Proxy};
+#[cfg(feature = "paused-clock")]
+pub use waiting::pass;
+pub use waiting::{eventually, eventually_blocking, real_time, real_time_blocking, seen_within};

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use shared_store_support::{EtcdServer, Version};
+use shared_store_support::{EtcdServer, Version, eventually_blocking, real_time_blocking};
 use tempfile::NamedTempFile;
 
 use super::running::Running;
@@ -87,8 +87,8 @@ fn an_etcd_that_is_away_for_longer_than_the_lease_has_the_keys_under_a_new_one_a
     other.state("synced");
     server.kill();
     other.state("stale");
-    // The owner's own clock says when its lease is over.
-    std::thread::sleep(Duration::from_secs(3));
+    // Longer than its lease lives by the owner's own clock.
+    real_time_blocking(Duration::from_secs(3));
     server.restart();
     let after = owner.find("update", |line| line["revision"].as_u64() >= before["revision"].as_u64());
     assert_eq!(after["value"], 1);
@@ -96,8 +96,8 @@ fn an_etcd_that_is_away_for_longer_than_the_lease_has_the_keys_under_a_new_one_a
     owner.say(r#"{"id":1,"op":"update_sync","name":"b","value":2}"#);
     assert_eq!(owner.next("reply")["ok"], true);
     other.find("update", |line| line["name"] == "b");
-    // Longer than the old lease, which etcd gave its full time again.
-    std::thread::sleep(Duration::from_secs(3));
+    // Longer than the old lease lives, which etcd gave its full time again.
+    real_time_blocking(Duration::from_secs(3));
     assert_eq!(truth(&server).len(), 2);
     owner.signal("TERM");
     assert_eq!(owner.end().1, 0);
@@ -123,10 +123,8 @@ fn keys_damaged_in_a_loop_are_right_at_the_end_and_cost_as_many_writes_as_damage
         };
         damage += 1;
     }
-    let deadline = Instant::now() + Duration::from_secs(40);
-    while truth(&server) != expected {
-        assert!(Instant::now() < deadline, "never right again: {:?}", truth(&server));
-    }
+    let repaired = |keys: &BTreeMap<_, _>| *keys == expected;
+    eventually_blocking("all keys are repaired", Duration::from_secs(40), || truth(&server), repaired);
     let writes = revision(&server) - before;
     println!("damaged {damage} times, {writes} revisions in all");
     assert!(writes <= 2 * damage, "{damage} times damaged, {writes} revisions in all");
@@ -194,7 +192,8 @@ fn of_two_live_owners_the_policy_decides() {
             first.next("conflict");
             let value = second.find("update", |line| line["value"] == 2);
             assert_eq!(value["name"], "a");
-            std::thread::sleep(Duration::from_secs(4));
+            // As long as two owners may disagree: each waits longer after every write of the other.
+            real_time_blocking(Duration::from_secs(4));
             let writes = revision(&server) - before;
             assert!(writes > 1 && writes < 30, "{writes} writes in four seconds");
             continue;
@@ -274,9 +273,6 @@ fn an_etcd_that_stands_still_during_close_is_told_with_the_keys_in_time() {
     assert!(error.starts_with("keys could not be deleted or written (2), first a"), "{error}");
     assert_eq!(owner.end().1, 1);
     server.go_on();
-    // What could not be deleted goes with its lease.
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !truth(&server).is_empty() {
-        assert!(Instant::now() < deadline);
-    }
+    let what = "what could not be deleted goes with its lease";
+    eventually_blocking(what, Duration::from_secs(20), || truth(&server), BTreeMap::is_empty);
 }

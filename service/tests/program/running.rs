@@ -4,9 +4,10 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
+use shared_store_support::seen_within;
 
 /// Long enough for a loaded machine; a test that waits so long has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -58,15 +59,7 @@ fn output(command: &mut Command) -> Output {
 
 /// Waits for its end.
 fn ended(process: &mut Child) -> Option<ExitStatus> {
-    let begun = Instant::now();
-    while begun.elapsed() < PATIENCE {
-        let status = process.try_wait().unwrap();
-        if status.is_some() {
-            return status;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    None
+    seen_within(PATIENCE, || process.try_wait().unwrap(), Option::is_some).ok().flatten()
 }
 
 fn after(shell: &str, arguments: &[&str]) -> Command {

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
+use shared_store_support::pass;
+
 use super::*;
 use crate::reader::{AtLeastError, Closed, UnknownIndex};
 use crate::watch::PageKeys;
@@ -15,7 +17,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 fn later(mut bench: Bench, seconds: u64, act: impl FnOnce(&mut Bench) + 'static) {
     tokio::task::spawn_local(async move {
-        tokio::time::sleep(SECOND * u32::try_from(seconds).unwrap()).await;
+        pass(SECOND * u32::try_from(seconds).unwrap()).await;
         act(&mut bench);
         // It stays until the test ends.
         std::future::pending::<()>().await;
@@ -72,7 +74,7 @@ async fn who_waits_is_told_when_the_store_closes_or_is_dropped() {
             let bench = Bench::listed(&[], 5);
             let (reader, mut changes) = (bench.reader.clone(), bench.reader.clone());
             tokio::task::spawn_local(async move {
-                tokio::time::sleep(SECOND).await;
+                pass(SECOND).await;
                 let mut bench = bench;
                 if drops {
                     drop(bench);

@@ -1,13 +1,15 @@
 //! One collaborator, and what it has told.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use shared_store::{Config, SharedStore, StateChanged, join};
 use shared_store_core::{EtcdBackend, EtcdConfig, State};
+use tokio::sync::watch;
 
+use super::PATIENCE;
 use crate::actors::{Node, Shadow};
 use crate::support::Cluster;
 use crate::support::Proxy;
@@ -57,20 +59,31 @@ impl Collaborator {
 
 /// Every state a store has told, and when.
 #[derive(Debug, Clone, Default)]
-pub(super) struct States(Arc<Mutex<Vec<(Instant, State)>>>);
+pub(super) struct States(Arc<watch::Sender<Vec<(Instant, State)>>>);
 
 impl States {
     /// Drops what was told so far.
     pub(super) fn forget(&self) {
-        self.0.lock().unwrap().clear();
+        self.0.send_modify(Vec::clear);
     }
 
     /// When it first said since then that it is out of date, and why.
     pub(super) fn stale_since(&self, began: Instant) -> Option<(Instant, Arc<str>)> {
-        let states = self.0.lock().unwrap();
-        let (at, state) = states.iter().find(|(at, state)| *at >= began && state.name() == "stale")?;
-        Some((*at, Arc::clone(state.cause()?)))
+        stale(&self.0.borrow(), began)
     }
+
+    /// Waits until it has said since then that it is out of date.
+    pub(super) async fn until_stale(&self, began: Instant) {
+        let mut states = self.0.subscribe();
+        let noticed = states.wait_for(|states| stale(states, began).is_some());
+        let noticed = tokio::time::timeout(PATIENCE, noticed).await.is_ok();
+        assert!(noticed, "never stale, told: {:?}", self.0.borrow());
+    }
+}
+
+fn stale(states: &[(Instant, State)], began: Instant) -> Option<(Instant, Arc<str>)> {
+    let (at, state) = states.iter().find(|(at, state)| *at >= began && state.name() == "stale")?;
+    Some((*at, Arc::clone(state.cause()?)))
 }
 
 impl Actor for States {
@@ -81,6 +94,6 @@ impl Handler<StateChanged> for States {
     type Result = ();
 
     fn handle(&mut self, StateChanged(state): StateChanged, _: &mut Self::Context) {
-        self.0.lock().unwrap().push((Instant::now(), state));
+        self.0.send_modify(|states| states.push((Instant::now(), state)));
     }
 }

@@ -3,9 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use futures_util::future::select_all;
 use shared_store_core::State;
 
 use super::{Collaborator, PATIENCE, Three};
+use crate::actors::Told;
+use crate::support::eventually;
 
 /// A fault under way: when it began, and when its cause was gone.
 #[derive(Debug)]
@@ -18,9 +21,8 @@ pub(super) struct Fault {
 impl Three {
     /// Waits until one says that it cannot write what it should.
     pub(crate) async fn cannot_write(&self, who: usize) {
-        while self.each[who].store.status().await.unwrap().pending_writes == 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        let pending = async || self.each[who].store.status().await.unwrap().pending_writes;
+        eventually(&format!("{who} has a write it cannot do"), PATIENCE, pending, |pending| *pending > 0).await;
     }
 
     /// Says what happens now.
@@ -37,34 +39,51 @@ impl Three {
 
     /// Waits until one has said since the fault began that it is out of date.
     pub(crate) async fn notices(&self, who: usize) {
-        until(|| self.has_noticed(who)).await;
+        self.each[who].states.until_stale(self.began()).await;
     }
 
     /// Whether one has said since the fault began that it is out of date.
     pub(crate) fn has_noticed(&self, who: usize) -> bool {
-        let began = self.fault.as_ref().expect("a fault began").began;
-        self.each[who].states.stale_since(began).is_some()
+        self.each[who].states.stale_since(self.began()).is_some()
     }
 
-    /// Whatever happens in this time, nobody says that it is in step.
+    fn began(&self) -> Instant {
+        self.fault.as_ref().expect("a fault began").began
+    }
+
+    /// All are out of date now, and stay so for this time.
     pub(crate) async fn stays_stale(&self, time: Duration) {
-        let end = Instant::now() + time;
-        while Instant::now() < end {
-            for (who, each) in self.each.iter().enumerate() {
-                assert_eq!(each.store.reader().state().name(), "stale", "state of {who}");
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
+        let leaves = self.each.iter().map(|each| {
+            Box::pin(async {
+                let mut state = each.store.reader().state();
+                while state.name() == "stale" {
+                    state = each.store.reader().state_changed(&state).await;
+                }
+                state
+            })
+        });
+        if let Ok((state, who, _)) = tokio::time::timeout(time, select_all(leaves)).await {
+            panic!("{who} is {state}");
         }
     }
 
     /// Waits until a cache shows a key as it should be.
     pub(crate) async fn seen_by(&self, who: usize, name: &str, ip: &str) {
-        until(|| self.each[who].store.reader().get(name).is_some_and(|node| node.ip == ip)).await;
+        let mut key = self.each[who].store.reader().watch_key(name);
+        let seen = async {
+            let mut value = key.value();
+            while value.is_none_or(|node| node.ip != ip) {
+                value = key.changed().await.unwrap();
+            }
+        };
+        let seen = tokio::time::timeout(PATIENCE, seen).await.is_ok();
+        assert!(seen, "{who} never sees {name}={ip}, but {:?}", key.value());
     }
 
     /// Waits until an observer has been told that all keys below a name are gone.
     pub(crate) async fn missed_by(&self, who: usize, below: &str) {
-        until(|| !self.each[who].shadow.map().keys().any(|name| name.starts_with(below))).await;
+        let gone = |told: &Told| !told.map.keys().any(|name| name.starts_with(below));
+        self.each[who].shadow.until(&format!("{who} is told that all of {below} is gone"), gone).await;
     }
 
     /// Says that the cause of the fault is gone.
@@ -75,14 +94,8 @@ impl Three {
     /// Waits until etcd, every cache and every map built from an observer's messages hold what is wanted, nothing is
     /// left to be written or told, and all say that they are in step.
     pub(crate) async fn converged(&mut self) {
-        let mut last = String::new();
-        let all = async {
-            while let Err(difference) = self.compare().await {
-                last = difference;
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        assert!(tokio::time::timeout(PATIENCE, all).await.is_ok(), "never equal after {:?}: {last}", self.fault);
+        let what = format!("all are equal after {:?}", self.fault);
+        eventually(&what, PATIENCE, async || self.compare().await, Result::is_ok).await.expect("it is ok");
         for (name, deleted) in self.given_up.drain(..) {
             let deleted = tokio::time::timeout(PATIENCE, deleted).await;
             assert!(matches!(deleted, Ok(Ok(Ok(_)))), "deletion of {name}: {deleted:?}");
@@ -94,7 +107,7 @@ impl Three {
 
     /// As [`converged`](Self::converged), and nobody has noticed anything.
     pub(crate) async fn converged_unnoticed(&mut self) {
-        let began = self.fault.as_ref().expect("a fault began").began;
+        let began = self.began();
         self.converged().await;
         let noticed: Vec<_> = self.each.iter().filter_map(|each| each.states.stale_since(began)).collect();
         assert!(noticed.is_empty(), "somebody noticed: {noticed:?}");
@@ -135,19 +148,6 @@ impl Three {
     pub(crate) fn nothing_else_was_gone(&self) {
         for (who, each) in self.each.iter().enumerate() {
             assert_eq!(each.deletions(), self.gone, "deletions told to the observer of {who}");
-        }
-    }
-}
-
-/// Waits until it is so. The place of the panic says what was waited for.
-#[track_caller]
-pub(crate) fn until(condition: impl Fn() -> bool) -> impl Future<Output = ()> {
-    let place = std::panic::Location::caller();
-    async move {
-        let late = Instant::now() + PATIENCE;
-        while !condition() {
-            assert!(Instant::now() < late, "what {place} waits for never happens");
-            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 }
