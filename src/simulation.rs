@@ -60,7 +60,7 @@ impl Simulation {
         let hold = Duration::from_secs(dice.of(&[0, 10, 100]));
         let guard = dice.of(&[DeletionGuard::OFF, DeletionGuard { percent: 40, min_keys: 3, hold }]);
         let config = Config::new(prefix.clone()).on_undecodable(policy).delete_delay(delay).deletion_guard(guard);
-        // Nobody writes there: it means that values are kept as the kvstore has them.
+        // No file is written there: with a state directory the store keeps values as the kvstore has them.
         let config = config.state_dir("snapshots").lease_ttl(TTL).sync_interval(Duration::from_secs(300));
         let (mut members, mut publishers) = (Vec::new(), Vec::new());
         let count = dice.0.usize(1..4);
@@ -200,7 +200,7 @@ impl Simulation {
         let Some(disaster) = world.disaster(dice, *now) else { return };
         let revision = world.revision();
         for party in parties(&mut self.members, &mut self.publishers) {
-            // A watch that has seen more than there is notices, in its time.
+            // A watch that has seen revisions beyond the kvstore's notices that later.
             let watched = party.watched();
             let shell = party.shell_mut();
             shell.link.cut(dice);
@@ -260,7 +260,7 @@ impl Simulation {
                     quiet &= synced || !party.watch_times_out(now);
                 }
                 while let Some(writes) = world.delayed_writes.pop().filter(|_| !world.frozen) {
-                    // Nobody hears what comes of it.
+                    // The outcome is dropped.
                     let _ = world.transact(writes);
                 }
                 quiet &= !party.is_busy() || world.frozen;
@@ -284,7 +284,7 @@ impl Simulation {
     }
 }
 
-/// All who take part.
+/// All participants.
 fn parties<'a>(members: &'a mut [Member], publishers: &'a mut [Publishing]) -> impl Iterator<Item = &'a mut dyn Party> {
     let members = members.iter_mut().map(|member| member as &mut dyn Party);
     members.chain(publishers.iter_mut().map(|publisher| publisher as &mut dyn Party))

@@ -63,10 +63,11 @@ pub(crate) fn config(backend: &MemoryBackend) -> Config {
     Config::new(Prefix::new("nodes").unwrap()).backend(backend.clone()).seed(1)
 }
 
-/// Runs a test in a system whose clock moves only when nobody has anything to do; all actors run on its thread.
+/// Runs a test in a system with a paused clock, which moves on only when every task waits. All actors run on its
+/// thread.
 pub(crate) fn paused(test: impl Future<Output = ()>) {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-    // What never comes would let the clock run for ever.
+    // A test that waits for something that never happens would let the clock run for ever.
     let test = async { tokio::time::timeout(Duration::from_secs(30 * 86_400), test).await };
     actix_rt::System::with_tokio_rt(runtime).block_on(test).expect("the test ends within a month");
 }
@@ -83,7 +84,7 @@ pub(crate) struct Told {
     pub(crate) map: BTreeMap<String, String>,
 }
 
-/// An observer that writes down what it is told and complains when it does not fit together.
+/// An observer that writes down what it is told, and panics if `old` is not the value it was told before.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Shadow(Arc<watch::Sender<Told>>);
 
@@ -95,7 +96,7 @@ impl Shadow {
     pub(crate) fn observer(&self) -> Observer<Node> {
         let addr = self.actor();
         let observer = Self::at(&addr);
-        // The address is kept: a subscription keeps nobody alive.
+        // The address is kept: a subscription does not keep an actor alive.
         actix_rt::spawn(async move {
             let _kept = addr;
             std::future::pending::<()>().await;
@@ -103,7 +104,7 @@ impl Shadow {
         observer
     }
 
-    /// The observer at an address that somebody keeps.
+    /// The observer at an address that the caller keeps.
     pub(crate) fn at(addr: &Addr<Self>) -> Observer<Node> {
         Observer::new(addr).synced(addr.clone().recipient()).resynced(addr.clone().recipient())
     }

@@ -64,12 +64,12 @@ macro_rules! served {
 
 #[cfg(feature = "etcd")]
 served!(served, 0);
-// Smaller ones would let a case drop hundreds of watches that are still being told something: too much of what is told to
-// nobody makes an HTTP/2 client give up its connection.
+// With smaller ones a case would drop hundreds of watches that still receive: an HTTP/2 client closes a connection over
+// which it gets too many frames for closed streams.
 #[cfg(feature = "etcd")]
 served!(served_in_fragments, 30);
 
-/// Each case on an etcd of its own: ready in a tenth of a second, and gone with the case whatever happens.
+/// Each case on an etcd of its own, which is ready in a tenth of a second and ends with the case.
 #[cfg(feature = "etcd")]
 macro_rules! etcd {
     ($module:ident, $version:ident) => {

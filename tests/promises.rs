@@ -58,7 +58,7 @@ async fn by_seed(seed: u64) -> KeyState {
     let (end, until) = watch::channel(Revision(u64::MAX));
     let collaborator = Collaborator::new(Arc::new(faulty.clone()), seed);
     let collaborating = tokio::spawn(collaborator.run(until));
-    // Some seeds are spared what needs a relist.
+    // Some seeds have no compaction, so that they need no relist.
     let (one_in, compacts) = (random.u8(3..30), random.bool());
     for _ in 0..random.u16(50..200) {
         traffic.step().await;
@@ -96,7 +96,7 @@ fn every_promise_is_kept_on_the_way_to_an_observer() {
             }
         }
     }
-    // Nothing is proven by promises about nothing.
+    // So many seeds must have had something to check.
     if many {
         assert!(seen.without_relist > 20 && seen.relists > 100 && seen.events > 10_000, "{seen:?}");
         assert!(seen.bookmarks > 100 && seen.together > 1000 && seen.told > 10_000, "{seen:?}");

@@ -1,5 +1,5 @@
-//! The kvstore in memory served as an etcd: the etcd backend meets over the network what no real etcd can be made to
-//! do on command, and to etcd's own command line and client it is an etcd.
+//! The in-memory kvstore served as an etcd. Over it the etcd backend meets faults that no real etcd produces on
+//! command; etcd's own command line and client work with it.
 
 mod clients;
 mod differential;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use shared_store_core::backend::etcd::served::ServedEtcd;
 use shared_store_core::{EtcdBackend, EtcdConfig};
 
-/// A backend that gives up soon.
+/// A backend with short timeouts.
 fn impatient(served: &ServedEtcd) -> EtcdBackend {
     let config = EtcdConfig::new([served.endpoint()]).call_timeout(Duration::from_millis(500));
     EtcdBackend::new(config).unwrap()

@@ -1,4 +1,4 @@
-//! Real etcds for these tests, and bad ways to them.
+//! Real etcds for these tests, and proxies that disturb the connections to them.
 
 use shared_store_core::{EtcdBackend, EtcdConfig};
 pub(crate) use shared_store_support::{

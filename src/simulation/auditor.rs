@@ -56,7 +56,7 @@ impl Member {
         match self.auditor.perform(world, in_step, dice, now) {
             Found::Nothing => {}
             Found::Compacted if in_step.is_some() => {
-                // It lists now, whatever it was about to hear.
+                // It lists now, and an outcome under way is dropped.
                 self.shell.drop_arriving();
                 self.shell.link.watch.refresh();
             }

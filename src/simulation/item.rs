@@ -1,10 +1,10 @@
-//! What the simulation shares, and what it draws.
+//! The key type of the simulation, and its random choices.
 
 use bytes::Bytes;
 
 use crate::key::{Codec, CodecError, Key, KeyName};
 
-/// A key with a small value, so that values come back.
+/// A key with one of a few values, so that the same value returns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Item {
     pub(super) name: String,
@@ -50,7 +50,7 @@ pub(super) fn quiet_panic(text: &'static str) -> ! {
     std::panic::resume_unwind(Box::new(text))
 }
 
-/// Everything random, and nothing else is.
+/// The only source of randomness.
 #[derive(Debug)]
 pub(super) struct Dice(pub(super) fastrand::Rng);
 

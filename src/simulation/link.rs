@@ -26,7 +26,7 @@ struct Stream {
     next: Revision,
     /// The other fragments of a response.
     rest: Vec<Event>,
-    /// It says no word any more, but its connection stands.
+    /// It never answers again, but its connection stays open.
     mute: bool,
     broken: bool,
 }
@@ -95,7 +95,7 @@ impl Link {
                 }
                 let header = world.mvcc.header();
                 let answer = if stream.mute { Ok(None) } else { stream.read(world, dice) };
-                // A kvstore that went back may say so, even if it says nothing else.
+                // A kvstore that went back may report its revision, even if it sends no event.
                 let talks = !stream.mute || stream.next > header.revision.next();
                 match answer {
                     Ok(Some(response)) => Some(Outcome::Read(response)),

@@ -37,7 +37,7 @@ pub(super) struct Member {
     pub(super) observers: BTreeMap<ObserverId, Observer>,
     requests: Requests<RequestId>,
     pub(super) wants: Wants,
-    /// What its processes have left behind.
+    /// The snapshots that its processes have left.
     pub(super) left: Vec<Left>,
 }
 
@@ -95,7 +95,7 @@ impl Member {
         }
     }
 
-    /// All that was under way goes down with the process; some of it arrives after its end.
+    /// The process ends: what was under way is lost, but for some requests that arrive afterwards.
     pub(super) fn crash(&mut self, world: &mut World, dice: &mut Dice, store: Store<Item>) {
         let config = &self.shell.config;
         self.requests.lose(world, dice);
@@ -148,7 +148,7 @@ impl Party for Member {
             2..5 => {
                 let after = if kind < 4 { Afterwards::Owned } else { Afterwards::Unowned };
                 let ticket = self.wants.write(&name, bytes, after, world.steps);
-                // No throw of the dice: seeds that are kept stay what they are.
+                // Draws no random number, so that kept seeds replay the same run.
                 let lifetime = if ticket.0.is_multiple_of(2) { Lifetime::Store } else { Lifetime::Unlimited };
                 let put = match after {
                     Afterwards::Owned => self.store.put_local_sync(now, ticket, &item),

@@ -1,4 +1,4 @@
-//! What a store must show, said as simply as can be: every rule of the contract is a few lines here.
+//! A model of what a store must show, as simple as possible: every rule of the contract is a few lines here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -86,7 +86,7 @@ impl Model {
         }
     }
 
-    /// What is left behind when the process ends.
+    /// What is in the snapshot when the process ends.
     pub(super) fn known(&self) -> Known {
         let there = self.visible.iter().filter(|(name, _)| self.raw.contains_key(*name));
         let good = there.map(|(name, (value, _))| (name.clone(), *value)).collect();
@@ -206,7 +206,7 @@ impl Model {
             self.delete(now, &name, revision, hold);
         }
         if !self.has_state() {
-            // Nobody was told anything before.
+            // No observer was told anything before.
             self.log.clear();
         }
         self.listed = true;
@@ -252,7 +252,7 @@ impl Model {
         }
     }
 
-    /// Changes what the cache shows, and tells everybody.
+    /// Changes what the cache shows, and tells all observers.
     fn show(&mut self, name: &KeyName, new: Option<(u32, Origin)>, revision: Revision) {
         let before = self.visible.get(name).map_or(Origin::Remote, |(_, origin)| *origin);
         let old = match new {
@@ -276,7 +276,7 @@ impl Model {
         }
     }
 
-    /// A name is perhaps not kept any more.
+    /// A name may not be kept any more.
     pub(super) fn given_up(&mut self, name: &KeyName) {
         let undecodable = self.raw.get(name).is_some_and(|raw| decode(&raw.0).is_none());
         let shown = !(undecodable && self.remove_undecodable);
@@ -354,7 +354,7 @@ impl Own {
     }
 }
 
-/// The guard, said as simply as can be.
+/// The deletion guard, as simple as possible.
 struct Guard {
     rule: DeletionGuard,
     /// Keys that were deleted and are not back, and when.

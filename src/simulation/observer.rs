@@ -1,4 +1,4 @@
-//! An observer that believes only what it is told, and checks every word of it.
+//! An observer that knows only what it is told, and checks every message.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
@@ -209,7 +209,7 @@ impl Observer {
         self.before.as_ref().is_some_and(|before| before.get(name).copied() == new) || model.log.iter().any(it_is)
     }
 
-    /// Every step, or at least none that never was.
+    /// The observer was told every step, or at least no step that the cache did not make.
     fn step(&mut self, change: &Change<Item>, new: Option<u32>, model: &Model) {
         // What is left of an earlier history is as old as the one after it began.
         let began = |step: &Step| matches!(step, Step::WentBack { to } if *to == change.revision);
@@ -292,7 +292,7 @@ impl Observer {
         }
     }
 
-    /// It has been told all there is; these own keys are set aside.
+    /// Everything has been delivered; these own keys are set aside.
     pub(super) fn is_up_to_date(&mut self, model: &Model, aside: &[KeyName]) {
         assert_eq!(self.synced, self.verified, "synced as soon as there is something sure");
         if self.synced {

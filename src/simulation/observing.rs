@@ -62,7 +62,7 @@ impl Member {
         self.say(|| format!("    {id:?} was told {parcel:?}"));
     }
 
-    /// All are told all there is: first those that are awake, then all.
+    /// Delivers everything pending: first to the observers that are awake, then to all.
     pub(super) fn tell_all(&mut self) {
         for _ in 0..2 {
             let ids: Vec<_> = self.observers.keys().copied().collect();

@@ -1,4 +1,5 @@
-//! What takes part: a collaborator with a store, or a publisher. Its watch and what comes of it are the same for both.
+//! A participant: a collaborator with a store, or a publisher. The watch and the handling of its outcomes are the same
+//! for both.
 
 use std::time::{Duration, Instant};
 
@@ -20,9 +21,9 @@ pub(super) struct Shell {
     /// The names it may own.
     pub(super) names: Vec<KeyName>,
     pub(super) link: Link,
-    /// What came of the watch's last action, on its way.
+    /// The outcome of the watch's last action, not delivered yet.
     arriving: Option<Outcome>,
-    /// A write has shown that the history went back; the watch has not heard of it.
+    /// A write has shown that the history went back; the watch has not been told.
     pub(super) told_history_changed: bool,
     /// The kvstore's history went back, and this watch has not noticed.
     pub(super) rollback_unnoticed: bool,
@@ -42,22 +43,22 @@ impl Shell {
         self.names[dice.0.usize(..self.names.len())].clone()
     }
 
-    /// The watch has begun anew: the answer to what it did before comes to nobody.
+    /// The watch has begun anew: the outcome of its last action is dropped.
     pub(super) fn drop_arriving(&mut self) {
         self.arriving = None;
     }
 
-    /// Whether what came of the watch's last action is on its way.
+    /// Whether the outcome of the watch's last action is not delivered yet.
     pub(super) fn is_hearing(&self) -> bool {
         self.arriving.is_some()
     }
 
-    /// A new watch begins, and nothing has come of it.
+    /// A new watch begins, without an outcome.
     pub(super) fn replace(&mut self, link: Link) {
         (self.link, self.arriving, self.told_history_changed) = (link, None, false);
     }
 
-    /// What was delivered does not fit what the store shows: the history is another one.
+    /// What was delivered does not fit what the store shows: it is another history.
     pub(super) fn relist(&mut self) {
         self.link.watch.relist();
     }
@@ -75,7 +76,7 @@ pub(super) trait Party {
     fn perform(&mut self, world: &mut World, dice: &mut Dice, now: Instant) -> bool;
     /// An answer comes back.
     fn answer(&mut self, world: &World, dice: &mut Dice, now: Instant) -> bool;
-    /// What was under way comes to nobody.
+    /// Requests and answers under way are dropped.
     fn lose_requests(&mut self, world: &mut World, dice: &mut Dice, now: Instant);
     /// Another watch takes the place of the one that ended.
     fn lose_watch(&mut self, world: &World, dice: &mut Dice, now: Instant);
@@ -101,7 +102,7 @@ pub(super) trait Party {
 
     // The watch.
 
-    /// The watch does something, or hears what came of it.
+    /// The watch performs an action, or gets the outcome of one.
     fn watch(&mut self, world: &World, dice: &mut Dice, now: &mut Instant) -> bool {
         if let Some(outcome) = self.shell_mut().arriving.take() {
             self.outcome(world, outcome, *now);
@@ -150,10 +151,10 @@ pub(super) trait Party {
         assert!(self.shell().link.watch.in_step().is_none() || self.is_synced(), "in step, and it does not say so");
     }
 
-    /// The watch hears that its history has changed.
+    /// Tells the watch that its history has changed.
     fn hear(&mut self, world: &World, now: Instant) -> bool {
         let shell = self.shell_mut();
-        // A watch that lists or waits looks for itself, and hears it afterwards.
+        // A watch that lists or waits finds out by itself, and is told afterwards.
         let hears = shell.told_history_changed && shell.link.watch.in_step().is_some();
         if hears {
             (shell.told_history_changed, shell.arriving) = (false, None);

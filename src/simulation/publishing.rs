@@ -44,7 +44,7 @@ pub(super) struct Publishing {
     began: u64,
     /// Own keys that are said not to be there.
     refused: BTreeSet<KeyName>,
-    /// What the canary stands for; `None` while nobody has said that all keys are given.
+    /// The keys the canary vouches for; `None` while the owner has not said that all keys are given.
     stands_for: Option<BTreeSet<KeyName>>,
     /// The canary's newest value.
     canary: Bytes,
@@ -63,7 +63,7 @@ pub(super) struct Publishing {
 
 impl Publishing {
     pub(super) fn new(config: Config, names: Vec<KeyName>, seed: u64, dice: &mut Dice, trace: Trace) -> Self {
-        // Each has its own: two that share one tell the same.
+        // Each has its own: of two that share one, both could say the same.
         let own = Prefix::canaries(&format!("{seed}")).expect("it is a prefix");
         let canaries = (!dice.one_in(4)).then_some(own);
         let link = Link::new(Watch::from_now(config.prefix.range(), SILENCE, seed), dice);
@@ -183,7 +183,7 @@ impl Publishing {
         }
     }
 
-    /// After a loss the canary stands for all keys.
+    /// After a loss the canary vouches for all keys.
     fn takes_back(&mut self) {
         if let Some(keys) = &mut self.stands_for {
             *keys = self.wants.owned().map(|(name, _)| name.clone()).collect();

@@ -35,7 +35,7 @@ impl<Id: Debug> Requests<Id> {
         self.sent.push((id, request));
     }
 
-    /// One of those that are on their way to the kvstore.
+    /// One of the requests that are under way to the kvstore.
     pub(super) fn pick(&mut self, dice: &mut Dice) -> Option<(Id, Request)> {
         (!self.sent.is_empty()).then(|| self.sent.swap_remove(dice.0.usize(..self.sent.len())))
     }
@@ -125,7 +125,7 @@ impl<Id: Debug> Requests<Id> {
         Some((id, answer))
     }
 
-    /// Nobody waits for the answers any more. Some requests arrive all the same.
+    /// The process has ended: answers are dropped, and some requests still arrive.
     pub(super) fn lose(&mut self, world: &mut World, dice: &mut Dice) {
         for (_, request) in std::mem::take(&mut self.sent) {
             if let Request::Write(writes) = request

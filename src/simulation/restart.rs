@@ -1,4 +1,4 @@
-//! The process ends and another begins, perhaps with what an earlier one has left behind.
+//! The process ends and another starts, perhaps from the snapshot and as the owner of an earlier one.
 
 use std::time::Instant;
 
@@ -14,7 +14,7 @@ use crate::kv::{ClusterId, Revision};
 use crate::store::Store;
 use crate::watch::Watch;
 
-/// What a process has left behind.
+/// A snapshot that a process has left on the disk.
 pub(super) struct Left {
     file: Bytes,
     cluster: ClusterId,

@@ -1,4 +1,4 @@
-//! The end of a history: everything against the kvstore itself. Nothing is skipped.
+//! The end of a run: everything is compared with the kvstore itself. Nothing is skipped.
 
 use super::Simulation;
 use super::item::decode;

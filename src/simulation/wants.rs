@@ -1,4 +1,4 @@
-//! What an owner wants of its names, what it was told of them, and whether the kvstore is so.
+//! What an owner wants of its names, what it was told of them, and whether that agrees with the kvstore.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

@@ -1,4 +1,4 @@
-//! The kvstore, and all that strangers and operators do to it.
+//! The kvstore, and what other writers and operators do to it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
@@ -20,8 +20,8 @@ pub(super) struct World {
     pub(super) mvcc: Mvcc,
     pub(super) prefix: Prefix,
     backup: Option<Mvcc>,
-    /// History has gone back and the watch has not noticed. Nothing is written before: if the revisions were used up
-    /// again, nobody could notice.
+    /// History has gone back and a watch has not noticed. Nothing is written until then: once the revisions are reached
+    /// again, no watch could notice.
     pub(super) frozen: bool,
     /// No member may write this path.
     pub(super) forbidden: Option<Bytes>,
@@ -31,7 +31,7 @@ pub(super) struct World {
     pub(super) delayed_writes: Vec<Vec<Write>>,
     /// Counts the steps of the simulation.
     pub(super) steps: u64,
-    /// What each path was, in order.
+    /// The states of each path, in order.
     journal: HashMap<Bytes, Vec<Was>>,
     noted: Revision,
     /// The step at which the last history ended.
@@ -50,7 +50,7 @@ struct Was {
     until: Option<u64>,
 }
 
-/// What was done to the kvstore as a whole.
+/// A change of the kvstore as a whole.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Disaster {
     WentBack,
@@ -107,7 +107,7 @@ impl World {
         self.mvcc.write(writes).expect("the write is possible");
     }
 
-    /// Ends the leases whose time has come.
+    /// Ends the leases that are due.
     pub(super) fn expire(&mut self, now: Instant) {
         if !self.frozen {
             self.mvcc.expire(now);

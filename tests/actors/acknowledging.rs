@@ -73,7 +73,8 @@ fn a_good_value_after_one_that_the_kvstore_refuses_is_written() {
     });
 }
 
-/// The second value is sent while the first one is on its way, whose refusal must not count against it.
+/// The second value is given while the write of the first is under way. The refusal of the first must not count for
+/// the second.
 #[test]
 fn a_refusal_concerns_only_the_value_that_was_refused() {
     paused(async {
@@ -91,7 +92,7 @@ fn a_refusal_concerns_only_the_value_that_was_refused() {
     });
 }
 
-/// A write waits for its turn. Meanwhile somebody deletes the key, and then it is owned with its older value.
+/// A write waits for the rate limit. Meanwhile the key is deleted by others, and then owned with its older value.
 #[test]
 fn an_own_key_is_written_whatever_was_known_when_an_earlier_write_was_asked_for() {
     paused(async {

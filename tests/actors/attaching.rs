@@ -38,7 +38,7 @@ async fn is_synced(store: &SharedStore<Node>) {
 fn another_kvstore_and_prefix_are_told_as_the_true_difference() {
     paused(async {
         let first = filled("nodes", &[("a", "1"), ("b", "1"), ("c", "1"), ("d", "1")]).await;
-        // The revisions are the same by chance: they say nothing.
+        // The revisions are equal by chance, which must not matter.
         let second = filled("cilium/cache/nodes", &[("a", "1"), ("b", "2"), ("e", "1"), ("d", "1")]).await;
         let (store, shadow) = reader_of(&first).await;
         store.detach().await.unwrap();

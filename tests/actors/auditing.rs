@@ -174,7 +174,7 @@ fn a_restored_kvstore_behind_a_silent_watch_is_found_by_a_write() {
         let backup = memory.backup();
         put(&memory, "lost").await;
         settled(&store, put(&memory, "x").await).await;
-        // What was in doubt is looked into by then.
+        // Any doubt about a gap has been settled by then.
         pass(MINUTE).await;
         backend.mute_watches();
         memory.restore(&backup);
@@ -245,7 +245,7 @@ fn owners_fill_an_empty_kvstore_before_anybody_is_told_that_it_was_empty() {
         }
         let other = join(guard(config(&memory))).observer(theirs.observer()).on(StoreThread::current()).await.unwrap();
         synced(&other).await;
-        // Or the revisions are used up again before anybody can notice.
+        // Otherwise the revisions are reached again before anybody can notice.
         for _ in 0..10 {
             put(&memory, "x").await;
             meddle(&memory, "x", WriteAction::Delete).await;
@@ -253,7 +253,7 @@ fn owners_fill_an_empty_kvstore_before_anybody_is_told_that_it_was_empty() {
         settled(&other, memory.revision()).await;
         let told = theirs.log().len();
         memory.restore(&empty);
-        // Progress that runs backwards tells.
+        // Progress at an older revision shows it.
         other.reader().state_changed(&State::Synced).await;
         synced(&other).await;
         pass(2 * MINUTE).await;

@@ -9,9 +9,9 @@ use super::*;
 
 const POLICIES: [ConflictPolicy; 3] = [ConflictPolicy::Overwrite, ConflictPolicy::Yield, ConflictPolicy::Fail];
 
-/// The process crashes and is back with another address; its old key is there until its old lease ends.
+/// The process crashes and restarts with another address. Its old key stays until its old lease expires.
 #[test]
-fn a_key_of_ones_own_past_is_taken_over_at_once_with_any_policy() {
+fn a_key_of_an_earlier_process_of_the_same_owner_is_taken_over_at_once_with_any_policy() {
     for policy in POLICIES {
         paused(async move {
             let backend = MemoryBackend::new();

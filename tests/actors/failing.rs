@@ -151,7 +151,7 @@ fn a_sync_that_panics_is_replaced_and_what_was_under_way_is_written_again() {
         .await;
         assert!(causes.iter().all(|cause| cause == "the request was lost") && !causes.is_empty(), "{causes:?}");
         assert!(stored(&backend.memory, "a").await.is_some());
-        // Keep-alives go on, too.
+        // Keep-alives continue, too.
         pass(HOUR).await;
         assert!(stored(&backend.memory, "before").await.is_some());
     });
@@ -212,8 +212,8 @@ fn a_store_can_be_closed_between_two_watchers() {
     });
 }
 
-/// A store that asks its timers again and again is never idle, and then the paused clock stands still: so this has a
-/// thread of its own.
+/// A store that checks its timers in a loop is never idle, and then the paused clock never moves: so this runs on a
+/// thread of its own, and the test notices in real time.
 #[test]
 fn a_kvstore_that_swallows_a_request_leaves_the_store_idle() {
     let (done, idle) = std::sync::mpsc::channel();

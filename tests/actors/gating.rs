@@ -50,7 +50,7 @@ fn a_store_is_joined_when_its_publisher_has_given_everything() {
         assert_eq!(passages(&gate.status().await.unwrap()), ["nodes: waiting for its canary since 10 s"]);
         publisher.synced().await.unwrap();
         let store = joined.await.unwrap();
-        assert_eq!((store.reader().len(), shadow.map().len()), (10, 10), "no half of it was ever seen");
+        assert_eq!((store.reader().len(), shadow.map().len()), (10, 10), "the observer never saw a part of the keys");
         let status = gate.status().await.unwrap();
         assert_eq!((&status.state, passages(&status)), (&State::Synced, vec!["nodes: started after 10 s".to_owned()]));
         // Its canary may go.

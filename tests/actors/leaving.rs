@@ -91,7 +91,7 @@ fn an_observer_that_is_stuck_does_not_hold_up_leaving_for_ever() {
     });
 }
 
-/// What is handled late is not what close waits for.
+/// Close waits for the last message, however long an earlier one takes.
 #[test]
 fn close_is_answered_when_the_last_thing_is_handled_and_not_when_an_earlier_one_is() {
     paused(async {
@@ -216,7 +216,7 @@ fn a_close_without_a_deadline_closes() {
     });
 }
 
-/// As a service does that outlives its web server.
+/// As in a service that outlives its web server.
 #[test]
 fn a_store_can_be_closed_when_its_system_is_gone() {
     let backend = MemoryBackend::new();
@@ -308,7 +308,7 @@ fn an_observer_that_closes_the_store_in_its_handler_is_answered_at_once_and_told
     });
 }
 
-/// Nobody can tell whether it waits for the store or for something else.
+/// The store cannot know whether the observer waits for it or for something else.
 #[test]
 fn an_observer_that_waits_for_its_close_and_has_own_keys_to_hear_of_is_answered_at_the_close_timeout() {
     paused(async {

@@ -11,8 +11,8 @@ use shared_store_core::backend::WriteAction;
 use super::owning::meddle;
 use super::*;
 
-/// What this thread logs from a level on. One subscriber serves all threads: with one for each, what a thread has already
-/// asked for is sometimes kept from another.
+/// What this thread logs from a level on. One subscriber serves all threads: with one for each, `tracing` sometimes
+/// caches for one thread that another is not interested.
 #[derive(Debug, Clone)]
 pub(super) struct Log {
     level: tracing::Level,

@@ -82,7 +82,7 @@ fn metrics_tell_what_has_happened_to_keys_and_how_the_store_is() {
         let store = join(config).observer(Shadow::default().observer()).on(StoreThread::current()).await.unwrap();
         store.update_local_key_sync(node("a", "1")).await.unwrap();
         let other = memory.grant(LeaseId::NONE, Duration::from_secs(900)).await.unwrap().lease;
-        // Somebody overwrites it, another owner takes it, and a value is none.
+        // The key is overwritten, then another owner takes it; one value cannot be decoded.
         meddle(&memory, "a", WriteAction::Put { value: "garbage".into(), lease: LeaseId::NONE }).await;
         until(async || store.status().await.unwrap().repairs == 1).await;
         let theirs = serde_json::to_vec(&node("a", "theirs")).unwrap();

@@ -75,7 +75,7 @@ impl Handler<SetAside> for Notices {
     }
 }
 
-/// Waits until somebody has put the key after this revision; that revision.
+/// Waits until the key is put after this revision, and returns the revision of that put.
 async fn back(backend: &MemoryBackend, name: &str, after: Revision) -> Revision {
     loop {
         match stored(backend, name).await {
@@ -108,7 +108,7 @@ fn an_observer_is_told_each_repair_of_an_own_key_and_what_had_been_done_to_it() 
         let right = back(&backend, "a", bad).await;
         settled(&store, right).await;
         let mut told = notices.told();
-        // That it is right again comes from the watch, that it was put back from the answer.
+        // `Healed` follows from the watch, `Repaired` from the answer to the write: their order is open.
         told.sort_unstable();
         let repaired = format!("repaired a @{right}, {}", Damage::Overwritten);
         assert_eq!(told, [format!("healed a @{right}"), repaired, format!("undecodable a @{bad}")]);

@@ -10,7 +10,7 @@ use shared_store_core::backend::faulty::{Faulty, Op};
 
 use super::*;
 
-/// Handles nothing to its end.
+/// Never finishes handling a message.
 pub(super) struct Stuck;
 
 impl Actor for Stuck {
@@ -31,7 +31,7 @@ impl Handler<Delete<Node>> for Stuck {
     fn handle(&mut self, _: Delete<Node>, _: &mut Self::Context) {}
 }
 
-/// Panics at the first word.
+/// Panics when it is told anything.
 struct Panicking;
 
 impl Actor for Panicking {
@@ -66,7 +66,7 @@ fn a_late_subscriber_is_told_what_is_there_then_synced_then_what_changes() {
 }
 
 #[test]
-fn a_stuck_and_a_panicking_observer_hurt_nobody() {
+fn a_stuck_and_a_panicking_observer_disturb_no_other() {
     paused(async {
         let (store, shadow) = (joined(&MemoryBackend::new()).await, Shadow::default());
         let (stuck, panicking) = (Stuck.start(), Panicking.start());
@@ -88,7 +88,7 @@ fn a_stuck_and_a_panicking_observer_hurt_nobody() {
 }
 
 #[test]
-fn an_observer_that_stops_is_forgotten_and_kept_alive_by_nobody() {
+fn an_observer_that_stops_is_forgotten_and_a_subscription_keeps_none_alive() {
     paused(async {
         let store = joined(&MemoryBackend::new()).await;
         let stuck = Stuck.start();
@@ -153,7 +153,7 @@ fn one_by_one_and_in_batches_the_same_is_told() {
 }
 
 #[test]
-fn filters_by_glob_origin_and_predicate_tell_who_enters_and_who_leaves() {
+fn filters_by_glob_origin_and_predicate_tell_which_keys_enter_and_leave() {
     paused(async {
         let backend = MemoryBackend::new();
         let (store, other) = (joined(&backend).await, joined(&backend).await);
@@ -287,11 +287,11 @@ fn a_foreign_thread_that_floods_the_store_stops_neither_keep_alives_nor_the_watc
         let stopped = Arc::clone(&stop);
         let flood = std::thread::spawn(move || {
             while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
-                // A mailbox that is full is what a flood wants.
+                // The flood fills the mailbox: an error says that it is full.
                 let _ = addr.try_send(GetStatus);
             }
         });
-        // Far more than one lease's life.
+        // Over several lifetimes of the lease.
         backend.arrived(Op::KeepAlive, 8).await;
         let put = super::owning::meddle(
             &memory,

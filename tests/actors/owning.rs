@@ -99,7 +99,7 @@ fn dropping_a_join_that_has_not_answered_stops_everything() {
         let config = config(&MemoryBackend::new()).backend(backend.clone());
         let joining = join::<Node>(config).on(StoreThread::current()).into_future();
         assert!(tokio::time::timeout(Duration::from_secs(10), joining).await.is_err());
-        // Whatever was told to stop has stopped once everybody waits.
+        // Tasks that were told to stop have stopped once every task waits.
         pass(Duration::from_secs(10)).await;
         let calls = backend.calls(Op::List);
         assert!(calls > 1, "it did try");

@@ -88,7 +88,7 @@ fn stores_of_several_systems_work_beside_each_other() {
     });
 }
 
-/// A value that says which thread has decoded it, once it has asked whether it may go on.
+/// A value that records which thread decodes it, and waits there until the test lets it continue.
 #[derive(Debug, Clone)]
 struct Placed {
     name: String,

@@ -40,7 +40,7 @@ async fn synced(store: &SharedStore<Node>) {
     }
 }
 
-/// The watch is cut, this happens, and what happened is lost to the watch that is opened next.
+/// Cuts the watch, lets `happens` run, and loses its events to the watch that is opened next.
 async fn lost_in_a_gap(faulty: &Faulty, happens: impl Future<Output = ()>) {
     let opened = faulty.calls(Op::Watch);
     faulty.hold(Op::Watch, When::Before);
@@ -106,7 +106,7 @@ fn events_skipped_by_a_compaction_while_the_watch_is_behind_are_told_after_the_h
         faulty.unmute_watches();
         settled(&store, last).await;
         assert!(shadow.map().contains_key("3"), "the watch does not know");
-        // What does not fit is listed as another history, whose deletions are held back for 30 s.
+        // The event does not fit the cache, so all is listed as another history, and its deletions are held for 30 s.
         pass(45 * SECOND).await;
         synced(&store).await;
         assert!(!shadow.map().contains_key("3") && shadow.map().contains_key("lost"), "{:?}", shadow.log());
@@ -127,7 +127,7 @@ fn an_own_key_whose_deletion_is_lost_in_a_gap_is_put_again_in_seconds_without_a_
             memory.compact(revision).unwrap();
         })
         .await;
-        // So that the watch has caught up as far as it knows.
+        // The watch sees this and takes itself for up to date.
         put(&memory, "seen").await;
         pass(5 * SECOND).await;
         let path = Prefix::new("nodes").unwrap().path(&KeyName::new("3").unwrap());

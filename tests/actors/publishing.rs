@@ -21,7 +21,7 @@ pub(super) async fn canary(backend: &MemoryBackend) -> Option<KeyValue> {
     backend.list(ListRequest::new(canaries.range())).await.unwrap().kvs.pop()
 }
 
-/// Waits for something that is to happen by itself; the clock stands still but for this.
+/// Waits until the condition holds, and moves the paused clock while it waits.
 pub(super) async fn until(mut happened: impl AsyncFnMut() -> bool) {
     let all = async {
         while !happened().await {
@@ -31,7 +31,7 @@ pub(super) async fn until(mut happened: impl AsyncFnMut() -> bool) {
     tokio::time::timeout(PATIENCE, all).await.expect("it happens");
 }
 
-/// Writes down the troubles it is told.
+/// Writes down the events it is told.
 #[derive(Default, Clone)]
 struct Troubles(Arc<Mutex<Vec<PublishEvent>>>);
 
@@ -143,7 +143,7 @@ fn after_a_lost_lease_the_keys_come_back_and_then_the_canary() {
 }
 
 #[test]
-fn what_others_own_or_the_kvstore_refuses_is_told_and_holds_nobody_up() {
+fn what_others_own_or_the_kvstore_refuses_is_told_and_delays_no_other_key() {
     paused(async {
         let (memory, troubles) = (MemoryBackend::new(), Troubles::default());
         let told = troubles.clone().start();
@@ -205,7 +205,7 @@ fn a_restored_kvstore_behind_a_silent_watch_is_found_by_a_write() {
         let publisher = start(config(&memory).backend(backend.clone()));
         publisher.update_key(node("first", "1")).await.unwrap();
         publisher.synced().await.unwrap();
-        // With the lease of the keys, whose end would tell as well.
+        // The backup has the keys' lease: a lost lease would show the restore, too.
         let backup = memory.backup();
         publisher.update_keys(vec![node("a", "1"), node("b", "1")]).await.unwrap();
         publisher.synced().await.unwrap();
@@ -213,7 +213,7 @@ fn a_restored_kvstore_behind_a_silent_watch_is_found_by_a_write() {
             meddle(&memory, "theirs", WriteAction::Delete).await;
             meddle(&memory, "theirs", WriteAction::Put { value: "1".into(), lease: LeaseId::NONE }).await;
         }
-        // What was in doubt is looked into by then.
+        // Any doubt about a gap has been settled by then.
         pass(Duration::from_secs(60)).await;
         backend.mute_watches();
         memory.restore(&backup);

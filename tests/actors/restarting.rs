@@ -1,4 +1,4 @@
-//! What a store leaves on the disk, and what the next one makes of it.
+//! The snapshot that a store leaves on the disk, and a store that starts from it.
 
 use std::path::{Path, PathBuf};
 
@@ -24,7 +24,7 @@ async fn status(store: &SharedStore<Node>) -> Status {
     store.status().await.unwrap()
 }
 
-/// Waits until the store says something of itself.
+/// Waits until the status is as expected.
 async fn until(store: &SharedStore<Node>, what: &str, so: impl Fn(&Status) -> bool) -> Status {
     for _ in 0..1000 {
         let status = status(store).await;
@@ -99,7 +99,7 @@ fn a_restart_without_the_kvstore_serves_what_was_known_and_heals() {
         assert_eq!((store.reader().len(), shadow.log()), (3, vec!["a=1".to_owned(), "b=1".into(), "c=1".into()]));
         let state = store.reader().state().to_string();
         assert!(state.starts_with("stale: from a snapshot of revision "), "{state}");
-        // Who comes late is told the same, and no more.
+        // A late subscriber is told the same, and no more.
         let late = Shadow::default();
         store.subscribe(late.observer()).await.unwrap();
         until(&store, "told", |status| status.observers.iter().all(|(_, lag)| lag.pending == 0)).await;
@@ -230,7 +230,7 @@ fn released_keys_are_in_the_last_snapshot_and_closed_ones_are_not() {
 }
 
 #[test]
-fn a_snapshot_that_cannot_be_written_harms_nobody_and_is_written_when_it_can_be() {
+fn a_snapshot_that_cannot_be_written_disturbs_nothing_and_is_written_when_it_can_be() {
     paused(async {
         let (backend, directory) = (MemoryBackend::new(), tempfile::tempdir().unwrap());
         let blocked = directory.path().join("blocked");
@@ -271,7 +271,7 @@ fn of_two_stores_with_one_file_one_writes_and_the_other_when_that_has_left() {
     });
 }
 
-/// A pipe nobody reads stands for a disk that never answers.
+/// A pipe that nobody reads behaves as a disk that never answers.
 #[cfg(unix)]
 #[test]
 fn a_disk_that_hangs_does_not_hold_up_leaving_for_ever() {
@@ -310,7 +310,7 @@ fn a_store_that_was_attached_elsewhere_leaves_its_own_snapshot_as_it_was() {
 
 #[cfg(unix)]
 #[test]
-fn a_snapshot_is_for_nobody_elses_eyes() {
+fn only_its_user_can_read_a_snapshot() {
     use std::os::unix::fs::PermissionsExt;
     paused(async {
         let (backend, directory, shadow) = (MemoryBackend::new(), TempDir::new().unwrap(), Shadow::default());

@@ -1,4 +1,4 @@
-//! What a value holds is in no log, status or error, whatever goes wrong with it.
+//! The content of a value is in no log, status or error, whatever goes wrong with it.
 
 use std::fmt;
 
@@ -42,7 +42,7 @@ fn refuse_some<S: serde::Serializer>(password: &str, serializer: S) -> Result<S:
     serializer.serialize_str(password)
 }
 
-/// A panic that prints nothing here, as if the application's hook did not.
+/// Panics without the panic hook, which belongs to the application and would print the message.
 fn panic_with(value: &impl fmt::Debug) -> ! {
     std::panic::resume_unwind(Box::new(format!("cannot handle {value:?}")))
 }
@@ -67,7 +67,7 @@ impl Codec<Login> for Login {
     }
 }
 
-/// All that is said of a store, but for its values.
+/// All text a store gives out, except its values.
 #[derive(Debug, Clone, Default)]
 struct Said(Arc<Mutex<Vec<String>>>);
 
@@ -146,7 +146,7 @@ fn a_secret_value_is_in_no_log_status_or_error() {
             .await
             .unwrap();
 
-        // Values that do not fit, of which the codec, an index and a filter make panics.
+        // Values at which the codec, an index and a filter fail or panic.
         put(&memory, "type", format!("{{\"name\":\"a\",\"password\":\"x\",\"port\":\"{SECRET}\"}}")).await;
         put(&memory, "field", format!("{{\"{SECRET}\":1}}")).await;
         put(&memory, "syntax", SECRET).await;

@@ -51,7 +51,7 @@ fn a_store_that_is_started_answers_at_once_and_does_all_when_the_kvstore_is_ther
 }
 
 #[test]
-fn who_waits_for_a_started_store_is_told_when_it_closes() {
+fn waiting_for_a_started_store_fails_when_it_closes() {
     paused(async {
         let memory = MemoryBackend::new();
         let config = config(&memory).backend(away(&memory));

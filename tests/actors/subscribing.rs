@@ -88,11 +88,11 @@ fn an_observer_can_unsubscribe_itself_while_it_is_told() {
     });
 }
 
-/// Counts what it is told, and stands still when it is asked to.
+/// Counts what it is told, and blocks when it is asked to.
 #[derive(Default)]
 pub(super) struct Busy {
     told: usize,
-    /// After the next update it stands still until this comes.
+    /// After the next update it blocks until this comes.
     pause: Option<tokio::sync::oneshot::Receiver<()>>,
 }
 
@@ -193,7 +193,7 @@ fn observers_that_are_gone_are_forgotten_though_nothing_changes() {
     });
 }
 
-/// Joins the store inside of `ctx.wait`, as an observer of it.
+/// Joins a store in `ctx.wait`, and is its observer.
 struct Waiting {
     joined: Option<tokio::sync::oneshot::Sender<String>>,
     backend: MemoryBackend,

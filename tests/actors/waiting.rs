@@ -103,7 +103,7 @@ fn waiting_for_observers_ends_with_the_time_or_with_the_observer_that_does_not_h
 }
 
 #[test]
-fn who_waits_for_observers_is_told_when_the_store_closes() {
+fn a_write_that_waits_for_observers_fails_when_the_store_closes() {
     paused(async {
         let store = joined(&MemoryBackend::new()).await;
         let stuck = Stuck.start();

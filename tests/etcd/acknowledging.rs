@@ -1,4 +1,4 @@
-//! What is acknowledged is in etcd: the cache, which is always a little late, decides nothing.
+//! What is acknowledged is in etcd. The cache, which is always a little late, does not decide.
 
 use shared_store::{Config, SharedStore, join};
 use shared_store_core::KeyRange;
@@ -51,7 +51,7 @@ async fn a_deleted_key_is_gone_from_etcd_when_that_is_answered(version: Version)
     let ((_server, backend, store), name) = (joined(version).await, KeyName::new("a").unwrap());
     for round in 0..ROUNDS {
         store.update_local_key(node("a", &round.to_string())).await.unwrap();
-        // As often as not the put is still on its way.
+        // Often the put is still under way.
         if round % 2 == 0 {
             store.update_key_sync(node("a", "once")).await.unwrap();
         }

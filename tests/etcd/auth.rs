@@ -1,4 +1,4 @@
-//! Users, logins that run out, and permissions that come and go.
+//! Users, tokens that expire, and permissions that are revoked and granted.
 
 use std::io::{Seek, Write as _};
 
@@ -11,9 +11,9 @@ use super::*;
 /// How etcd knows who has logged in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tokens {
-    /// By itself. Good for a second.
+    /// It keeps the tokens. They are good for one second.
     Simple,
-    /// By a signature. Good for two seconds, and for the permissions of that moment only.
+    /// Tokens are signed. They are good for two seconds, and only until users or roles change.
     Signed,
 }
 

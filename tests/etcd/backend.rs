@@ -1,4 +1,4 @@
-//! What the etcd backend does when etcd does not do as it should.
+//! The etcd backend on an etcd that fails.
 
 use shared_store_core::BackendError;
 use shared_store_core::backend::{Applied, WatchRequest};
@@ -26,7 +26,7 @@ pub(super) fn from_the_start() -> WatchRequest {
     WatchRequest { range: prefix().range(), start: Revision(1) }
 }
 
-/// Where nobody listens.
+/// An address where nothing listens.
 pub(super) fn dead_endpoint() -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     format!("http://{}", listener.local_addr().unwrap())
@@ -78,7 +78,7 @@ async fn a_kvstore_that_stands_still_is_noticed_by_calls_and_by_the_watch() {
     assert!(matches!(error, BackendError::Unavailable { applied: Applied::Maybe, .. }), "{error:?}");
     let ended = tokio::time::timeout(Duration::from_secs(10), watch.next()).await.unwrap();
     assert!(matches!(ended, Err(BackendError::Unavailable { .. })), "{ended:?}");
-    // Over a new connection nothing is sent before there is somebody.
+    // Nothing is sent before the connection is established.
     let error = tokio::time::timeout(Duration::from_secs(10), backend.write(put(b"1"))).await.unwrap().unwrap_err();
     assert!(matches!(error, BackendError::Unavailable { applied: Applied::No, .. }), "{error:?}");
     server.go_on();

@@ -1,4 +1,4 @@
-//! Endpoints that change, that are silent, and that hang up.
+//! Endpoints that change, that never answer, and that close connections.
 
 use std::net::TcpListener;
 use std::time::Instant;
@@ -19,12 +19,12 @@ fn backend(endpoints: &[String]) -> EtcdBackend {
     EtcdBackend::new(EtcdConfig::new(endpoints)).unwrap()
 }
 
-/// Gives up soon on who never answers.
+/// A short connect timeout.
 fn impatient(endpoint: &str) -> EtcdBackend {
     EtcdBackend::new(EtcdConfig::new([endpoint]).connect_timeout(Duration::from_millis(500))).unwrap()
 }
 
-/// Whether a watch ends now that should, and with which words.
+/// The error with which a watch ends.
 async fn end(watch: &mut dyn shared_store_core::backend::WatchStream) -> BackendError {
     let end = async {
         loop {
@@ -113,7 +113,7 @@ impl Silent {
     }
 }
 
-/// Takes connections and hangs up, until the process ends.
+/// Takes connections and closes them, until the process ends.
 fn hanging_up() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -121,7 +121,7 @@ fn hanging_up() -> String {
     endpoint
 }
 
-/// What each call says that cannot be answered.
+/// The error of each kind of call.
 async fn all_calls(backend: &EtcdBackend) -> Vec<Result<(), BackendError>> {
     vec![
         backend.list(everything()).await.map(drop),
@@ -134,7 +134,7 @@ async fn all_calls(backend: &EtcdBackend) -> Vec<Result<(), BackendError>> {
 }
 
 #[tokio::test]
-async fn who_never_answers_is_given_up_after_the_connect_timeout_and_nothing_was_applied() {
+async fn a_silent_endpoint_is_left_after_the_connect_timeout_and_nothing_was_applied() {
     let silent = Silent::new();
     for endpoint in [silent.endpoint(), silent.endpoint().replace("http", "https")] {
         let backend = impatient(&endpoint);
@@ -161,7 +161,7 @@ async fn calls_made_at_once_share_one_attempt_to_connect() {
 }
 
 #[tokio::test]
-async fn who_hangs_up_is_told_at_once() {
+async fn an_endpoint_that_closes_connections_is_reported_at_once() {
     let endpoint = hanging_up();
     for endpoint in [endpoint.clone(), endpoint.replace("http", "https")] {
         for result in all_calls(&backend(std::slice::from_ref(&endpoint))).await {
@@ -186,9 +186,9 @@ async fn with_a_good_endpoint_calls_go_there_from_the_first_on(version: Version)
     }
 }
 
-/// With one endpoint misconfigured and the other down, somebody has to mend the first.
+/// With one endpoint misconfigured and the other down, an operator has to repair the first.
 #[tokio::test]
-async fn what_has_to_be_mended_is_told_rather_than_that_another_endpoint_is_down() {
+async fn a_misconfigured_endpoint_is_reported_rather_than_one_that_is_down() {
     let server = EtcdServer::start(Version::V35);
     let wrong = server.endpoint().replace("http", "https");
     for endpoints in [[dead_endpoint(), wrong.clone()], [wrong.clone(), dead_endpoint()]] {

@@ -1,4 +1,4 @@
-//! Joining where etcd does not answer: the cause is told on one line, in time, and nothing goes on afterwards.
+//! Joining where etcd does not answer: the error names the cause on one line, in time, and nothing runs afterwards.
 
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ use crate::support::{DeliveryMode, Proxy};
 
 const LIST_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What joining there fails with.
+/// The error of joining there.
 async fn cause(endpoint: &str) -> String {
     cause_with(EtcdConfig::new([endpoint])).await
 }
@@ -33,7 +33,7 @@ async fn cause_with(etcd: EtcdConfig) -> String {
 }
 
 #[test]
-fn where_nobody_listens_the_refusal_is_told() {
+fn where_nothing_listens_the_error_says_that_the_connection_is_refused() {
     on_etcd(async {
         let server = EtcdServer::start(Version::V35);
         let endpoint = server.endpoint();
@@ -43,7 +43,7 @@ fn where_nobody_listens_the_refusal_is_told() {
 }
 
 #[test]
-fn where_etcd_stands_still_the_silence_is_told() {
+fn where_etcd_is_paused_the_error_says_that_it_does_not_answer() {
     on_etcd(async {
         let server = EtcdServer::start(Version::V35);
         server.pause();
@@ -52,7 +52,7 @@ fn where_etcd_stands_still_the_silence_is_told() {
 }
 
 #[test]
-fn where_connections_are_taken_and_bytes_vanish_the_silence_is_told() {
+fn where_connections_are_taken_and_bytes_vanish_the_error_says_that_nothing_answers() {
     on_etcd(async {
         let server = EtcdServer::start(Version::V35);
         for mode in [DeliveryMode::BlackHole, DeliveryMode::StallAnswers] {
@@ -64,7 +64,7 @@ fn where_connections_are_taken_and_bytes_vanish_the_silence_is_told() {
 }
 
 #[test]
-fn where_another_authority_signed_the_certificate_is_told() {
+fn where_another_authority_signed_the_certificate_the_error_says_so() {
     on_etcd(async {
         let directory = tempfile::tempdir().unwrap();
         let (right, wrong) = (Authority::new("right"), Authority::new("wrong"));
@@ -80,7 +80,7 @@ fn where_another_authority_signed_the_certificate_is_told() {
 }
 
 #[test]
-fn where_not_even_connections_are_taken_that_it_is_out_of_reach_is_told() {
+fn where_not_even_connections_are_taken_the_error_says_that_it_cannot_be_reached() {
     on_etcd(async {
         // A queue of one that nobody empties: the system drops what would be the next connection.
         let socket = tokio::net::TcpSocket::new_v4().unwrap();

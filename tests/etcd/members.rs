@@ -8,7 +8,7 @@ use super::*;
 use crate::actors::{Told, node};
 use crate::support::{Cluster, DeliveryMode};
 
-/// Everybody writes while this happens to the leader, until the cluster is whole again.
+/// All collaborators write while this happens to the leader, until the cluster is whole again.
 async fn leader(version: Version, what: &str, fail: fn(&mut EtcdServer), mend: fn(&mut EtcdServer)) {
     let mut three = Three::start_on_three_members(version).await;
     let leader = three.etcd.leader();
@@ -16,7 +16,7 @@ async fn leader(version: Version, what: &str, fail: fn(&mut EtcdServer), mend: f
     three.all_write(2).await;
     fail(&mut three.etcd.members[leader]);
     three.mended();
-    // Without it.
+    // Without the leader.
     three.converged().await;
     three.nothing_else_was_gone();
     mend(&mut three.etcd.members[leader]);
@@ -32,7 +32,7 @@ fn a_leader_killed_with_writes_in_flight_loses_none_of_them() {
 }
 
 #[test]
-fn a_leader_that_stands_still_is_left() {
+fn a_paused_leader_is_left_for_another_member() {
     on_etcd(leader(Version::V35, "leader stopped", |leader| leader.pause(), |leader| leader.go_on()));
 }
 
@@ -104,7 +104,7 @@ async fn writes_go_on_while_their_member_ends(version: Version) {
         let backend = EtcdBackend::new(EtcdConfig::new(endpoints)).unwrap();
         backend.write(put(b"0")).await.unwrap();
         cluster.members[0].terminate();
-        // Nobody can tell whether the one under way was applied. While another member is elected more of them fail.
+        // The outcome of the write under way is not known. More of them fail while another leader is elected.
         let allowed = if leads { 5 } else { 1 };
         let (mut ended, mut written_after, mut failed) = (false, 0, Vec::new());
         while !ended || written_after < 100 {
@@ -198,7 +198,7 @@ fn a_dead_endpoint_is_left_for_the_next_one() {
 }
 
 #[test]
-fn an_endpoint_that_swallows_everything_is_left_for_the_next_one() {
+fn an_endpoint_that_never_answers_is_left_for_the_next_one() {
     on_etcd(async {
         let mut three = Three::start_on_three_members(Version::V35).await;
         three.fault("one endpoint of three a black hole");
@@ -212,9 +212,9 @@ fn an_endpoint_that_swallows_everything_is_left_for_the_next_one() {
     });
 }
 
-/// Its bytes are on the way to one member while the key is put and given up over another.
+/// The proxy holds its bytes to one member, while the key is put and deleted through another.
 #[test]
-fn a_create_that_arrives_after_its_key_was_given_up_is_deleted_again() {
+fn a_key_whose_create_arrives_after_its_deletion_is_deleted_again() {
     on_etcd(async {
         let mut three = Three::start_on_three_members(Version::V34).await;
         three.fault("a create that arrives after its key was given up");

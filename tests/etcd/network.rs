@@ -5,7 +5,7 @@ use super::*;
 use crate::actors::node;
 use crate::support::{DeliveryMode, Proxy};
 
-/// A fault of all ways until all have noticed; what is written meanwhile arrives afterwards.
+/// Sets all proxies to a mode until all members have noticed; what is written meanwhile arrives afterwards.
 async fn until_all_notice(what: &str, mode: DeliveryMode) {
     let mut three = Three::start(Version::V35).await;
     three.fault(what);
@@ -117,7 +117,7 @@ fn one_cut_off_beyond_its_lease_is_missed_by_the_others_once_and_comes_back_once
         assert_eq!(own.len(), 11, "its own keys stay in its own cache");
         three.missed_by(0, "2/").await;
         three.missed_by(1, "2/").await;
-        // Life goes on.
+        // The others go on writing.
         three.own(0, vec![node("0/0", "2")]).await;
         three.give_up(1, "1/0");
         three.seen_by(0, "0/0", "2").await;

@@ -28,7 +28,7 @@ async fn pings_that_etcd_refuses_become_rarer_until_it_lets_them_pass(version: V
         let expected = BackendError::unavailable(format_args!("etcd at {}: {}", server.endpoint(), words(was, is)));
         assert_eq!(said.iter().filter(|error| **error == expected).count(), 1, "{said:?}");
     }
-    // It takes four of them to lose patience.
+    // etcd closes the connection after four of them.
     let mut watch = open().await;
     let silent = tokio::time::timeout(Duration::from_millis(1200 * 5), watch.next()).await;
     assert!(silent.is_err(), "{silent:?}");
@@ -48,12 +48,12 @@ async fn an_idle_connection_is_not_pinged_and_stays(version: Version) {
         let lease = backend.grant(LeaseId::NONE, PATIENCE).await.unwrap().lease;
         backend.revoke(lease).await.unwrap();
         assert_eq!(way.connections(), 2, "one for lists and writes, one for watches and leases");
-        // It takes four pings to lose patience.
+        // etcd would close the connection after four pings.
         real_time(interval * 6).await;
     }
 }
 
-/// Nothing is sent over a connection that was idle before somebody has answered over it.
+/// Over a connection that was idle nothing is sent before a ping was answered.
 async fn a_connection_that_died_while_it_was_idle_is_left_before_anything_is_sent(version: Version) {
     let server = EtcdServer::start(version);
     let ways = [Proxy::to(&server.endpoint()), Proxy::to(&server.endpoint())];

@@ -43,7 +43,7 @@ async fn four_idle_members_are_synced_and_list_once(version: Version) {
     let stale = tokio::time::timeout(Duration::from_secs(6), stale).await;
     assert!(stale.is_err(), "they stay synced: {:?}", stale.map(|(state, ..)| state));
     assert_eq!(lists(&members).await, [1; 4]);
-    // They see what happens.
+    // They see changes.
     let key = node("a", "1");
     members[0].update_local_key(key).await.unwrap();
     for member in &members {

@@ -1,5 +1,4 @@
-//! A publisher on a real etcd that fails: its keys end up as they should be, then its canary, and nobody else's key is
-//! touched.
+//! A publisher on a real etcd that fails: its keys are written again, then its canary, and no other key is touched.
 
 use shared_store::{BackendError, CanaryState, Config, Publisher, PublisherStatus, State, publish};
 use shared_store_core::KeyValue;
@@ -27,7 +26,7 @@ impl Publishing {
         Self { server, backend, publisher }
     }
 
-    /// Waits until the own keys are there under a lease, and after all of them the canary; answers with that.
+    /// Waits until the own keys are there under a lease, and the canary after all of them. Returns the canary.
     async fn complete(&self, own: usize) -> KeyValue {
         let look = async || {
             let (keys, canary) = (all(&self.backend, &prefix()).await, canary(&self.backend).await);
@@ -174,7 +173,7 @@ async fn ten_thousand_keys_among_many_foreign_ones(version: Version) {
     publishing.end().await;
 }
 
-/// Nobody who waited for the canary can have missed a key.
+/// Every own key is older than the canary, so a store that waited for the canary has missed none.
 async fn keys_before_canary(publishing: &Publishing) {
     let canary = publishing.complete(OWN).await;
     let keys = all(&publishing.backend, &prefix()).await.unwrap();

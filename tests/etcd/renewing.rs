@@ -1,4 +1,4 @@
-//! Three collaborators whose logins run out, or whose certificates are renewed, while they write.
+//! Three collaborators whose tokens expire, or whose certificates are renewed, while they write.
 
 use std::collections::BTreeMap;
 
@@ -51,7 +51,7 @@ impl Three {
         all.iter().try_for_each(|(what, map)| if map == wanted { Ok(()) } else { Err(format!("{what}: {map:?}")) })
     }
 
-    /// Nobody was told a deletion before, and all keys go now.
+    /// No observer was told a deletion before. All leave.
     async fn end(self) {
         for (_, shadow) in &self.stores {
             assert!(!shadow.log().iter().any(|line| line.starts_with('-')), "{:?}", shadow.log());
@@ -62,13 +62,13 @@ impl Three {
     }
 }
 
-/// Logins are good for two seconds, leases for three: each keep-alive but the first has an old one.
+/// Tokens are good for two seconds, leases for three: each keep-alive but the first has an expired token.
 async fn logins_that_run_out_are_renewed(version: Version) {
     let guarded = Guarded::start(version, Tokens::Signed);
     let three = Three::start(Duration::from_secs(3), || guarded.backend("app")).await;
     for value in ["1", "2", "3"] {
         three.all_write(value).await;
-        // Longer than a login is good for.
+        // Longer than a token is good for.
         real_time(Duration::from_secs(3)).await;
     }
     three.all_write("4").await;
@@ -76,13 +76,13 @@ async fn logins_that_run_out_are_renewed(version: Version) {
 }
 
 /// Members are given a login before etcd asks for one, and keep it when etcd no longer does.
-async fn authentication_switched_on_and_off_disturbs_nobody(version: Version) {
+async fn authentication_switched_on_and_off_disturbs_no_collaborator(version: Version) {
     let mut guarded = Guarded::start_unguarded(version, Tokens::Simple);
     let three = Three::start(Duration::from_secs(3), || guarded.backend("app")).await;
     three.all_write("1").await;
     guarded.enable();
     three.all_write("2").await;
-    // As long as a lease lives: each is kept alive with a login meanwhile.
+    // As long as a lease lives: each is kept alive with a token meanwhile.
     real_time(Duration::from_secs(3)).await;
     three.all_write("3").await;
     guarded.disable();
@@ -118,7 +118,7 @@ async fn certificates_are_renewed_with_their_authority(version: Version) {
 }
 
 on_both! {
-    authentication_switched_on_and_off_disturbs_nobody
+    authentication_switched_on_and_off_disturbs_no_collaborator
     logins_that_run_out_are_renewed
     certificates_are_renewed_with_their_authority
 }

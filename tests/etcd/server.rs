@@ -75,13 +75,13 @@ async fn set_back_to_a_copy_of_its_data_it_is_followed_and_own_keys_are_put_agai
     three.all_notice().await;
     three.etcd.members[0].restart();
     three.mended();
-    // Keys given up since then come back as a dead owner's, and go with their lease.
+    // Keys deleted since the copy come back, and go with their lease, which nobody keeps alive.
     three.converged().await;
     three.end().await;
 }
 
-/// While nobody looks it is set back, and written to until its revision is beyond what everybody has seen: nothing but
-/// the audit can find out.
+/// While all are disconnected etcd is set back, and written to until its revision is beyond any they have seen: only
+/// the audit can find that out.
 async fn set_back_and_ahead_again_while_all_are_away_it_is_found_out_by_the_audit(version: Version) {
     let mut three = Three::start_with_audit(version, Duration::from_secs(2)).await;
     three.stranger_puts("stranger/old", "1").await;

@@ -10,9 +10,9 @@ use crate::actors::node;
 use crate::support::Cluster;
 use crate::support::{DeliveryMode, Proxy};
 
-/// Names each collaborator plays with.
+/// Names of each collaborator.
 const NAMES: usize = 20;
-/// Rounds between one who leaves and joins again.
+/// After so many rounds one collaborator leaves and joins again.
 const ROUNDS_A_LIFE: u32 = 5;
 /// Figures are compared from here on: caches and arenas have grown to their size.
 const WARM_UP: f64 = 0.2;
@@ -24,7 +24,7 @@ struct Soak {
 }
 
 impl Soak {
-    /// Some faults at once, with everybody writing, until they are mended and all have converged.
+    /// Some faults at once, while all write, until the faults are repaired and all have converged.
     async fn round(&mut self) {
         self.round += 1;
         let faults: Vec<_> = (0..self.random.usize(1..4)).map(|_| self.random.u32(..12)).collect();
@@ -52,7 +52,7 @@ impl Soak {
         }
     }
 
-    /// Everybody puts some names and gives up others.
+    /// All put some names and delete others.
     async fn write(&mut self) {
         for who in 0..3 {
             let mut keys = Vec::new();

@@ -19,12 +19,12 @@ use crate::support::{Cluster, DeliveryMode, EtcdServer, Proxy, Version, eventual
 
 /// The longest a wait may take on a busy machine; none needs it on an idle one.
 pub(super) const PATIENCE: Duration = Duration::from_secs(40);
-/// Longer than any fault that leases are to outlive.
+/// A lease that outlives every fault.
 const LONG: Duration = Duration::from_secs(60);
-/// For faults that leases are not to outlive.
+/// A lease for faults that last longer than it.
 pub(super) const SHORT: Duration = Duration::from_secs(3);
 
-/// Three collaborators, each with ten keys of its own, an observer, and a way of its own to every member of etcd.
+/// Three collaborators, each with ten keys of its own, an observer, and a proxy of its own to every member of etcd.
 pub(super) struct Three {
     pub(super) etcd: Cluster,
     pub(super) each: Vec<Collaborator>,
@@ -66,7 +66,7 @@ impl Three {
     }
 
     async fn build(etcd: Cluster, config: Config) -> Self {
-        // It leaves a member that stands still sooner than any collaborator does.
+        // It leaves a paused member sooner than any collaborator does.
         let quick = Duration::from_millis(200);
         let direct = EtcdConfig::new(etcd.members.iter().map(EtcdServer::endpoint))
             .keep_alive(quick, quick)
@@ -218,7 +218,7 @@ impl Three {
         self.all_ways().for_each(|way| way.set(mode));
     }
 
-    /// Sets the mode of all ways of one collaborator.
+    /// Sets the mode of all proxies of one collaborator.
     pub(super) fn set_ways(&self, who: usize, mode: DeliveryMode) {
         self.each[who].ways.iter().for_each(|way| way.set(mode));
     }

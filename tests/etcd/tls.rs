@@ -1,4 +1,4 @@
-//! TLS: what is wrong is told in words and at once, and changed certificates are used.
+//! TLS: errors say what is wrong, at once, and changed certificates are used.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -21,7 +21,7 @@ pub(super) struct Files {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Clients {
     Anybody,
-    /// Who has a certificate of an authority in `clients.pem`.
+    /// Clients with a certificate of an authority in `clients.pem`.
     Signed,
 }
 
@@ -70,7 +70,7 @@ async fn sees_a_change(watch: &mut dyn WatchStream) {
     assert!(matches!(next, Ok(WatchResponse::Events(_))), "{next:?}");
 }
 
-/// Every call tells the same, at once.
+/// Every call fails with the same cause, at once.
 async fn told(config: EtcdConfig, words: &str) {
     let expected = BackendError::misconfigured(format_args!("etcd at {}: {words}", config.endpoints[0]));
     let backend = EtcdBackend::new(config).unwrap();
@@ -105,7 +105,7 @@ async fn an_authority_that_is_wrong_or_missing_is_told(version: Version) {
     let server = files.server(version, Quality::Good, Clients::Anybody, &[]);
     files.write("other.pem", &Authority::new("other").pem());
     told(files.config(&server).tls_ca(files.path("other.pem")), UNKNOWN).await;
-    // The system's know nothing of this one.
+    // The system's authorities did not sign this one.
     told(EtcdConfig::new([server.endpoint()]), UNKNOWN).await;
 }
 
@@ -126,7 +126,7 @@ async fn a_client_certificate_that_is_missing_expired_or_unknown_is_told(version
     let expired = files.issue("expired", Quality::Expired);
     let unknown = Authority::new("other").issue(files.directory.path(), "unknown", Quality::Good);
     for pair in [expired, unknown] {
-        // What etcd says of it is lost now and then unless it is asked for.
+        // In TLS 1.3 the refusal follows the handshake and can get lost with the connection: several attempts.
         for _ in 0..10 {
             told(files.config(&server).tls_identity(&pair.certificate, &pair.key), REFUSED).await;
         }

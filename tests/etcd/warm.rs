@@ -1,4 +1,4 @@
-//! A restart with what was known, on a real etcd that changed meanwhile.
+//! A restart from a snapshot, on a real etcd that changed meanwhile.
 
 use shared_store::{Config, DeletionGuard, SharedStore, Status, join};
 use tempfile::TempDir;
@@ -64,7 +64,7 @@ async fn changed_while_down(version: Version) {
     left.put(&["c", "d"], "2").await;
     meddle(&left.server.backend(), "b", WriteAction::Delete).await;
     assert_eq!(left.told().await, ["c=2", "d=2", "-b", "synced 3"]);
-    // And what that store has left behind is as true.
+    // The snapshot of that store is right, too.
     let (store, shadow) = left.join().await;
     synced(&shadow).await;
     assert_eq!(shadow.log(), ["a=1", "c=2", "d=2", "synced 3"]);

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::example;
 
-/// Nothing takes so long.
+/// The longest a wait may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The service; killed when it is dropped.
@@ -167,7 +167,7 @@ fn on_sigterm_streams_end_then_own_keys_go_then_the_server_ends() {
 #[test]
 #[cfg(feature = "etcd")]
 fn without_its_kvstore_it_is_alive_and_says_why_it_is_not_ready() {
-    // Nobody listens there.
+    // Nothing listens there.
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut command = example("actix_web");
     command.env("ETCD_ENDPOINTS", format!("http://{free}"));

@@ -58,7 +58,7 @@ impl Collaborator {
         Self { backend, watch, stream: None, reader: store.reader(), store, record: Record::default() }
     }
 
-    /// Goes on until it has caught up with the revision that `until` names in the end.
+    /// Runs until it has reached the revision that `until` names.
     pub(super) async fn run(mut self, mut until: watch::Receiver<Revision>) -> Record {
         while self.reader.revision() < *until.borrow_and_update() {
             tokio::select! {
@@ -88,7 +88,7 @@ impl Collaborator {
     }
 }
 
-/// Cancel-safe: what was not finished is begun again.
+/// Cancel-safe: an action that was not finished is started again.
 async fn perform(backend: &dyn Backend, action: Action, stream: &mut Option<Box<dyn WatchStream>>) -> Outcome {
     // A watch stays open while its range is listed beside it.
     if let Action::Open(_) | Action::Wait(_) = action {

@@ -1,4 +1,4 @@
-//! What others do meanwhile.
+//! Random writes by others.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ impl Traffic {
         Self { backend, random: Rng::with_seed(seed ^ 0x7a), leases: vec![LeaseId::NONE] }
     }
 
-    /// One step, which may fail: the history says what became of it.
+    /// One step, which may fail: the recorded history shows whether it was applied.
     pub(super) async fn step(&mut self) {
         match self.random.u8(..12) {
             0 => {

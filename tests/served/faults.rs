@@ -1,4 +1,4 @@
-//! What the etcd backend makes of each fault.
+//! How the etcd backend reports each fault.
 
 use std::time::Duration;
 
@@ -143,7 +143,7 @@ async fn fragments_inside_a_revision_are_flagged_until_the_last() {
 }
 
 #[tokio::test]
-async fn a_watch_is_cancelled_for_compaction_and_its_open_silent_stream_holds_nobody_up() {
+async fn a_watch_is_cancelled_for_compaction_and_its_open_silent_stream_delays_nothing() {
     let (served, space) = served();
     let at = space.put("a", "1").await;
     let mut open = watch(&served, &space, at).await;
@@ -159,7 +159,7 @@ async fn a_watch_is_cancelled_for_compaction_and_its_open_silent_stream_holds_no
 }
 
 #[tokio::test]
-async fn a_watch_that_loses_its_permission_says_what_somebody_must_mend() {
+async fn a_watch_that_loses_its_permission_ends_with_forbidden() {
     let (served, space) = served();
     let mut open = watch(&served, &space, Revision(2)).await;
     served.faults().break_watches(BackendError::forbidden("denied"));
@@ -243,7 +243,7 @@ async fn a_muted_watch_says_nothing_and_loses_nothing() {
 }
 
 #[tokio::test]
-async fn a_quiet_watch_is_told_to_be_alive() {
+async fn a_quiet_watch_gets_progress() {
     let memory = MemoryBackend::new().progress_interval(Duration::from_millis(50));
     let served = ServedEtcd::serve(memory).unwrap();
     let space = Space::new(served.memory());

@@ -24,7 +24,7 @@ struct Three {
     /// What must be there in the end.
     wanted: BTreeMap<String, String>,
     random: Rng,
-    /// Deletions that have not been answered yet: the names of keys that were somebody else's.
+    /// Deletions that have not been answered yet: the names of keys of other owners.
     deleting: Vec<tokio::task::JoinHandle<Option<String>>>,
 }
 
@@ -146,7 +146,7 @@ impl Three {
         self.served.restart().unwrap();
         for deleting in std::mem::take(&mut self.deleting) {
             let Some(name) = deleting.await.unwrap().filter(|name| !self.wanted.contains_key(name)) else { continue };
-            // Who wrote it deletes it.
+            // The writer deletes it.
             let path = prefix().path(&KeyName::new(name).unwrap());
             let delete = Write { path, expect: Expect::Any, action: WriteAction::Delete };
             self.served.memory().write(vec![delete]).await.unwrap();
@@ -182,8 +182,8 @@ seeds! {
     all_is_equal_in_the_end_seed_3: 3
 }
 
-/// Waits until every cache and every map built from an observer's messages equals the kvstore's own answer, and that is
-/// as it should be.
+/// Waits until every cache and every map built from an observer's messages equals the kvstore's own answer, which must
+/// be `right`.
 async fn converged(
     backend: &dyn Backend,
     stores: &[(SharedStore<Node>, Shadow)],

@@ -35,7 +35,7 @@ impl Cluster {
         panic!("the cluster does not start");
     }
 
-    /// Lets those that stand still go on, and starts those again that were killed.
+    /// Resumes the paused members and starts the killed ones again.
     pub fn mend(&mut self) {
         for member in &mut self.members {
             member.go_on_or_spawn();

@@ -79,7 +79,7 @@ impl EtcdServer {
         Self { version, name, cluster, flags, data, client_port, peer_port, metrics_port, process: None }
     }
 
-    /// How its cluster calls it.
+    /// Its name and peer URL, as `--initial-cluster` wants them.
     pub(crate) fn peer(&self) -> String {
         format!("{}=http://127.0.0.1:{}", self.name, self.peer_port)
     }
@@ -126,7 +126,7 @@ impl EtcdServer {
         assert!(self.is_ready(), "etcd does not start again");
     }
 
-    /// Whether it was not killed; it may stand still.
+    /// Whether it was not killed; it may be paused.
     pub fn is_running(&self) -> bool {
         self.process.is_some()
     }
@@ -140,12 +140,12 @@ impl EtcdServer {
         eventually_blocking("all threads of etcd are stopped", Duration::from_secs(10), stopped, |stopped| *stopped);
     }
 
-    /// Lets it go on.
+    /// Resumes it.
     pub fn go_on(&self) {
         self.signal("CONT");
     }
 
-    /// Lets it go on, or starts it again; it may not be ready yet.
+    /// Resumes it, or starts it again; it may not be ready yet.
     pub(crate) fn go_on_or_spawn(&mut self) {
         match self.process {
             Some(_) => self.go_on(),
@@ -159,12 +159,12 @@ impl EtcdServer {
         std::fs::remove_dir_all(self.data.path().join("etcd")).expect("the directory is ours");
     }
 
-    /// Runs etcd's own command line against it and says what that says.
+    /// Runs etcd's own command line against it, and returns what that prints.
     pub fn etcdctl(&self, arguments: &[impl AsRef<OsStr> + Debug]) -> String {
         self.etcdctl_with(arguments, Stdio::null())
     }
 
-    /// Runs it and lets it read this.
+    /// As [`etcdctl`](Self::etcdctl), with this as stdin.
     pub fn etcdctl_with(&self, arguments: &[impl AsRef<OsStr> + Debug], input: Stdio) -> String {
         let etcdctl = Version::V34.binary().with_file_name("etcdctl");
         let mut command = Command::new(etcdctl);
@@ -183,7 +183,7 @@ impl EtcdServer {
         id("leader").is_some() && id("leader") == id("member_id")
     }
 
-    /// One of the numbers it tells of itself; 0 of one it does not know.
+    /// One of its metrics; 0 if it has none of this name.
     pub fn metric(&self, name: &str) -> u64 {
         let answer = ask(self.client_port, "GET /metrics HTTP/1.0\r\n\r\n").expect("it answers");
         let line = answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
@@ -231,7 +231,7 @@ impl EtcdServer {
         command
             .args(["--name", &self.name, "--heartbeat-interval", "10", "--election-timeout", "100"])
             .args(["--logger", "zap", "--log-level", "error"])
-            // Clients that look after their connections more often than every 5 s are thrown out otherwise.
+            // Otherwise it closes the connections of clients that ping more often than every 5 s.
             .arg("--grpc-keepalive-min-time=200ms")
             .arg("--data-dir")
             .arg(self.data.path().join("etcd"))
@@ -246,7 +246,7 @@ impl EtcdServer {
         if self.version == Version::V35 {
             command.arg("--unsafe-no-fsync");
         }
-        // Not from the outside: a foreign setting must not change what is tested.
+        // Settings of the environment must not change what is tested.
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ETCD_") && name.len() > 7) {
             command.env_remove(name);
         }
@@ -272,7 +272,7 @@ impl Drop for EtcdServer {
     }
 }
 
-/// Whether all threads of a process stand still.
+/// Whether all threads of a process are stopped.
 fn stopped(pid: u32) -> bool {
     let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("it runs");
     threads.flatten().all(|thread| {
@@ -286,8 +286,7 @@ fn copy(from: &Path, into: &Path) {
     assert!(status.expect("cp runs").success());
 }
 
-/// A port nobody listens on, from below those the system gives to clients: none of them takes it while its server is
-/// down.
+/// A port nobody listens on, below those the system gives to clients: no client takes it while its server is down.
 pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let ports = 10_000..32_000_u32;

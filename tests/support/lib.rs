@@ -1,5 +1,5 @@
-//! What tests and benchmarks of all packages share: real etcds that start and end with a test, and
-//! bad ways to them.
+//! What tests and benchmarks of all packages share: real etcds that start and end with a test, proxies that disturb the
+//! connections to them, and how a test waits.
 #![allow(clippy::missing_panics_doc, clippy::must_use_candidate, reason = "these are parts of tests")]
 
 pub mod certificates;

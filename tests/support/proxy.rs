@@ -1,4 +1,4 @@
-//! A way to a server that can be disturbed byte by byte while it is in use.
+//! A proxy whose connections can be disturbed byte by byte while they are in use.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use crate::etcd::free_port;
 
-/// What becomes of the bytes and of new connections. It holds from the next chunk on.
+/// What the proxy does with bytes and new connections, from the next chunk on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeliveryMode {
     /// They pass.
@@ -25,9 +25,9 @@ pub enum DeliveryMode {
     StallRequests,
     /// Those from the server wait; connecting works.
     StallAnswers,
-    /// All wait, and nobody takes new connections, which the system accepts all the same.
+    /// All wait, and the proxy takes no new connections, which the system accepts all the same.
     BlackHole,
-    /// Nobody listens. Connections that exist go on until they are cut.
+    /// Nothing listens. Existing connections work until they are cut.
     Refuse,
     /// They pass, but a client is not told that the server has gone.
     HalfOpen,
@@ -50,7 +50,7 @@ struct Orders {
     ending: Ending,
 }
 
-/// A listener on loopback that passes bytes on to a server, as well as it is told to. Gone when dropped.
+/// A listener on loopback that passes bytes on to a server as its mode says. Gone when dropped.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
@@ -85,7 +85,7 @@ impl Proxy {
         format!("http://{}", self.address)
     }
 
-    /// What becomes of bytes and connections from now on.
+    /// Sets what it does with bytes and connections from now on.
     pub fn set(&self, mode: DeliveryMode) {
         self.orders.send_modify(|orders| orders.mode = mode);
     }
@@ -169,7 +169,7 @@ async fn connection(mut client: TcpStream, target: SocketAddr, mut orders: watch
     }
 }
 
-/// Passes bytes on one way, while `stalled` and other modes let it.
+/// Passes bytes on in one direction, unless the mode is `stalled` or another one that stops them.
 async fn pump(
     from: &mut ReadHalf<'_>,
     to: &mut WriteHalf<'_>,
@@ -182,7 +182,7 @@ async fn pump(
         if let DeliveryMode::Slow(rate) = orders.borrow().mode {
             most = usize::try_from(rate / 20).unwrap_or(1).clamp(1, most);
         }
-        // What cannot be read any more has ended.
+        // A connection that cannot be read has ended.
         let read = from.read(&mut buffer[..most]).await.unwrap_or(0);
         let passes = |orders: &Orders| {
             let told = read > 0 || orders.mode != DeliveryMode::HalfOpen;

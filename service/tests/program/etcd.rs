@@ -1,4 +1,4 @@
-//! Owners as processes on a real etcd, on a bad day.
+//! Owners as processes on a real etcd that fails.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -54,7 +54,7 @@ fn names(lines: &[Value]) -> Vec<String> {
 }
 
 #[test]
-fn an_owner_that_stood_still_beyond_its_lease_has_its_keys_back_once_and_closes_on_sigterm() {
+fn an_owner_paused_beyond_its_lease_puts_its_keys_again_once_and_closes_on_sigterm() {
     // So few that the guard does not hold their deletions back.
     const KEYS: usize = 40;
     let (server, file) = (EtcdServer::start(Version::V35), keys(KEYS));
@@ -83,7 +83,7 @@ fn an_etcd_that_is_away_for_longer_than_the_lease_has_the_keys_under_a_new_one_a
     let mut owner = start(&server, &["join", "--lease-ttl", "2s", "--key", "a=1"]);
     let mut other = start(&server, &["watch"]);
     let before = other.find("update", |line| line["name"] == "a");
-    // An etcd that is gone before that would leave it listing.
+    // If etcd ended before that, its state would stay `listing`.
     other.state("synced");
     server.kill();
     other.state("stale");
@@ -188,7 +188,7 @@ fn of_two_live_owners_the_policy_decides() {
         let before = revision(&server);
         let mut second = start(&server, &["join", "--key", "a=2", "--conflict", policy]);
         if policy == "overwrite" {
-            // Each tells that the other writes; they slow down.
+            // Each reports the conflict; they slow down.
             first.next("conflict");
             let value = second.find("update", |line| line["value"] == 2);
             assert_eq!(value["name"], "a");
@@ -204,13 +204,13 @@ fn of_two_live_owners_the_policy_decides() {
         assert_eq!(revision(&server), before, "the second writes nothing");
         first.signal("TERM");
         assert_eq!(first.end().1, 0);
-        // It was taken before the second had it, so that one waits with either policy.
+        // The first owned the key first, so the second waits with either policy.
         second.find("update", |line| line["value"] == 2);
     }
 }
 
 #[test]
-fn a_crashed_owner_is_back_at_once_with_any_policy_if_it_says_who_it_is() {
+fn a_crashed_owner_that_restarts_with_its_name_gets_its_keys_at_once_with_any_policy() {
     for policy in ["overwrite", "yield", "fail"] {
         let server = EtcdServer::start(Version::V35);
         let owner = ["join", "--owner", "node-1", "--lease-ttl", "1h", "--conflict", policy];
@@ -227,7 +227,7 @@ fn a_crashed_owner_is_back_at_once_with_any_policy_if_it_says_who_it_is() {
 }
 
 #[test]
-fn of_a_hundred_keys_three_can_never_be_written_and_97_are_in() {
+fn of_a_hundred_keys_three_are_refused_and_97_are_written() {
     let server = EtcdServer::start(Version::V34);
     let mut lines = String::new();
     for n in 0..100 {
@@ -259,7 +259,7 @@ fn of_a_hundred_keys_three_can_never_be_written_and_97_are_in() {
 }
 
 #[test]
-fn an_etcd_that_stands_still_during_close_is_told_with_the_keys_in_time() {
+fn a_close_on_a_paused_etcd_fails_in_time_and_names_the_keys() {
     let server = EtcdServer::start(Version::V35);
     let mut owner = start(&server, &["join", "--key", "a=1", "--key", "b=2", "--lease-ttl", "4s"]);
     owner.take("update", 2);

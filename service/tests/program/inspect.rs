@@ -25,7 +25,7 @@ pub(crate) fn grant(server: &EtcdServer, ttl: &str) -> String {
     server.etcdctl(&["lease", "grant", ttl]).split(' ').nth(1).unwrap().to_owned()
 }
 
-/// Two keys of an owner, and one of nobody.
+/// Two keys of an owner, and one without an owner.
 fn owned() -> (EtcdServer, String) {
     let server = EtcdServer::start(Version::V34);
     let lease = grant(&server, "600");

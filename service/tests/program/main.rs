@@ -100,7 +100,7 @@ fn a_signal_closes_it() {
 }
 
 #[test]
-fn a_stderr_that_nobody_reads_harms_nothing() {
+fn a_closed_stderr_disturbs_nothing() {
     let mut program = Running::start_unheard(&[&["--log", "debug"], &JOIN[..], &["--key", "a=1"]].concat());
     assert_eq!(program.next("update")["name"], "a");
     program.signal("TERM");
@@ -121,7 +121,7 @@ fn what_cannot_be_written_is_a_failure() {
 }
 
 #[test]
-fn a_reader_that_stands_still_does_not_keep_it_from_leaving() {
+fn a_reader_that_blocks_does_not_keep_it_from_leaving() {
     let keys = tempfile::NamedTempFile::new().unwrap();
     let value = "x".repeat(1000);
     let lines: String = (0..1000).map(|n| format!("{{\"name\":\"k{n}\",\"value\":\"{value}\"}}\n")).collect();

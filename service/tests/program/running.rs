@@ -101,7 +101,7 @@ impl Running {
         Self::spawned(program, "")
     }
 
-    /// With a stderr that nobody reads any more.
+    /// With a closed stderr.
     pub(crate) fn start_unheard(arguments: &[&str]) -> Self {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
@@ -132,7 +132,7 @@ impl Running {
         let (sender, heard) = channel();
         if let Some(stderr) = process.stderr.take() {
             std::thread::spawn(move || {
-                // To its end, even if nobody wants to hear it.
+                // To its end, even if the test has stopped reading.
                 for line in BufReader::new(stderr).lines().map(Result::unwrap) {
                     let _ = sender.send(line);
                 }
@@ -156,7 +156,7 @@ impl Running {
         writeln!(self.stdin(), "{line}").unwrap();
     }
 
-    /// The next line of this type. Others wait for their turn: notifications and replies have no common order.
+    /// The next line of this type. Others are kept for later: notifications and replies have no common order.
     pub(crate) fn next(&mut self, of_type: &str) -> Value {
         loop {
             if let Some(index) = self.waiting.iter().position(|line| line["type"] == of_type) {
@@ -167,7 +167,7 @@ impl Running {
         }
     }
 
-    /// The first line of this type that fits; others wait for their turn.
+    /// The first line of this type that fits; others are kept for later.
     pub(crate) fn find(&mut self, of_type: &str, fits: impl Fn(&Value) -> bool) -> Value {
         let mut passed = Vec::new();
         loop {

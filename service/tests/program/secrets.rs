@@ -1,4 +1,4 @@
-//! What a value holds is on stdout where it is asked for, and nowhere else.
+//! The content of a value is on stdout where it is asked for, and nowhere else.
 
 use std::io::Write as _;
 

@@ -1,4 +1,4 @@
-//! The program says what is: how it starts, how it ends, and what goes wrong meanwhile.
+//! What the program reports: how it starts, how it ends, and what goes wrong in between.
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -57,7 +57,7 @@ fn under_nohup_it_survives_its_terminal() {
     assert_eq!(program.end().1, 0);
 }
 
-/// A stack that no address space has room for: the system refuses every thread, as at its limit, even to root.
+/// A stack larger than any address space: the system refuses every thread, as at its limit, even to root.
 #[test]
 #[cfg(target_os = "linux")]
 fn without_a_thread_every_command_ends_with_1_and_says_what_to_raise() {
@@ -130,7 +130,7 @@ fn a_stdin_that_ends_is_told_and_without_stdin_it_stays() {
 }
 
 #[test]
-fn what_nobody_reads_ends_it_in_silence() {
+fn a_closed_stdout_ends_it_without_an_error() {
     let publish = ["--prefix", "p", "--backend", "memory", "--output", "json", "publish", "/dev/null"];
     let mut commands = vec![&publish[..], &JOIN[..]];
     for command in [&["list"][..], &["audit"], &["watch"], &["watch", "--until-synced"], &["demo"], &["demo", "--once"]]

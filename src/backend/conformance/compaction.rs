@@ -1,4 +1,4 @@
-//! Compaction: what is gone is said to be gone. These cases compact the whole kvstore, so they need it for themselves.
+//! Compaction: reading a compacted revision is an error. These cases compact the whole kvstore, so they need their own.
 #![allow(clippy::missing_panics_doc, reason = "every case asserts")]
 
 use super::Harness;
@@ -22,7 +22,7 @@ fn says_so<T: std::fmt::Debug>(answer: &Result<T, BackendError>, oldest: Revisio
     assert!(*said == oldest || *said == Revision::ZERO, "{said} instead of {oldest}");
 }
 
-/// A pinned list before the compacted revision fails; the caller learns to list anew.
+/// A pinned list before the compacted revision fails, so that the caller lists anew.
 pub async fn a_list_at_a_compacted_revision_says_so(harness: &dyn Harness) {
     let (space, written) = compacted(harness).await;
     for gone in [written[0], written[2]] {
@@ -40,7 +40,7 @@ pub async fn a_list_at_the_oldest_kept_revision_works(harness: &dyn Harness) {
     }
 }
 
-/// A watch that needs what is gone fails, at once or with its first response; one that does not, works.
+/// A watch that needs compacted events fails, at once or with its first response; one that does not need any works.
 pub async fn a_watch_from_a_compacted_revision_says_so(harness: &dyn Harness) {
     let (space, written) = compacted(harness).await;
     for start in [written[0], written[2]] {

@@ -143,7 +143,7 @@ impl Follower {
         tokio::time::timeout(PATIENCE, self.stream.next()).await.expect("the watch says something")
     }
 
-    /// Reads until the last event is that of `revision` and it is complete, then says every event so far.
+    /// Reads until the last event is that of `revision` and it is complete, then returns every event so far.
     pub async fn until(&mut self, revision: Revision) -> &[Event] {
         while !self.complete || self.events.last().is_none_or(|event| event.revision() < revision) {
             let response = self.next().await.expect("the watch goes on");
@@ -166,7 +166,7 @@ pub fn delete(path: Bytes) -> Write {
     Write { path, expect: Expect::Any, action: WriteAction::Delete }
 }
 
-/// What a transaction is if it was refused: what each path holds.
+/// The state of each path, which the refusal of a transaction names.
 pub(super) fn refused(outcome: Result<WriteOutcome, BackendError>) -> Vec<Option<crate::kv::KeyValue>> {
     match outcome {
         Ok(WriteOutcome::Refused { current, .. }) => current,

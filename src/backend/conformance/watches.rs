@@ -15,7 +15,7 @@ fn revisions(events: &[Event]) -> Vec<Revision> {
     events.iter().map(Event::revision).collect()
 }
 
-/// A watch that starts in the past first tells what was, then goes on with what comes.
+/// A watch that starts in the past first delivers past events, then new ones.
 pub async fn a_watch_from_a_past_revision_sees_every_event_once_in_order(harness: &dyn Harness) {
     let space = Space::new(harness);
     space.put("before", "").await;
@@ -83,7 +83,7 @@ pub async fn a_delete_event_carries_its_revision(harness: &dyn Harness) {
     assert_eq!(follower.until(deleted).await, [Event::Delete { path: space.path("a"), revision: deleted }]);
 }
 
-/// A catch-up comes in order and whole, and a reader that stops after any response goes on after its last event.
+/// A catch-up is complete and in order, and a reader that stops after any response can resume after its last event.
 pub async fn a_long_catch_up_is_complete_and_resumable_after_each_response(harness: &dyn Harness) {
     let space = Space::new(harness);
     let mut written = Vec::with_capacity(LONG);

@@ -1,4 +1,4 @@
-//! One collaborator, and what it has told.
+//! One collaborator, and the states and changes it has reported.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::actors::{Node, Shadow};
 use crate::support::Cluster;
 use crate::support::Proxy;
 
-/// A dead connection is given up after twice this.
+/// A dead connection is closed after twice this.
 const KEEP_ALIVE: Duration = Duration::from_millis(500);
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -24,7 +24,7 @@ pub(crate) struct Collaborator {
     pub(crate) backend: EtcdBackend,
     pub(crate) ways: Vec<Proxy>,
     pub(super) states: States,
-    /// Subscriptions keep nobody alive.
+    /// Kept here: subscriptions do not keep actors alive.
     _told: (Addr<Shadow>, Addr<States>),
 }
 

@@ -1,4 +1,4 @@
-//! What happens, who notices it, and when all are equal again.
+//! Faults, which collaborators notice them, and when all are equal again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use super::{Collaborator, PATIENCE, Three};
 use crate::actors::Told;
 use crate::support::eventually;
 
-/// A fault under way: when it began, and when its cause was gone.
+/// A fault: when it began, and when its cause was gone.
 #[derive(Debug)]
 pub(super) struct Fault {
     name: String,
@@ -19,13 +19,13 @@ pub(super) struct Fault {
 }
 
 impl Three {
-    /// Waits until one says that it cannot write what it should.
+    /// Waits until one has writes pending.
     pub(crate) async fn cannot_write(&self, who: usize) {
         let pending = async || self.each[who].store.status().await.unwrap().pending_writes;
-        eventually(&format!("{who} has a write it cannot do"), PATIENCE, pending, |pending| *pending > 0).await;
+        eventually(&format!("{who} has writes pending"), PATIENCE, pending, |pending| *pending > 0).await;
     }
 
-    /// Says what happens now.
+    /// Records that a fault begins.
     pub(crate) fn fault(&mut self, name: &str) {
         self.fault = Some(Fault { name: name.to_owned(), began: Instant::now(), ended: None });
     }
@@ -86,7 +86,7 @@ impl Three {
         self.each[who].shadow.until(&format!("{who} is told that all of {below} is gone"), gone).await;
     }
 
-    /// Says that the cause of the fault is gone.
+    /// Records that the cause of the fault is gone.
     pub(crate) fn mended(&mut self) {
         self.fault.as_mut().expect("a fault began").ended = Some(Instant::now());
     }
@@ -114,7 +114,7 @@ impl Three {
     }
 
     async fn compare(&self) -> Result<(), String> {
-        // A member without a leader holds a question for long.
+        // A member without a leader answers late.
         let truth = tokio::time::timeout(Duration::from_secs(5), self.truth()).await;
         let truth = truth.map_err(|_| "etcd does not answer")?.map_err(|error| error.to_string())?;
         differ("etcd", &truth, &self.wanted)?;
@@ -144,7 +144,7 @@ impl Three {
         println!("fault={name:?} notice={notice} converge={converge:.2} noticed={} said={said:?}", noticed.len());
     }
 
-    /// The deletions observers were told are those somebody asked for and no more, one for each.
+    /// Observers were told exactly the deletions that were asked for, each once.
     pub(crate) fn nothing_else_was_gone(&self) {
         for (who, each) in self.each.iter().enumerate() {
             assert_eq!(each.deletions(), self.gone, "deletions told to the observer of {who}");
@@ -160,7 +160,7 @@ fn differ(what: &str, is: &BTreeMap<String, String>, wanted: &BTreeMap<String, S
     }
 }
 
-/// The words alone: ports differ from run to run.
+/// The text without ports, which differ from run to run.
 fn without_ports(cause: &str) -> String {
     let mut parts = cause.split("127.0.0.1:");
     let first = parts.next().unwrap_or_default().to_owned();

@@ -10,7 +10,7 @@ use ureq::{Agent, BodyReader};
 
 use crate::running::Running;
 
-/// Nothing takes so long.
+/// The longest a wait may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Service {
