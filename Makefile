@@ -1,4 +1,4 @@
-.PHONY: help tools build install test page-test soak simulate verify fuzz bench site release-check fix
+.PHONY: help tools build install test page-test soak simulate verify fuzz bench site api release-check fix
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/'
@@ -43,6 +43,9 @@ site: ## the guide as a site in target/site (installs mdbook if it is missing)
 install: tools ## the program with completions, manual pages, systemd unit and configuration (DESTDIR, PREFIX)
 	cargo build --release --package shared-store-cli
 	scripts/install.sh
+
+api: tools ## every public item of each library crate, and how many (installs cargo-public-api, needs nightly)
+	scripts/api.sh
 
 release-check: tools ## what a release needs beyond CI: packages, licences, sources, compatibility
 	scripts/release-check.sh
