@@ -63,8 +63,12 @@ pub(crate) struct Report(Vec<Value>);
 
 impl Report {
     pub(crate) fn new(rounds: usize) -> Self {
+        let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
         println!(
-            "Medians of {rounds} rounds; the ratio is of them, in brackets are the least and greatest of a round.\n"
+            "Medians of {rounds} rounds; the ratio is of them, in brackets are the least and the greatest of a round. \
+             {} processors, load at the beginning {}.\n",
+            std::thread::available_parallelism().map_or(0, usize::from),
+            load.split(' ').next().unwrap_or_default()
         );
         print(["work", "figure", "raw", "ours", "ratio"], ' ');
         print([""; 5], '-');
@@ -103,6 +107,7 @@ fn short(figure: f64) -> String {
     match figure {
         100.0.. => format!("{figure:.0}"),
         10.0.. => format!("{figure:.1}"),
+        0.0..0.1 if figure > 0.0 => format!("{figure:.4}"),
         _ => format!("{figure:.2}"),
     }
 }
@@ -113,7 +118,7 @@ fn median(mut figures: Vec<f64>) -> f64 {
 }
 
 fn print(cells: [&str; 5], fill: char) {
-    let cells = cells.iter().zip([40, 16, 7, 7, 20]);
+    let cells = cells.iter().zip([40, 16, 7, 7, 22]);
     let padded = cells.map(|(cell, width)| cell.chars().chain(std::iter::repeat(fill)).take(cell.len().max(width)));
     let padded: Vec<String> = padded.map(Iterator::collect).collect();
     println!("| {} |", padded.join(" | "));
