@@ -5,6 +5,7 @@ mod leases;
 mod limiter;
 mod listed;
 mod name;
+mod repairs;
 mod requests;
 mod review;
 #[cfg(test)]

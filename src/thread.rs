@@ -11,8 +11,7 @@ type Job = Box<dyn FnOnce() + Send>;
 /// A thread with a runtime of its own, for connections and for the actors of the stores that use them. It ends when this and
 /// its clones are dropped.
 ///
-/// Not an arbiter of actix: those end with the first `System::stop`, which actix-web calls on SIGTERM, just when a store has
-/// still to delete its keys.
+/// It does not end with the application's event loop, which a signal may stop just when a store has still to delete its keys.
 #[derive(Debug, Clone)]
 pub struct Thread {
     runtime: Handle,

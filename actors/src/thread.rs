@@ -22,6 +22,8 @@ pub struct StoreThread(Kind);
 
 #[derive(Debug, Clone)]
 enum Kind {
+    /// Not an arbiter: those end with the first `System::stop`, which actix-web calls on SIGTERM, just when a store has
+    /// still to delete its keys.
     Thread(Thread),
     Current,
     Arbiter(ArbiterHandle),

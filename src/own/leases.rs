@@ -33,6 +33,8 @@ pub(super) struct Leases {
     requested: BTreeSet<LeaseId>,
     /// Leases of another live process with the same owner.
     rivals: BTreeSet<LeaseId>,
+    /// Another lease will be needed soon.
+    pub(super) wanted: bool,
     /// The grant under way and when it was asked for.
     pub(super) granting: Option<(RequestId, Instant)>,
 }
@@ -61,7 +63,7 @@ impl Leases {
         let owner = ((owner >> (NUMBER_BITS + 1)).max(1) << NUMBER_BITS).cast_signed();
         let ttl = bounded(config.lease_ttl);
         let (alive, lost, requested, rivals) = Default::default();
-        Self { owner, ttl, rng, alive, lost, requested, rivals, granting: None }
+        Self { owner, ttl, rng, alive, lost, requested, rivals, wanted: false, granting: None }
     }
 
     pub(super) fn ttl(&self) -> Duration {
@@ -122,6 +124,12 @@ impl Leases {
     /// All leases that may hold keys that this store has put.
     pub(super) fn all(&self) -> Vec<LeaseId> {
         self.alive.keys().chain(self.lost.keys()).copied().collect()
+    }
+
+    /// Whether so many more keys need another lease.
+    pub(super) fn is_filled_by(&self, keys: usize) -> bool {
+        let room: usize = self.alive.values().map(|lease| KEYS_PER_LEASE.saturating_sub(lease.keys)).sum();
+        keys > room
     }
 
     /// Reserves a place for one key, if a lease has room.

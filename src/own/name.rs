@@ -1,18 +1,16 @@
 //! One name: what is wanted of it, what is known of it, and what follows.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 
 use super::leases::Leases;
+use super::repairs::Repairs;
 use super::wish::{Deletable, Once, Wish};
 use super::{Damage, KeyState, Lifetime, Ticket};
 use crate::backend::Expect;
 use crate::config::ConflictPolicy;
 use crate::kv::{LeaseId, Revision};
-
-const REPAIR_BASE: Duration = Duration::from_millis(100);
-const REPAIR_CAP: Duration = Duration::from_secs(30);
 
 /// One name. Its booleans are facts of their own: they come in every combination.
 #[derive(Debug, Default)]
@@ -125,30 +123,6 @@ impl Known {
     }
 }
 
-/// How often others have damaged the key lately.
-#[derive(Debug, Default)]
-struct Repairs {
-    count: u32,
-    last: Option<Instant>,
-}
-
-impl Repairs {
-    /// When the key may be repaired: at once the first two times, then after longer and longer steps.
-    fn repair_at(&self, now: Instant) -> Instant {
-        let delay = match self.count {
-            0 | 1 => Duration::ZERO,
-            count => REPAIR_BASE.saturating_mul(1 << (count - 2).min(16)).min(REPAIR_CAP),
-        };
-        self.last.map_or(now, |last| (last + delay).max(now))
-    }
-
-    fn repaired(&mut self, now: Instant) {
-        let calm = |last: Instant| now.saturating_duration_since(last) > 2 * REPAIR_CAP;
-        self.count = if self.last.is_none_or(calm) { 1 } else { self.count.saturating_add(1) };
-        self.last = Some(now);
-    }
-}
-
 /// What a name needs.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -187,6 +161,13 @@ impl OwnName {
             }
             Wish::Delete(_) | Wish::Released(_) => Some(Target::Delete),
         }
+    }
+
+    /// Whether a put of it has to reserve a place on a lease.
+    pub(super) fn needs_lease(&self) -> bool {
+        let lifetime = self.once.as_ref().map_or(Lifetime::Store, Once::lifetime);
+        let put = self.once.is_some() || matches!(self.wish, Wish::Keep { .. });
+        put && self.lease.is_none() && lifetime == Lifetime::Store
     }
 
     /// The lease that the key is to be under, once that is known.

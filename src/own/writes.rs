@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::name::{Known, Refusal, SetAside, Step, Target, Verdict};
+use super::name::{Known, OwnName, Refusal, SetAside, Step, Target, Verdict};
 use super::wish::Wish;
 use super::{Answer, KeyState, LATEST_PUT, Lifetime, OwnEvent, OwnKeys, Request, RequestId, WriteError};
 use crate::backend::{Applied, BackendError, Expect, LeaseGrant, Write, WriteAction, WriteOutcome};
@@ -68,6 +68,9 @@ impl OwnKeys {
         if !self.requests.may_write(now, self.flights.len()) {
             return None;
         }
+        if std::mem::take(&mut self.leases.wanted) && self.leases.granting.is_none() {
+            return Some(self.grant(now));
+        }
         let (flight, writes, needs_lease) = match self.bisected.pop_front() {
             Some(names) => {
                 let mut names = names.into();
@@ -86,17 +89,22 @@ impl OwnKeys {
         };
         if writes.is_empty() {
             let grant = needs_lease && self.leases.granting.is_none();
-            return grant.then(|| {
-                let id = self.requests.id();
-                self.leases.granting = Some((id, now));
-                (id, Request::Grant { lease: self.leases.new_id(), ttl: self.leases.ttl() })
-            });
+            return grant.then(|| self.grant(now));
         }
+        // The next lease is asked for while the last one is filled.
+        let next = self.dirty.front().and_then(|name| self.names.get(name));
+        self.leases.wanted = next.is_some_and(OwnName::needs_lease) && self.leases.is_filled_by(self.dirty.len());
         let id = self.requests.id();
         self.writes += writes.len() as u64;
         self.requests.limiter.sent(now);
         self.flights.insert(id, flight);
         Some((id, Request::Write(writes)))
+    }
+
+    fn grant(&mut self, now: Instant) -> (RequestId, Request) {
+        let id = self.requests.id();
+        self.leases.granting = Some((id, now));
+        (id, Request::Grant { lease: self.leases.new_id(), ttl: self.leases.ttl() })
     }
 
     /// As many of the names as fit into one transaction, taken out of the queue. All puts of a transaction that are

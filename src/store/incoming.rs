@@ -26,14 +26,16 @@ pub(super) struct Incoming<K> {
     pub(super) arrived: Option<Arrived<K>>,
 }
 
+/// A good value, with its bytes if the store keeps them; or why it is none, and its bytes.
+type Value<K> = Result<(Arc<K>, IndexValues, Option<Bytes>), (CodecError, Bytes)>;
+
 /// A value that was put.
 #[derive(Debug)]
 pub(super) struct Arrived<K> {
     pub(super) hash: u128,
     pub(super) create_revision: Revision,
     pub(super) lease: LeaseId,
-    /// A good value, with its bytes if the store keeps them; or why it is none, and its bytes.
-    pub(super) value: Result<(Arc<K>, IndexValues, Option<Bytes>), (CodecError, Bytes)>,
+    pub(super) value: Value<K>,
 }
 
 impl<K> Incoming<K> {

@@ -185,3 +185,23 @@ fn a_lost_lease_is_revoked_at_the_end_only_while_it_may_exist() {
         assert_eq!(world.count(|request| matches!(request, Request::Revoke(_))), revoked);
     }
 }
+
+#[test]
+fn the_next_lease_is_asked_for_while_the_last_one_is_filled() {
+    let mut world = World::new(&config().max_inflight(1));
+    for n in 0..1500 {
+        world.sync.command(world.now, Command::Put { name: name(&format!("{n:04}")), value: "v".into() });
+    }
+    let mut asked = Vec::new();
+    while let Some((id, request)) = world.sync.poll_request(world.now) {
+        asked.push(match &request {
+            Request::Grant { .. } => "grant".to_owned(),
+            Request::Write(writes) => writes.len().to_string(),
+            _ => panic!("{request:?}"),
+        });
+        let answer = world.perform(request);
+        world.sync.answer(world.now, id, answer);
+    }
+    assert_eq!(asked[..4], ["grant", "128", "grant", "128"], "{asked:?}");
+    assert_eq!(world.sync.stats().leases, 2, "and none that is not needed");
+}
