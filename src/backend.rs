@@ -60,7 +60,7 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// which says whether it may have been applied.
     async fn write(&self, writes: Vec<Write>) -> Result<WriteOutcome, BackendError>;
 
-    /// The thread of its connections, if it has one: stores that use the backend run there unless they are told otherwise, so
+    /// The thread of its watches, if it has one: stores that use the backend run there unless they are told otherwise, so
     /// that an event wakes no other thread on its way to the cache.
     fn thread(&self) -> Option<Thread> {
         None

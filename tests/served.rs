@@ -6,6 +6,7 @@ mod differential;
 mod etcdctl;
 mod faults;
 mod stores;
+mod threads;
 
 use std::time::Duration;
 

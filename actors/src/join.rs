@@ -25,7 +25,7 @@ use crate::thread::{StoreThread, can_start, no_thread, span};
 /// [`Config::list_timeout`] limits how long observers take.
 ///
 /// Works in an actix `System`, in plain tokio and on a `LocalSet`: the actors run on the thread of the backend's
-/// connections, on a thread of their own if it has none, or where [`Join::on`] says. Dropping it before it answers stops everything.
+/// watches, on a thread of their own if it has none, or where [`Join::on`] says. Dropping it before it answers stops everything.
 ///
 /// It answers once every observer given here has handled its first state. So an actor that waits for `join` inside
 /// `ctx.wait` cannot be one of these observers: its mailbox is not read meanwhile. Subscribe it afterwards.
@@ -65,7 +65,7 @@ impl<K: Key> Join<K> {
         self
     }
 
-    /// Where the store runs. Default: the thread of the backend's connections, or a thread of its own: see [`StoreThread`].
+    /// Where the store runs. Default: the thread of the backend's watches, or a thread of its own: see [`StoreThread`].
     pub fn on(mut self, thread: StoreThread) -> Self {
         self.thread = Some(thread);
         self

@@ -63,7 +63,7 @@ impl<K: Key> Publish<K> {
         self
     }
 
-    /// Where it runs. Default: the thread of the backend's connections, or a thread of its own: see [`StoreThread`].
+    /// Where it runs. Default: the thread of the backend's watches, or a thread of its own: see [`StoreThread`].
     pub fn on(mut self, thread: StoreThread) -> Self {
         self.thread = Some(thread);
         self

@@ -13,7 +13,7 @@ use crate::error::JoinError;
 /// Where the actors of one or many stores run: given to [`Join::on`](crate::Join::on) and
 /// [`Publish::on`](crate::Publish::on).
 ///
-/// By default they run on the thread of the backend's connections ([`Backend::thread`]), or on a thread of their own if it has
+/// By default they run on the thread of the backend's watches ([`Backend::thread`]), or on a thread of their own if it has
 /// none: never on the thread of the caller, so that nothing that an application does there delays a keep-alive. All stores over
 /// clones of one [`EtcdBackend`](shared_store_core::EtcdBackend) share its thread. What runs there is code of the application for
 /// single values: codec, filter, index, name. If that can block, give such a store a thread of its own.

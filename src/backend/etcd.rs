@@ -42,9 +42,9 @@ const LIST_PATIENCE: u32 = 3;
 
 /// etcd as a [`Backend`].
 ///
-/// Nothing connects before the first call. All connections and calls live on a thread of the backend's own, so a call
-/// may come from any runtime, and no connection dies with one. Stores that use the backend run there, too, unless they are told
-/// otherwise: an event goes from the connection to the cache without waking another thread. Lists and writes go over one connection, watches and
+/// Nothing connects before the first call. Each connection has a thread of its own, so a call may come from any runtime, and no
+/// connection dies with one. Stores that use the backend run on the thread of the watches, unless they are told otherwise: an
+/// event goes from the connection to the cache without waking another thread, and a large list is taken apart elsewhere. Lists and writes go over one connection, watches and
 /// leases over another: a large list does not hold up a keep-alive. Each connection goes to one endpoint, and to the
 /// next when that fails. Cheap to clone.
 ///
@@ -79,9 +79,8 @@ impl EtcdBackend {
     pub fn new(config: EtcdConfig) -> Result<Self, EtcdConfigError> {
         let call_timeout = config.call_timeout;
         let cluster = Arc::new(Cluster::new(config)?);
-        let thread = Thread::start("shared-store-etcd")?;
-        let connection = |role| Arc::new(Connection::new(role, Arc::clone(&cluster), thread.clone()));
-        let (bulk, live) = (connection(Role::Bulk), connection(Role::Live));
+        let bulk = Connection::new(Role::Bulk, Arc::clone(&cluster), Thread::start("shared-store-bulk")?).into();
+        let live = Connection::new(Role::Live, Arc::clone(&cluster), Thread::start("shared-store-live")?).into();
         Ok(Self { cluster, bulk, live, call_timeout })
     }
 
@@ -111,10 +110,10 @@ impl EtcdBackend {
 
 #[cfg(feature = "test-kit")]
 impl EtcdBackend {
-    /// How many tasks run on the connections' thread: for tests that check that none is left.
+    /// How many tasks run on the connections' threads: for tests that check that none is left.
     #[must_use]
     pub fn tasks(&self) -> usize {
-        self.bulk.thread.tasks()
+        self.bulk.thread.tasks() + self.live.thread.tasks()
     }
 }
 

@@ -50,11 +50,11 @@ async fn an_own_key_is_in_etcd_when_that_is_answered(version: Version) {
 async fn a_deleted_key_is_gone_from_etcd_when_that_is_answered(version: Version) {
     let ((_server, backend, store), name) = (joined(version).await, KeyName::new("a").unwrap());
     for round in 0..ROUNDS {
-        store.update_local_key(node("a", &round.to_string())).await.unwrap();
-        // Often the put is still under way.
         if round % 2 == 0 {
             store.update_key_sync(node("a", "once")).await.unwrap();
         }
+        // Often the put is still under way.
+        store.update_local_key(node("a", &round.to_string())).await.unwrap();
         store.delete_local_key(name.clone()).await.unwrap();
         assert!(!is_there(&backend, &name).await, "round {round}");
     }

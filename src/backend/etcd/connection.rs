@@ -64,7 +64,7 @@ pub(super) struct Line {
 }
 
 impl Line {
-    fn new(ping_interval: Duration) -> Arc<Self> {
+    pub(super) fn new(ping_interval: Duration) -> Arc<Self> {
         Arc::new(Self { ping_interval, heard: Mutex::new(Instant::now()) })
     }
 

@@ -182,3 +182,45 @@ fn ended(response: &Response) -> Option<Failure> {
     }
     response.canceled().then(|| Failure::watch_canceled(response.cancel_reason()))
 }
+
+#[cfg(test)]
+mod tests {
+    use etcd_client::proto::{PbEvent, PbKeyValue, PbWatchResponse};
+
+    use super::*;
+    use crate::backend::etcd::EtcdConfig;
+
+    fn message(keys: usize, fragment: bool) -> Message {
+        let kv = PbKeyValue { key: b"k".to_vec(), mod_revision: 1, ..PbKeyValue::default() };
+        let events = vec![PbEvent { kv: Some(kv), ..PbEvent::default() }; keys];
+        Ok(Some(Response(PbWatchResponse { events, fragment, ..PbWatchResponse::default() })))
+    }
+
+    /// What is handed on of these messages at a time: numbers of events, and whether the last revision is complete.
+    fn handed_on(messages: Vec<Message>) -> Vec<Vec<(usize, bool)>> {
+        let cluster = Cluster::new(EtcdConfig::new(["http://127.0.0.1:1"])).unwrap();
+        let line = Line::new(Duration::from_secs(10));
+        let mut messages = messages.into_iter();
+        let mut batches = Vec::new();
+        while let Some(first) = messages.next().and_then(|message| understand(message, &cluster, &line)) {
+            let responses = with_arrived(first, || messages.next(), &cluster, &line);
+            let shown = responses.into_iter().map(|response| match response {
+                Ok(WatchResponse::Events(events)) => (events.events.len(), events.complete),
+                Ok(WatchResponse::Progress(_)) | Err(_) => (0, true),
+            });
+            batches.push(shown.collect());
+        }
+        batches
+    }
+
+    #[test]
+    fn events_that_have_arrived_are_handed_on_together_up_to_a_limit_and_in_order() {
+        assert_eq!(handed_on(vec![message(1, false), message(2, false), message(1, true)]), [[(4, false)]]);
+        assert_eq!(handed_on(vec![message(1, true), message(1, false)]), [[(2, true)]]);
+        let progress = || message(0, false);
+        let with_progress = handed_on(vec![message(1, false), progress(), message(1, false), Ok(None)]);
+        assert_eq!(with_progress, [[(1, true), (0, true)], [(1, true), (0, true)]]);
+        let many: Vec<_> = (0..3).map(|_| message(100, false)).collect();
+        assert_eq!(handed_on(many), [[(200, true)], [(100, true)]]);
+    }
+}

@@ -197,7 +197,7 @@ fn the_next_lease_is_asked_for_while_the_last_one_is_filled() {
         asked.push(match &request {
             Request::Grant { .. } => "grant".to_owned(),
             Request::Write(writes) => writes.len().to_string(),
-            _ => panic!("{request:?}"),
+            Request::KeepAlive(_) | Request::Revoke(_) => panic!("{request:?}"),
         });
         let answer = world.perform(request);
         world.sync.answer(world.now, id, answer);
