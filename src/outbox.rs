@@ -339,12 +339,11 @@ impl<K> Outbox<K> {
         }
     }
 
-    /// A shared batch that came while a parcel was under way waits as a whole. What comes next is merged with it.
+    /// A shared batch that came while a parcel was under way waits as a whole. What comes next is merged with it. The first
+    /// state is no such batch: `Synced` follows it.
     fn merge_batch(&mut self) {
-        if self.begun
-            && self.under_way > 0
-            && let Some(Backlog { changes, .. }) = self.backlog.take_if(|backlog| backlog.next == 0)
-        {
+        let waits = self.begun && self.under_way > 0 && self.synced.is_none();
+        if waits && let Some(Backlog { changes, .. }) = self.backlog.take_if(|backlog| backlog.next == 0) {
             changes.iter().for_each(|change| self.add(change.clone()));
         }
     }

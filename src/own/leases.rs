@@ -33,8 +33,6 @@ pub(super) struct Leases {
     requested: BTreeSet<LeaseId>,
     /// Leases of another live process with the same owner.
     rivals: BTreeSet<LeaseId>,
-    /// Another lease will be needed soon.
-    pub(super) wanted: bool,
     /// The grant under way and when it was asked for.
     pub(super) granting: Option<(RequestId, Instant)>,
 }
@@ -63,7 +61,7 @@ impl Leases {
         let owner = ((owner >> (NUMBER_BITS + 1)).max(1) << NUMBER_BITS).cast_signed();
         let ttl = bounded(config.lease_ttl);
         let (alive, lost, requested, rivals) = Default::default();
-        Self { owner, ttl, rng, alive, lost, requested, rivals, wanted: false, granting: None }
+        Self { owner, ttl, rng, alive, lost, requested, rivals, granting: None }
     }
 
     pub(super) fn ttl(&self) -> Duration {

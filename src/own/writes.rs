@@ -68,7 +68,10 @@ impl OwnKeys {
         if !self.requests.may_write(now, self.flights.len()) {
             return None;
         }
-        if std::mem::take(&mut self.leases.wanted) && self.leases.granting.is_none() {
+        // Asked for before the last lease is full, so that no write waits for it.
+        let next = self.dirty.front().and_then(|name| self.names.get(name));
+        let lacks_room = next.is_some_and(OwnName::needs_lease) && self.leases.is_filled_by(self.dirty.len());
+        if lacks_room && self.leases.granting.is_none() {
             return Some(self.grant(now));
         }
         let (flight, writes, needs_lease) = match self.bisected.pop_front() {
@@ -91,9 +94,6 @@ impl OwnKeys {
             let grant = needs_lease && self.leases.granting.is_none();
             return grant.then(|| self.grant(now));
         }
-        // The next lease is asked for while the last one is filled.
-        let next = self.dirty.front().and_then(|name| self.names.get(name));
-        self.leases.wanted = next.is_some_and(OwnName::needs_lease) && self.leases.is_filled_by(self.dirty.len());
         let id = self.requests.id();
         self.writes += writes.len() as u64;
         self.requests.limiter.sent(now);

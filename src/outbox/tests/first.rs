@@ -48,6 +48,18 @@ fn synced_comes_after_the_first_state_is_verified_and_then_every_change() {
 }
 
 #[test]
+fn the_first_state_is_handled_when_synced_is() {
+    let mut bench = Bench { outbox: Outbox::new(Filter::new(), DeliveryMode::LatestPerKey), now: Instant::now() };
+    bench.outbox.begin(bench.now, &Arc::from([step("a", 0, 1, 2)]), Revision(5));
+    for told in ["a:0->1 @2", "synced 1 @5"] {
+        assert_eq!(bench.next(), [told]);
+        assert!(!bench.outbox.has_begun());
+        bench.outbox.delivered();
+    }
+    assert!(bench.outbox.has_begun());
+}
+
+#[test]
 fn what_was_not_told_when_the_first_state_is_verified_is_told_as_it_is_now() {
     for mode in EITHER {
         let mut bench = Bench::unverified(Filter::new(), mode, [step("a", 0, 1, 2), step("b", 0, 1, 3)]);
@@ -70,6 +82,22 @@ fn what_was_under_way_when_the_first_state_is_verified_was_told() {
         bench.push([step("000", 1, 2, 5), step("256", 1, 2, 5)]);
         bench.verified([step("000", 2, 1, 6), step("001", 1, 9, 7), step("256", 2, 9, 8)], 8, true, &all);
         assert_eq!(bench.told(), ["256:0->9 @8", "001:1->9 @7", "synced 257 @8"]);
+    }
+}
+
+/// Nothing was known before the restart, and a notice is under way when the first list comes.
+#[test]
+fn a_first_state_stays_before_synced_whatever_comes_while_a_notice_is_under_way() {
+    for mode in EITHER {
+        let mut bench = Bench::unverified(Filter::new(), mode, []);
+        let name = KeyName::new("z").unwrap();
+        let notice = |revision| Notice::Healed { name: name.clone(), revision: Revision(revision) };
+        bench.outbox.notify(bench.now, notice(3));
+        assert_eq!(bench.next(), ["healed z @3"]);
+        bench.verified([step("a", 0, 1, 6)], 8, true, &names(["a"]));
+        bench.outbox.notify(bench.now, notice(9));
+        bench.push([step("a", 1, 2, 9)]);
+        assert_eq!(bench.told(), ["a:0->1 @6", "synced 1 @8", "healed z @9", "a:1->2 @9"]);
     }
 }
 
