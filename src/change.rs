@@ -1,5 +1,6 @@
 //! What observers are told.
 
+use std::fmt;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
@@ -42,6 +43,16 @@ pub enum Origin {
     Local,
     /// Somebody else's.
     Remote,
+}
+
+impl fmt::Display for Origin {
+    /// `local` or `remote`, as it is serialized.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Local => "local",
+            Self::Remote => "remote",
+        })
+    }
 }
 
 impl<K> Change<K> {
@@ -182,4 +193,16 @@ pub enum Parcel<K> {
     Changes(Changes<K>),
     /// Something else.
     Notice(Notice),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_shown_as_it_is_serialized() {
+        for origin in [Origin::Local, Origin::Remote] {
+            assert_eq!(serde_json::to_value(origin).unwrap(), origin.to_string());
+        }
+    }
 }

@@ -83,7 +83,7 @@ pub struct Config {
     /// a restart are another owner's.
     ///
     /// If two live processes have the same name by mistake, the first to be overwritten is told a conflict, and from then on
-    /// treats the keys of the other as those of another owner. The later process overwrites the keys that it finds at its start:
+    /// treats the lease of that write as another owner's. The later process overwrites the keys that it finds at its start:
     /// it cannot tell a live process from one that has crashed.
     pub owner: Option<String>,
     /// Seed of everything random (jitter). Default: from the system.

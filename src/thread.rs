@@ -1,6 +1,7 @@
 //! A thread with a runtime of its own.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::mpsc;
@@ -31,13 +32,15 @@ impl Thread {
             let Ok(runtime) = given.recv() else { return };
             LocalSet::new().block_on(&runtime, async {
                 while let Some(job) = next.recv().await {
-                    job();
+                    // A job that panics ends no other: the panic itself is printed.
+                    let _ = catch_unwind(AssertUnwindSafe(job));
                 }
             });
             // Without waiting for a name look-up that is under way.
             runtime.shutdown_background();
         })?;
-        // After the thread: without one, it would be dropped here, and a runtime panics if it is dropped in another one.
+        // Built when the thread has started: if that failed, a runtime built before would be dropped here, perhaps inside
+        // another runtime, and that panics.
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         // The thread waits for it.

@@ -2,6 +2,7 @@
 
 mod decode;
 mod prover;
+mod together;
 
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
@@ -21,6 +22,7 @@ use tokio::sync::{Notify, oneshot};
 
 pub(crate) use self::decode::Decode;
 use self::prover::{Proven, Prover};
+use self::together::with_ready;
 use crate::clock::now;
 
 /// To the store: what the watch delivers. The watcher reads on when it is answered, so a store that is busy slows the
@@ -202,10 +204,13 @@ impl<D: Decode> Run<D> {
             }
             if let Some(outcome) = outcome {
                 let delivery = self.watch.handle(outcome);
+                let ready = || guarded(stream.as_mut()?.next()).now_or_never();
+                let (delivery, next) = with_ready(&mut self.watch, delivery, ready);
                 listed = match (&delivery, self.watch.action()) {
                     (Some(Delivery::Page(_)), Action::List(next)) => self.deliver_and_list(delivery, next).await?,
                     _ => self.deliver(delivery).await.map(|_| None)?,
                 };
+                self.deliver(next).await?;
             }
             if let Some(gap) = self.watch.take_gap() {
                 self.prover.gap(gap);

@@ -29,7 +29,7 @@ pub(super) struct Leases {
     alive: BTreeMap<LeaseId, Lease>,
     /// Leases that were not confirmed for their TTL and may exist in the kvstore, until this time.
     lost: BTreeMap<LeaseId, Instant>,
-    /// Every id that this process has asked for.
+    /// Every id that this process has asked for and that nobody else had.
     requested: BTreeSet<LeaseId>,
     /// Leases of another live process with the same owner.
     rivals: BTreeSet<LeaseId>,
@@ -99,12 +99,19 @@ impl Leases {
         lease.0 >> NUMBER_BITS == self.owner >> NUMBER_BITS
     }
 
+    /// Somebody else has a lease with this id, which this process has asked for.
+    pub(super) fn is_taken(&mut self, lease: LeaseId) {
+        if !self.may_exist(lease) {
+            self.requested.remove(&lease);
+        }
+    }
+
     /// Whether another process with the same owner granted the lease: an earlier one, or one that runs now.
     pub(super) fn is_of_another_process(&self, lease: LeaseId) -> bool {
         self.is_ours(lease) && !self.requested.contains(&lease)
     }
 
-    /// Another process with the same owner runs now, and this lease is one of its.
+    /// Another process with the same owner runs now, and this is one of its leases.
     pub(super) fn add_rival(&mut self, lease: LeaseId) {
         self.rivals.insert(lease);
     }

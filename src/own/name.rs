@@ -240,7 +240,8 @@ impl OwnName {
     }
 
     /// The lease of another live process with the same owner, if one has just overwritten the stored key. An earlier
-    /// process cannot: its writes are compared with the states that it knew.
+    /// process cannot: its writes are compared with the states that it knew. (Unless somebody has deleted the key, and that
+    /// was not seen.)
     pub(super) fn rival(&self, leases: &Leases) -> Option<LeaseId> {
         let overwritten = self.presence == Presence::Stored && self.damage.is_none() && self.once.is_none();
         let lease = self.known.state.filter(|_| overwritten)?.lease;
@@ -253,6 +254,16 @@ impl OwnName {
             // A list without values has shown that the key exists.
             let deleted = self.known.state.is_none() && !self.unsure;
             self.damage.get_or_insert(if deleted { Damage::Deleted } else { Damage::Overwritten });
+        }
+    }
+
+    /// A key that another owner has made right again is no damage.
+    pub(super) fn is_made_right(&mut self, leases: &Leases) {
+        if let (Wish::Keep { hash, .. }, Some(seen)) = (&self.wish, self.known.state)
+            && seen.hash == *hash
+            && leases.is_foreign(seen.lease)
+        {
+            self.damage = None;
         }
     }
 

@@ -32,6 +32,7 @@ impl OwnKeys {
         if verdict != Verdict::Settled {
             own.note_damage();
         }
+        own.is_made_right(&self.leases);
         match verdict {
             Verdict::Settled => {
                 self.step(name, Step::Idle);
@@ -156,6 +157,9 @@ impl OwnKeys {
             // A delayed put of ours would take the key back: it is deleted, as for a name that was given up.
             (own.wish, own.presence) = (Wish::Released(Deletable::OnOwnLease), Presence::Never);
             self.events.push_back(OwnEvent::Lost { name: name.clone() });
+        } else if policy == ConflictPolicy::Yield && own.presence == Presence::Stored {
+            // Once the name is free, or has the wanted value again, it is put and reported, at most once per back-off step.
+            (own.presence, own.contested) = (Presence::Before, true);
         }
         // It is reported: with `Overwrite` it may be written now.
         self.review(now, name);

@@ -68,10 +68,10 @@ impl OwnKeys {
         if !self.requests.may_write(now, self.flights.len()) {
             return None;
         }
-        // Asked for before the last lease is full, so that no write waits for it.
+        // Asked for before the last lease is full, so that no write waits for it; if that fails, when it is full.
         let next = self.dirty.front().and_then(|name| self.names.get(name));
         let lacks_room = next.is_some_and(OwnName::needs_lease) && self.leases.is_filled_by(self.dirty.len());
-        if lacks_room && self.leases.granting.is_none() {
+        if lacks_room && self.leases.granting.is_none() && self.requests.last_error().is_none() {
             return Some(self.grant(now));
         }
         let (flight, writes, needs_lease) = match self.bisected.pop_front() {
@@ -218,7 +218,10 @@ impl OwnKeys {
                 }
             }
             // The next grant has another id.
-            Err(BackendError::LeaseExists { .. }) => self.requests.answered(),
+            Err(BackendError::LeaseExists { lease }) => {
+                self.leases.is_taken(lease);
+                self.requests.answered();
+            }
             Err(error) => self.backend_failed(now, error),
         }
     }
@@ -303,6 +306,11 @@ impl OwnKeys {
         let seen =
             state.map(|kv| KeyState { hash: value_hash(&kv.value), mod_revision: kv.mod_revision, lease: kv.lease });
         let mismatch = seen.map_or(Revision::ZERO, |seen| seen.mod_revision) != written.expected();
+        // Only a live process can have overwritten a key under a live lease of ours.
+        let was_ours = written.expected_known && own.known.state.is_some_and(|known| self.leases.is_alive(known.lease));
+        if let Some(seen) = seen.filter(|seen| was_ours && self.leases.is_of_another_process(seen.lease)) {
+            self.leases.add_rival(seen.lease);
+        }
         // A wrong guess is no contest, and neither is a key that was deleted with its lease.
         let ours = |lease| self.leases.is_ours(lease) && !self.leases.is_foreign(lease);
         let dead = |seen: KeyState| ours(seen.lease) && !self.leases.is_alive(seen.lease);

@@ -127,8 +127,16 @@ impl<K: Key> Store<K> {
                 None => self.ignored.event(event),
             }
         }
-        let deleted = incoming.iter().filter(|incoming| incoming.arrived.is_none()).map(|incoming| &incoming.name);
-        let removed = self.removed(deleted);
+        // A key that is put again later in the batch is not removed.
+        let mut deleted = HashSet::new();
+        for Incoming { name, arrived, .. } in &incoming {
+            match arrived {
+                None => drop(deleted.insert(name)),
+                Some(_) if deleted.is_empty() => {}
+                Some(_) => drop(deleted.remove(name)),
+            }
+        }
+        let removed = self.removed(deleted.into_iter());
         let keys = removed.len();
         let hold = self.hold(now, removed);
         if let Some(hold) = hold {
@@ -317,7 +325,7 @@ fn trace<K>(changes: &[Change<K>]) {
             (Some(_), Some(_)) => "update",
             (Some(_), None) => "delete",
         };
-        tracing::debug!(key = %name, %revision, ?origin, %reason, "{what}");
+        tracing::debug!(key = %name, %revision, %origin, %reason, "{what}");
     }
 }
 

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use etcd_client::{WatchOptions, WatchResponse as Response, WatchStream as Stream};
-use futures_util::FutureExt;
 use tokio::sync::mpsc;
 
 use super::cluster::Cluster;
@@ -17,10 +16,6 @@ use crate::kv::Header;
 
 /// Responses read ahead. More stay in etcd's flow control.
 const READ_AHEAD: usize = 16;
-/// Up to so many events wait for those that have arrived after them.
-const TOGETHER: usize = 128;
-
-type Message = Result<Option<Response>, etcd_client::Error>;
 
 /// A watch on etcd: a task on the connections' thread reads it, and ends when this is dropped.
 #[derive(Debug)]
@@ -100,38 +95,22 @@ async fn read(
                 return;
             }
         };
-        let Some(response) = understand(message, cluster, line) else { continue };
-        for response in with_arrived(response, || stream.message().now_or_never(), cluster, line) {
-            let last = response.is_err();
-            if responses.send(response.map_err(|failure| failure.into_error(endpoint))).await.is_err() || last {
-                return;
+        let next = match message {
+            Ok(Some(response)) => {
+                line.hear();
+                match understand(response) {
+                    Some(next) => next,
+                    None => continue,
+                }
             }
+            Ok(None) => Err(Failure::broken("it closed the watch")),
+            Err(error) => Err(why_broken(error.into(), cluster, line)),
+        };
+        let last = next.is_err();
+        if responses.send(next.map_err(|failure| failure.into_error(endpoint))).await.is_err() || last {
+            return;
         }
     }
-}
-
-/// A response and what has arrived after it, events together: each response that is handed on wakes others.
-fn with_arrived(
-    first: Result<WatchResponse, Failure>,
-    mut arrived: impl FnMut() -> Option<Message>,
-    cluster: &Cluster,
-    line: &Line,
-) -> Vec<Result<WatchResponse, Failure>> {
-    let mut responses = vec![first];
-    while let Some(Ok(WatchResponse::Events(events))) = responses.last_mut()
-        && events.events.len() <= TOGETHER
-        && let Some(message) = arrived()
-    {
-        match understand(message, cluster, line) {
-            None => {}
-            Some(Ok(WatchResponse::Events(more))) => {
-                events.events.extend(more.events);
-                (events.header, events.complete) = (more.header, more.complete);
-            }
-            Some(other) => responses.push(other),
-        }
-    }
-    responses
 }
 
 /// Why a watch broke: perhaps because its connection was pinged too often.
@@ -148,14 +127,8 @@ fn why_broken(failure: Failure, cluster: &Cluster, line: &Line) -> Failure {
     }
 }
 
-/// What a message means for the reader, if anything.
-fn understand(message: Message, cluster: &Cluster, line: &Line) -> Option<Result<WatchResponse, Failure>> {
-    let response = match message {
-        Ok(Some(response)) => response,
-        Ok(None) => return Some(Err(Failure::broken("it closed the watch"))),
-        Err(error) => return Some(Err(why_broken(error.into(), cluster, line))),
-    };
-    line.hear();
+/// What a response means for the reader, if anything.
+fn understand(response: Response) -> Option<Result<WatchResponse, Failure>> {
     if let Some(failure) = ended(&response) {
         return Some(Err(failure));
     }
@@ -181,46 +154,4 @@ fn ended(response: &Response) -> Option<Failure> {
         return Some(Failure::compacted(convert::revision(response.compact_revision())));
     }
     response.canceled().then(|| Failure::watch_canceled(response.cancel_reason()))
-}
-
-#[cfg(test)]
-mod tests {
-    use etcd_client::proto::{PbEvent, PbKeyValue, PbWatchResponse};
-
-    use super::*;
-    use crate::backend::etcd::EtcdConfig;
-
-    fn message(keys: usize, fragment: bool) -> Message {
-        let kv = PbKeyValue { key: b"k".to_vec(), mod_revision: 1, ..PbKeyValue::default() };
-        let events = vec![PbEvent { kv: Some(kv), ..PbEvent::default() }; keys];
-        Ok(Some(Response(PbWatchResponse { events, fragment, ..PbWatchResponse::default() })))
-    }
-
-    /// What is handed on of these messages at a time: numbers of events, and whether the last revision is complete.
-    fn handed_on(messages: Vec<Message>) -> Vec<Vec<(usize, bool)>> {
-        let cluster = Cluster::new(EtcdConfig::new(["http://127.0.0.1:1"])).unwrap();
-        let line = Line::new(Duration::from_secs(10));
-        let mut messages = messages.into_iter();
-        let mut batches = Vec::new();
-        while let Some(first) = messages.next().and_then(|message| understand(message, &cluster, &line)) {
-            let responses = with_arrived(first, || messages.next(), &cluster, &line);
-            let shown = responses.into_iter().map(|response| match response {
-                Ok(WatchResponse::Events(events)) => (events.events.len(), events.complete),
-                Ok(WatchResponse::Progress(_)) | Err(_) => (0, true),
-            });
-            batches.push(shown.collect());
-        }
-        batches
-    }
-
-    #[test]
-    fn events_that_have_arrived_are_handed_on_together_up_to_a_limit_and_in_order() {
-        assert_eq!(handed_on(vec![message(1, false), message(2, false), message(1, true)]), [[(4, false)]]);
-        assert_eq!(handed_on(vec![message(1, true), message(1, false)]), [[(2, true)]]);
-        let progress = || message(0, false);
-        let with_progress = handed_on(vec![message(1, false), progress(), message(1, false), Ok(None)]);
-        assert_eq!(with_progress, [[(1, true), (0, true)], [(1, true), (0, true)]]);
-        let many: Vec<_> = (0..3).map(|_| message(100, false)).collect();
-        assert_eq!(handed_on(many), [[(200, true)], [(100, true)]]);
-    }
 }

@@ -81,6 +81,22 @@ fn with_yield_the_name_is_left_to_the_other_and_taken_back_when_it_is_free() {
 }
 
 #[test]
+fn with_yield_a_name_that_others_make_right_is_put_and_reported_again() {
+    let mut world = World::new(&config().conflict(ConflictPolicy::Yield));
+    world.put("a", "mine");
+    let (one, another) = (world.foreign_lease(), world.foreign_lease());
+    world.stranger("a", "theirs", one);
+    world.run();
+    world.events.clear();
+    world.stranger("a", "mine", another);
+    world.pass(secs(3600));
+    let lease = world.get("a").unwrap().lease;
+    assert!(world.sync.leases().contains(&lease), "it is under a lease of ours");
+    let stored = world.events.iter().filter(|event| matches!(event, OwnEvent::Stored { .. })).count();
+    assert_eq!((stored, conflicts(&world)), (1, 0));
+}
+
+#[test]
 fn with_fail_the_name_is_lost() {
     let mut world = World::new(&config().conflict(ConflictPolicy::Fail));
     world.put("a", "mine");
@@ -169,6 +185,39 @@ fn a_second_live_process_with_the_same_owner_is_another_owner() {
     world.run();
     assert!(world.events.contains(&OwnEvent::Lost { name: name("a") }));
     assert_eq!(world.value("a").as_deref(), Some("theirs"));
+}
+
+/// The write of the other was not seen yet: the refusal of ours shows it.
+#[test]
+fn a_key_of_a_second_live_process_is_not_deleted_when_the_refusal_shows_it() {
+    let mut world = World::new(&config().conflict(ConflictPolicy::Yield));
+    world.put("a", "mine");
+    world.put("b", "mine");
+    let rival = rival_lease(&mut world);
+    world.stranger("a", "theirs", rival);
+    world.stranger("b", "theirs", rival);
+    world.sync.command(world.now, Command::Delete { name: name("a"), ticket: Some(Ticket(1)) });
+    world.sync.command(world.now, Command::Put { name: name("b"), value: "new".into() });
+    world.pass(secs(60));
+    assert_eq!(world.done(1), Some(&Err(WriteError::NotOwned { lease: rival })));
+    assert_eq!((world.value("a").as_deref(), world.value("b").as_deref()), (Some("theirs"), Some("theirs")));
+    assert_eq!(conflicts(&world), 1);
+}
+
+/// With one seed the two choose the same ids.
+#[test]
+fn a_lease_that_another_process_took_first_is_not_taken_for_ones_own() {
+    let config = config().owner("node").conflict(ConflictPolicy::Yield);
+    let mut first = World::new(&config);
+    first.put("a", "1");
+    let theirs = first.get("a").unwrap().lease;
+    let mut world = World::new(&config);
+    world.kv.grant(theirs, secs(1_000_000), world.now).unwrap();
+    world.put("a", "mine");
+    assert_ne!(world.get("a").unwrap().lease, theirs);
+    world.stranger("a", "theirs", theirs);
+    world.run();
+    assert_eq!((world.value("a").as_deref(), conflicts(&world)), (Some("theirs"), 1));
 }
 
 #[test]

@@ -52,6 +52,15 @@ fn deletions_of_most_keys_that_the_watch_sees_are_told_after_the_hold() {
 }
 
 #[test]
+fn keys_that_are_put_again_in_the_same_batch_count_for_no_mass_deletion() {
+    let (mut bench, id) = guarded();
+    let pairs = ["a", "b", "c"].into_iter().flat_map(|key| [delete(key, 6), put(key, "9", 7)]);
+    bench.events(pairs.chain([delete("d", 8)]).collect::<Vec<_>>());
+    assert_eq!(held(&bench), 0);
+    assert_eq!(bench.told(id).last().map(String::as_str), Some("-d @8"));
+}
+
+#[test]
 fn a_relist_that_still_lacks_a_key_does_not_extend_its_hold() {
     let (mut bench, id) = guarded();
     bench.list(&[kv("a", "1", 2)], 8);
