@@ -143,7 +143,12 @@ impl Model {
     }
 
     fn hold_for_events(&mut self, now: Instant, events: &[Event]) -> Duration {
-        let deleted = events.iter().filter(|event| matches!(event, Event::Delete { .. }));
+        // A key that is put again later in the batch does not count.
+        let is_deleted = |(at, event): &(usize, &Event)| {
+            let again = |later: &Event| matches!(later, Event::Put(_)) && later.path() == event.path();
+            matches!(event, Event::Delete { .. }) && !events[*at..].iter().any(again)
+        };
+        let deleted = events.iter().enumerate().filter(is_deleted).map(|(_, event)| event);
         let names: Vec<_> = deleted.filter_map(|event| self.prefix.strip(event.path())).collect();
         let shown = |name: &KeyName| self.visible.contains_key(name) && !self.own.contains.contains(name);
         let removed = names.into_iter().filter(shown).collect();
