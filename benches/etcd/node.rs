@@ -2,8 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use etcd_client::{Client, KvClient};
 use serde::{Deserialize, Serialize};
+use shared_store_core::backend::etcd::served::client::{Client, KvClient};
 use shared_store_core::{Json, Key};
 
 /// JSON of about 250 bytes.

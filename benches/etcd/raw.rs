@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use etcd_client::{Client, EventType, GetOptions, PutOptions, Txn, TxnOp, WatchOptions};
 use futures_util::{StreamExt, stream};
+use shared_store_core::backend::etcd::served::client::{
+    Client, EventType, GetOptions, PutOptions, Txn, TxnOp, WatchOptions,
+};
 
 use crate::figures::{Delays, Figures, Meter};
 use crate::node::{LAST, Node, PREFIX, connect, encoded, kv, node, now, path};

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
-use etcd_client::CompactionOptions;
 use shared_store::{Changes, Config, Delete, Observer, SharedStore, State, StoreThread, Update, join, publish};
 use shared_store_core::backend::BackendError;
+use shared_store_core::backend::etcd::served::client::CompactionOptions;
 use shared_store_core::backend::faulty::{Faulty, Op, When};
 use shared_store_core::{EtcdBackend, EtcdConfig, Prefix};
 use tokio::sync::mpsc;

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use etcd_client::{Client, Txn, TxnOp};
 use futures_util::{StreamExt, stream};
+use shared_store_core::backend::etcd::served::client::{Client, Txn, TxnOp};
 use tokio::sync::mpsc;
 
 use crate::node::{Node, connect, encoded, kv, last, node, path, sent_now};

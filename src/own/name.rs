@@ -35,10 +35,14 @@ pub(super) struct OwnName {
     /// `known` may be incomplete: a write of ours may have been applied that it does not show, or the value is not
     /// known.
     pub(super) unsure: bool,
+    /// The answer to the write under way may be outdated: the key may have changed since, without an event.
+    pub(super) outdated: bool,
     /// Until when a put whose answer was lost may be applied.
     pub(super) unanswered_put_until: Option<Instant>,
     pub(super) set_aside: SetAside,
     pub(super) presence: Presence,
+    /// The revision of the key when `Stored` was last emitted.
+    pub(super) stored: Revision,
     /// What somebody else has done to the stored key, until the key is put back or is put for another reason.
     pub(super) damage: Option<Damage>,
     /// The foreign write that was reported last.
@@ -275,7 +279,7 @@ impl OwnName {
 
     /// A write is sent. Repairs, and writes that others refused, wait longer each time.
     pub(super) fn sent(&mut self, now: Instant) {
-        self.step = Step::Sent;
+        (self.step, self.outdated) = (Step::Sent, false);
         let (presence, contested) = (self.presence, std::mem::take(&mut self.contested));
         self.not_stored();
         if presence == Presence::Stored || contested {
@@ -366,6 +370,7 @@ impl OwnName {
         if matches!(self.wish, Wish::Keep { .. }) {
             self.known.state = None;
             self.unsure = true;
+            self.outdated = self.step == Step::Sent;
         }
     }
 
@@ -409,6 +414,7 @@ impl OwnName {
         }
         (self.known, self.watched, self.verified) = (Known::default(), Revision::ZERO, false);
         (self.unsure, self.lease, self.conflict, self.unanswered_put_until) = (false, None, None, None);
+        self.stored = Revision::ZERO;
         // Nobody else did this: putting it again is no repair.
         self.not_stored();
         (self.contested, self.damage) = (false, None);

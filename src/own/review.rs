@@ -85,7 +85,9 @@ impl OwnKeys {
         match &own.wish {
             Wish::Keep { .. } => {
                 let revision = own.known.written();
-                let damage = own.damage.take();
+                // A key that was only asked for was not damaged.
+                let same = std::mem::replace(&mut own.stored, revision) == revision;
+                let damage = own.damage.take().filter(|_| !same);
                 if std::mem::replace(&mut own.presence, Presence::Stored) != Presence::Stored {
                     self.events.push_back(OwnEvent::Stored { name: name.clone(), revision });
                     if let Some(damage) = damage {

@@ -287,13 +287,15 @@ impl OwnKeys {
     fn committed(&mut self, now: Instant, written: &Written, revision: Revision) {
         let Some(own) = self.names.get_mut(&written.name) else { return };
         let changed = written.put.is_some() || written.expected() > Revision::ZERO;
-        if changed && own.watched < revision {
+        if changed && !own.outdated && own.watched < revision {
             self.unconfirmed.insert((revision, written.name.clone()));
         }
         own.found_nothing = !changed && !own.unsure && own.known.state.is_none();
-        (own.unsure, own.unanswered_put_until) = (false, None);
+        (own.unsure, own.unanswered_put_until) = (own.outdated, None);
         own.verified |= own.version == written.version;
-        own.learn(revision, written.put.map(|(hash, lease)| KeyState { hash, mod_revision: revision, lease }));
+        if !own.outdated {
+            own.learn(revision, written.put.map(|(hash, lease)| KeyState { hash, mod_revision: revision, lease }));
+        }
         // It is answered even if somebody has changed the key since.
         if own.once.is_some() && own.version == written.version {
             self.written_once(now, &written.name, revision);
@@ -318,6 +320,9 @@ impl OwnKeys {
         own.contested |= mismatch && (!guessed || revision < floor);
         // An answer of another history verifies nothing.
         own.verified |= own.version == written.version && revision >= floor;
+        if own.outdated {
+            return;
+        }
         // The watch has to show this state, too; otherwise it is of another history.
         if let Some(seen) = seen.filter(|seen| seen.mod_revision > self.reached.max(own.watched)) {
             self.unconfirmed.insert((seen.mod_revision, written.name.clone()));

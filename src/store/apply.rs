@@ -162,13 +162,18 @@ impl<K: Key> Store<K> {
         let mut unused = Vec::new();
         let mut cache = shared.write();
         for incoming in incoming {
+            // Before it is observed: after that the name may be dropped.
+            let ours = self.own.contains(incoming.name.as_str());
             if let Some(observation) = self.observation(&incoming) {
                 self.own.observe(now, observation);
             }
             let (name, at) = (&incoming.name, incoming.revision);
             let change = match incoming.arrived {
                 Some(arrived) => self.put(now, &mut cache, name, at, arrived, cause.reason, &mut unused),
-                None => self.delete(now, &mut cache, name, at, cause),
+                None => {
+                    let delay = if ours { None } else { self.tombstones.delay(cause.hold) };
+                    self.delete(now, &mut cache, name, at, cause.reason, delay)
+                }
             };
             changes.extend(change);
         }
@@ -248,7 +253,8 @@ impl<K: Key> Store<K> {
         cache: &mut Cache<K>,
         name: &KeyName,
         at: Revision,
-        cause: Cause,
+        reason: Reason,
+        delay: Option<Duration>,
     ) -> Option<Change<K>> {
         self.healed(now, name, at, "a key whose value could not be decoded was deleted");
         cache.get(name.as_str())?;
@@ -256,12 +262,12 @@ impl<K: Key> Store<K> {
             // It will be put again: observers see no deletion.
             self.tombstones.keep(name);
             None
-        } else if let Some(delay) = self.tombstones.delay(cause.hold).filter(|_| !self.own.contains(name.as_str())) {
+        } else if let Some(delay) = delay {
             self.tombstones.hold(now + delay, name);
             None
         } else {
             let given_up = self.own.is_given_up(name.as_str());
-            self.remove(cache, name.as_str(), at, if given_up { Reason::GivenUp } else { cause.reason })
+            self.remove(cache, name.as_str(), at, if given_up { Reason::GivenUp } else { reason })
         }
     }
 

@@ -28,7 +28,7 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Response, Status};
 
-/// etcd's client as other programs have it: for tests that compare this server with an etcd.
+/// etcd's client as other programs have it: for tests that compare this server with an etcd, and for benchmarks.
 #[cfg(feature = "test-kit")]
 #[doc(hidden)]
 pub use etcd_client as client;

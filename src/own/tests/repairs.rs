@@ -173,3 +173,58 @@ fn an_owned_name_cannot_be_written_once() {
     });
     assert!(matches!(world.done(3), Some(Ok(_))), "a name that was given up can be");
 }
+
+/// The watch of a publisher was away, and begins again at this revision without showing what happened before.
+fn watch_begins_again(world: &mut World) {
+    world.seen = world.kv.header().revision;
+    world.sync.mark_unsure(world.now);
+    world.sync.reached(world.now, world.seen);
+}
+
+/// The write of a name, under way: its answer has not come.
+fn write_under_way(world: &mut World, key: &str) -> (RequestId, Answer) {
+    world.sync.command(world.now, Command::Put { name: name(key), value: "mine".into() });
+    loop {
+        let (id, request) = world.sync.poll_request(world.now).expect("it is to be written");
+        let write = is_write(&request);
+        let answer = world.perform(request);
+        if write {
+            return (id, answer);
+        }
+        world.sync.answer(world.now, id, answer);
+    }
+}
+
+#[test]
+fn an_answer_from_before_the_watch_began_again_does_not_say_how_the_key_is_now() {
+    // Refused, because it is another owner's; meanwhile that one has left.
+    let mut world = World::new(&config().conflict(ConflictPolicy::Yield));
+    let theirs = world.foreign_lease();
+    world.stranger("a", "theirs", theirs);
+    let (id, answer) = write_under_way(&mut world, "a");
+    world.kv.revoke(theirs);
+    watch_begins_again(&mut world);
+    world.sync.answer(world.now, id, answer);
+    world.pass(secs(60));
+    assert_eq!(world.value("a").as_deref(), Some("mine"));
+    // Committed; meanwhile somebody has overwritten it.
+    let mut world = World::new(&config());
+    let (id, answer) = write_under_way(&mut world, "a");
+    world.stranger("a", "theirs", LeaseId::NONE);
+    watch_begins_again(&mut world);
+    world.sync.answer(world.now, id, answer);
+    world.pass(secs(60));
+    assert_eq!(world.value("a").as_deref(), Some("mine"));
+}
+
+#[test]
+fn a_key_that_was_as_it_should_be_all_the_time_is_no_repair_after_the_watch_was_away() {
+    let mut world = owner();
+    watch_begins_again(&mut world);
+    world.run();
+    assert!(repairs(&world).is_empty());
+    world.stranger("a", "theirs", LeaseId::NONE);
+    watch_begins_again(&mut world);
+    world.pass(secs(60));
+    assert_eq!((world.value("a").as_deref(), repairs(&world).len()), (Some("mine"), 1));
+}

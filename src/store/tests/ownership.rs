@@ -67,6 +67,22 @@ fn an_own_key_given_up_while_it_is_put_again_is_told_deleted_at_once() {
     assert_eq!((bench.told(id), bench.shown()), (vec!["-a @7 own".to_owned()], vec![]));
 }
 
+/// The kvstore was set back: the deletion has the revision at which the name was known to be another owner's.
+#[test]
+fn the_deletion_of_a_name_that_was_given_up_is_told_at_once_though_it_contradicts_what_was_known() {
+    let delay = Duration::from_secs(100);
+    let mut bench = Bench::with(|config| config.conflict(ConflictPolicy::Yield).delete_delay(delay));
+    bench.list(&[], 6);
+    let id = bench.observer();
+    bench.want("a", 1);
+    bench.answer_next(refused(8, Some(kv("a", "9", 7))));
+    bench.events([put("a", "9", 7)]);
+    bench.give_up("a");
+    bench.told(id);
+    bench.events([delete("a", 8)]);
+    assert_eq!((bench.told(id), bench.shown()), (vec!["-a @8".to_owned()], vec![]));
+}
+
 #[test]
 fn an_own_key_lost_to_another_while_it_is_gone_is_told_deleted_and_then_theirs() {
     let (mut bench, id) = owner(ConflictPolicy::Fail);
