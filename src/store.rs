@@ -230,7 +230,13 @@ impl<K: Key> Store<K> {
     #[must_use]
     pub fn resume(&self) -> Option<Resume> {
         let (cluster, revision) = (self.cluster, self.revision);
-        (self.shows == Contents::List).then_some(Resume { cluster, revision, since: Some(revision) })
+        let since = match self.shows {
+            Contents::Nothing => return None,
+            // No list has confirmed what a snapshot shows.
+            Contents::Snapshot => None,
+            Contents::List => Some(revision),
+        };
+        Some(Resume { cluster, revision, since })
     }
 
     /// The cache may be outdated from now on.

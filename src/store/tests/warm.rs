@@ -110,6 +110,17 @@ fn a_snapshot_of_another_history_is_told_to_have_gone_back() {
     assert_eq!(bench.told(id), ["-a @3"], "deletions of another history are held back");
 }
 
+/// Otherwise its first list would be one of the same history, whatever its revision, and be refused for ever.
+#[test]
+fn a_watch_that_takes_over_before_the_first_list_knows_the_history_of_the_snapshot() {
+    let (mut bench, _) = warm(&file(&[kv("a", "1", 2), kv("b", "2", 5)], 5));
+    bench.store.watch_ended(bench.now);
+    let resume = bench.store.resume();
+    assert_eq!(resume, Some(Resume { cluster: ClusterId(1), revision: Revision(5), since: None }));
+    bench.resumed_list(&[kv("a", "3", 7)], &[kv("a", "", 7), kv("b", "", 5)], 8).unwrap();
+    assert_eq!(bench.store.resume().unwrap().since, Some(Revision(8)));
+}
+
 /// An etcd that lost its data and was filled again keeps its cluster id.
 #[test]
 fn a_kvstore_that_was_filled_again_to_the_same_revisions_is_not_believed() {
