@@ -180,6 +180,11 @@ pub enum ConfigError {
     /// etcd refuses such a lease (its `MaxLeaseTTL`).
     #[error("lease_ttl must be at most {} s, which is etcd's limit", MAX_LEASE_TTL.as_secs())]
     LeaseTtlTooLong,
+    /// Cilium accepts no such name of a cluster.
+    #[error(
+        "{0:?} is no name of a cluster: at most 32 lower case letters, digits and hyphens, which begin and end with a letter or a digit"
+    )]
+    Cluster(String),
 }
 
 macro_rules! setters {

@@ -15,6 +15,7 @@ mod key;
 mod kv;
 #[cfg(feature = "metrics")]
 pub mod metrics;
+pub mod mirror;
 mod outbox;
 pub mod own;
 mod prefix;

@@ -70,14 +70,14 @@ struct Closing {
 }
 
 impl Publisher {
-    /// A publisher that owns nothing. `max_writes` is how many writes one transaction of the backend can hold;
-    /// `canaries` is where the canary goes, if there is to be one: see [`Prefix::canaries`].
+    /// A publisher that owns nothing. `max_writes` is how many writes one transaction of the backend can hold; `canary` is
+    /// where the canary goes, if there is to be one, and its name there: see [`Prefix::canary`].
     #[must_use]
-    pub fn new(config: &Config, max_writes: usize, canaries: Option<Prefix>) -> Self {
+    pub fn new(config: &Config, max_writes: usize, canary: Option<(Prefix, KeyName)>) -> Self {
         Self {
             prefix: config.prefix.clone(),
             keys: OwnKeys::new(config, max_writes),
-            canary: canaries.map(|canaries| Canary::new(config, canaries)),
+            canary: canary.map(|(canaries, name)| Canary::new(config, canaries, name)),
             state: State::Connecting { cause: None },
             begun: false,
             listed: None,
@@ -102,11 +102,11 @@ impl Publisher {
     }
 
     /// Gives up a key and deletes it; `ticket` comes back in
-    /// [`OwnEvent::Done`](crate::own::OwnEvent::Done).
-    pub fn delete(&mut self, now: Instant, name: KeyName, ticket: Ticket) {
+    /// [`OwnEvent::Done`](crate::own::OwnEvent::Done), if there is one.
+    pub fn delete(&mut self, now: Instant, name: KeyName, ticket: Option<Ticket>) {
         self.left_to_others.remove(&name);
         self.pending.end(&name);
-        self.keys.command(now, Command::Delete { name, ticket: Some(ticket) });
+        self.keys.command(now, Command::Delete { name, ticket });
         self.take_events(now);
     }
 

@@ -21,6 +21,7 @@ mod join;
 #[cfg(feature = "metrics")]
 mod measuring;
 mod messages;
+pub mod mirror;
 mod notifications;
 mod observer;
 mod owner;

@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use actix::WeakRecipient;
 use actix::prelude::*;
+use bytes::Bytes;
 use shared_store_core::publisher::{LEFT, Publisher as Machine};
-use shared_store_core::{Config, Key, Prefix, PublisherStatus, Revision, State, encoded};
+use shared_store_core::{Config, Key, KeyName, Prefix, PublisherStatus, Revision, State, encoded};
 use tokio::sync::watch;
 
-use self::actor::{AwaitSynced, Delete, PublisherActor, PublisherState, Put};
+use self::actor::{Apply, AwaitSynced, Delete, PublisherActor, PublisherState, Put};
 use crate::error::{CloseError, JoinError, StoreError};
 use crate::handle::key_name;
 use crate::messages::{Close, Release};
@@ -34,7 +35,7 @@ use crate::thread::{StoreThread, span};
 /// ```
 #[must_use = "nothing is published before it is started"]
 pub fn publish<K: Key>(config: Config) -> Publish<K> {
-    Publish { config, canaries: None, observers: Vec::new(), thread: None, key: PhantomData }
+    Publish { config, canary: None, observers: Vec::new(), thread: None, key: PhantomData }
 }
 
 /// A publisher about to be started.
@@ -42,7 +43,7 @@ pub fn publish<K: Key>(config: Config) -> Publish<K> {
 #[must_use = "nothing is published before it is started"]
 pub struct Publish<K: Key> {
     config: Config,
-    canaries: Option<Prefix>,
+    canary: Option<(Prefix, KeyName)>,
     observers: Vec<WeakRecipient<Trouble>>,
     thread: Option<StoreThread>,
     key: PhantomData<fn(K)>,
@@ -52,7 +53,14 @@ impl<K: Key> Publish<K> {
     /// Writes a canary below `canaries` once [`synced`](Publisher::synced) was called and all keys given before that
     /// call are in the kvstore. See [`Prefix::canaries`].
     pub fn canary(mut self, canaries: Prefix) -> Self {
-        self.canaries = Some(canaries);
+        self.canary = Some(self.config.prefix.canary(canaries));
+        self
+    }
+
+    /// As [`canary`](Self::canary), with a name of its own: Cilium's caches announce `cilium/cache/nodes/v1`, not the prefix
+    /// of one cluster below it.
+    pub fn canary_named(mut self, canaries: Prefix, name: KeyName) -> Self {
+        self.canary = Some((canaries, name));
         self
     }
 
@@ -74,13 +82,13 @@ impl<K: Key> Publish<K> {
     /// # Errors
     /// [`JoinError::Config`], or [`JoinError::Thread`] if there can be no thread.
     pub fn start(self) -> Result<Publisher<K>, JoinError> {
-        let Self { config, canaries, observers, thread, key } = self;
+        let Self { config, canary, observers, thread, key } = self;
         config.check()?;
         let thread = StoreThread::or_of(thread, &*config.backend)?;
         let (told, state) = watch::channel(State::Connecting { cause: None });
         let held = thread.clone();
         let addr = thread.start(span(&config.prefix), move || {
-            let machine = Machine::new(&config, config.backend.max_writes(), canaries);
+            let machine = Machine::new(&config, config.backend.max_writes(), canary);
             PublisherActor::new(config, machine, told, observers, held)
         });
         Ok(Publisher { owner: Arc::new(Owner(addr)), state, key })
@@ -121,6 +129,11 @@ impl<K: Key> Publisher<K> {
     pub async fn update_keys(&self, keys: Vec<K>) -> Result<(), StoreError> {
         let keys = keys.iter().map(encoded).collect::<Result<Vec<_>, _>>()?;
         self.owner.0.send(Put(keys)).await?
+    }
+
+    /// Owns keys and gives up others, as bytes. Answered at once.
+    pub(crate) async fn apply(&self, puts: Vec<(KeyName, Bytes)>, deletes: Vec<KeyName>) -> Result<(), StoreError> {
+        self.owner.0.send(Apply { puts, deletes }).await?
     }
 
     /// Gives up a key and answers when it is gone. What another owner has put there meanwhile stays.

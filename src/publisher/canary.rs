@@ -21,6 +21,12 @@ impl Prefix {
     pub fn canaries(cluster: &str) -> Result<Self, PrefixError> {
         Self::new(format!("cilium/synced/{cluster}"))
     }
+
+    /// Where the canary of this prefix is, below the [canaries](Self::canaries) of its cluster.
+    #[must_use]
+    pub fn canary(&self, canaries: Self) -> (Self, KeyName) {
+        (canaries, KeyName::new(self.as_str()).expect("a prefix is not empty"))
+    }
 }
 
 /// The key that says that all keys of a prefix are in the kvstore.
@@ -42,9 +48,8 @@ enum Phase {
 }
 
 impl Canary {
-    pub(super) fn new(config: &Config, canaries: Prefix) -> Self {
+    pub(super) fn new(config: &Config, canaries: Prefix, name: KeyName) -> Self {
         let mut config = config.clone();
-        let name = KeyName::new(config.prefix.as_str()).expect("a prefix is not empty");
         config.prefix = canaries;
         // An existing canary is of an earlier process of ours, or of another publisher of the same prefix.
         config.conflict = ConflictPolicy::Overwrite;

@@ -59,7 +59,7 @@ impl World {
         let canaries = Prefix::canaries("c1").unwrap();
         Self {
             kv,
-            publisher: Publisher::new(config, 3, Some(canaries)),
+            publisher: Publisher::new(config, 3, Some(config.prefix.canary(canaries))),
             watch: Watch::from_now(prefix().range(), secs(1200), 1),
             stream: None,
             waits: None,

@@ -68,7 +68,7 @@ impl Publishing {
         let canaries = (!dice.one_in(4)).then_some(own);
         let link = Link::new(Watch::from_now(config.prefix.range(), SILENCE, seed), dice);
         Self {
-            publisher: Publisher::new(&config, 3, canaries.clone()),
+            publisher: Publisher::new(&config, 3, canaries.clone().map(|canaries| config.prefix.canary(canaries))),
             canaries,
             requests: Requests::new(dice, config.conflict, trace),
             wants: Wants::new(&config),
@@ -259,7 +259,11 @@ impl Publishing {
 
     /// Another process begins.
     fn begin(&mut self, link: Link) {
-        self.publisher = Publisher::new(&self.shell.config, 3, self.canaries.clone());
+        self.publisher = {
+            let canaries = self.canaries.clone();
+            let canary = canaries.map(|canaries| self.shell.config.prefix.canary(canaries));
+            Publisher::new(&self.shell.config, 3, canary)
+        };
         self.wants = Wants::new(&self.shell.config);
         (self.revision, self.began) = (Revision::ZERO, 0);
         self.refused.clear();
@@ -344,7 +348,7 @@ impl Party for Publishing {
                 let ticket = self.wants.delete(&name, world.steps);
                 self.not_waited_for(&name);
                 self.refused.remove(&name);
-                self.publisher.delete(now, name, ticket);
+                self.publisher.delete(now, name, Some(ticket));
             }
             34..46 => self.synced(now),
             46 => {

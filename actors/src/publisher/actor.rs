@@ -29,6 +29,14 @@ use crate::watcher::{Deliver, HistoryChanged, Stop, WatcherActor};
 #[rtype(result = "Result<(), StoreError>")]
 pub(super) struct Put(pub(super) Vec<(KeyName, Bytes)>);
 
+/// Own these keys and give up those; answered at once.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<(), StoreError>")]
+pub(super) struct Apply {
+    pub(super) puts: Vec<(KeyName, Bytes)>,
+    pub(super) deletes: Vec<KeyName>,
+}
+
 /// Give these keys up; answered when they are gone.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<Revision, StoreError>")]
@@ -318,12 +326,23 @@ impl Handler<Answered<PublishRequestId>> for PublisherActor {
 impl Handler<Put> for PublisherActor {
     type Result = Result<(), StoreError>;
 
-    fn handle(&mut self, Put(keys): Put, ctx: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, Put(puts): Put, ctx: &mut Self::Context) -> Self::Result {
+        self.handle(Apply { puts, deletes: Vec::new() }, ctx)
+    }
+}
+
+impl Handler<Apply> for PublisherActor {
+    type Result = Result<(), StoreError>;
+
+    fn handle(&mut self, Apply { puts, deletes }: Apply, ctx: &mut Self::Context) -> Self::Result {
         if self.closing.is_some() {
             return Err(StoreError::Closed);
         }
-        for (name, value) in keys {
+        for (name, value) in puts {
             self.publisher.put(now(), name, value);
+        }
+        for name in deletes {
+            self.publisher.delete(now(), name, None);
         }
         self.pump(ctx);
         Ok(())
@@ -338,7 +357,7 @@ impl Handler<Delete> for PublisherActor {
         for name in names {
             let (ticket, (sender, receiver)) = (self.ticket(), oneshot::channel());
             self.deletes.insert(ticket, sender);
-            self.publisher.delete(now(), name, ticket);
+            self.publisher.delete(now(), name, Some(ticket));
             answers.push(later(receiver));
         }
         self.pump(ctx);

@@ -174,7 +174,8 @@ fn keys_and_canary_choose_different_ids_for_their_leases() {
 fn waiting_for_all_keys_includes_keys_that_were_deleted_with_a_lease() {
     for canaries in [None, Some(Prefix::canaries("c1").unwrap())] {
         let mut world = World::new(&config());
-        world.publisher = Publisher::new(&config(), 3, canaries.clone());
+        world.publisher =
+            Publisher::new(&config(), 3, canaries.clone().map(|canaries| config().prefix.canary(canaries)));
         for n in 0..10 {
             world.put(&format!("k{n}"), "1");
         }

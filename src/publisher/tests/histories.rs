@@ -13,7 +13,7 @@ fn step(world: &mut World, rng: &mut fastrand::Rng, wants: &mut BTreeMap<String,
             wants.insert(key.to_owned(), value);
         }
         4 => {
-            world.publisher.delete(world.now, name(key), Ticket(0));
+            world.publisher.delete(world.now, name(key), Some(Ticket(0)));
             wants.remove(key);
         }
         5 | 6 => world.stranger(key, WriteAction::Delete),

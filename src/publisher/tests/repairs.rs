@@ -151,7 +151,7 @@ fn a_key_deleted_in_a_gap_is_not_deleted_again_and_one_damaged_is() {
     world.overwrite("b", "theirs", LeaseId::NONE);
     world.down = true;
     for (ticket, key) in ["a", "b"].into_iter().enumerate() {
-        world.publisher.delete(world.now, name(key), Ticket(ticket as u64));
+        world.publisher.delete(world.now, name(key), Some(Ticket(ticket as u64)));
     }
     world.run();
     world.down = false;
