@@ -13,6 +13,7 @@ mod limits;
 mod logging;
 mod measuring;
 mod mending;
+mod mirroring;
 mod naming;
 mod observing;
 mod owning;
