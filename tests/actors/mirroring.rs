@@ -147,6 +147,20 @@ fn a_cluster_is_copied_to_the_byte_its_configuration_first_and_its_canaries_last
 }
 
 #[test]
+fn no_copy_is_written_before_the_configuration_even_if_that_has_to_be_tried_again() {
+    paused(async {
+        let (source, target) = (cluster().await, MemoryBackend::new());
+        let faulty = Faulty::new(target.clone());
+        faulty.fail(Op::Write, 1, When::Before, BackendError::unreachable("down"));
+        let _mirror = complete(source, faulty).await;
+        let config = get(&target, CLUSTER_CONFIG).await.unwrap();
+        for (_, to) in [NODE, SERVICE, IDENTITY, IP] {
+            assert!(get(&target, to).await.unwrap().mod_revision > config.mod_revision, "{to}");
+        }
+    });
+}
+
+#[test]
 fn the_copies_follow_the_source() {
     paused(async {
         let (source, target) = (cluster().await, MemoryBackend::new());
