@@ -23,6 +23,9 @@ impl Prefix {
     }
 
     /// Where the canary of this prefix is, below the [canaries](Self::canaries) of its cluster.
+    ///
+    /// # Panics
+    /// Never: a prefix is not empty.
     #[must_use]
     pub fn canary(&self, canaries: Self) -> (Self, KeyName) {
         (canaries, KeyName::new(self.as_str()).expect("a prefix is not empty"))

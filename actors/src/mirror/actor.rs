@@ -229,8 +229,8 @@ async fn follow_config_once(
     while let Some(parcel) = parcels.next().await {
         let news = match parcel {
             Parcel::Changes(changes) => {
-                let ours = changes.iter().filter(|change| change.name.as_str() == config.cluster);
-                ours.last().is_some_and(|change| {
+                let mut ours = changes.iter().filter(|change| change.name.as_str() == config.cluster);
+                ours.next_back().is_some_and(|change| {
                     value = change.new.as_ref().map(|new| new.value.clone());
                     // One of the first state is told when that is complete.
                     !change.initial
