@@ -46,7 +46,8 @@ impl<K: Key> Store<K> {
         Ok(())
     }
 
-    /// The same, and the write times out after `timeout` if that is less than [`Config::write_timeout`](crate::Config).
+    /// The same, and the write times out at `deadline` if that comes before the end of
+    /// [`Config::write_timeout`](crate::Config). The error names `timeout`.
     ///
     /// # Errors
     /// [`KeyError`] if it has no name or no encoding; nothing changed.
@@ -56,10 +57,11 @@ impl<K: Key> Store<K> {
         ticket: Ticket,
         key: &K,
         timeout: Duration,
+        deadline: Instant,
     ) -> Result<(), KeyError> {
         let (name, value) = self.encode(key)?;
         self.command(now, Command::PutSync { ticket, name: name.clone(), value }, &name);
-        self.own.limit(now, &name, timeout);
+        self.own.limit(&name, timeout, deadline);
         Ok(())
     }
 
