@@ -1,13 +1,13 @@
 //! What one observer has still to be told.
 
 mod first;
+mod mode;
 mod position;
 mod subject;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -19,6 +19,7 @@ use crate::reason::Reason;
 use crate::user_code::Panicked;
 
 pub(crate) use self::first::First;
+pub use self::mode::DeliveryMode;
 use self::subject::Subject;
 
 /// No parcel holds more changes than this, so an observer that receives one message a change is not flooded.
@@ -28,20 +29,6 @@ pub(crate) const PARCEL: usize = 256;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(transparent)]
 pub struct ObserverId(pub(crate) u64);
-
-/// How much an observer hears when it is slower than the changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum DeliveryMode {
-    /// At most one pending change a key: changes that were not told yet are merged into one.
-    #[default]
-    LatestPerKey,
-    /// Every change, in revision order. When more than `capacity` wait behind the parcel under way, they are merged as
-    /// in [`LatestPerKey`](Self::LatestPerKey), and [`Notice::Resynced`] says so before the difference.
-    EveryEvent {
-        /// How many changes may wait.
-        capacity: NonZeroUsize,
-    },
-}
 
 /// How often a batch of changes names a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -205,7 +205,11 @@ impl<K: Key> Store<K> {
         reason: Reason,
         unused: &mut Vec<Arc<K>>,
     ) -> Option<Change<K>> {
-        self.tombstones.remove(name.as_str());
+        if self.tombstones.remove(name.as_str())
+            && let Some(entry) = cache.get_mut(name.as_str())
+        {
+            entry.held_back = false;
+        }
         self.guard.is_there(name);
         let Arrived { hash, create_revision, lease, value } = arrived;
         let (key, index_values, raw) = match value {
@@ -257,13 +261,15 @@ impl<K: Key> Store<K> {
         delay: Option<Duration>,
     ) -> Option<Change<K>> {
         self.healed(now, name, at, "a key whose value could not be decoded was deleted");
-        cache.get(name.as_str())?;
+        let entry = cache.get_mut(name.as_str())?;
         if self.own.is_kept(name.as_str()) {
             // It will be put again: observers see no deletion.
             self.tombstones.keep(name);
+            entry.held_back = true;
             None
         } else if let Some(delay) = delay {
             self.tombstones.hold(now + delay, name);
+            entry.held_back = true;
             None
         } else {
             let given_up = self.own.is_given_up(name.as_str());
