@@ -178,6 +178,7 @@ impl<K: Key> Store<K> {
 
     /// Takes in what has happened to own keys, and hands it on.
     pub(super) fn own_events(&mut self, now: Instant) {
+        self.observers.notify_held(now);
         while let Some(event) = self.own.poll_event() {
             match &event {
                 OwnEvent::Released { name, .. } | OwnEvent::Lost { name } | OwnEvent::StillSetAside { name } => {

@@ -250,7 +250,7 @@ fn an_own_key_overwritten_with_nonsense_is_not_deleted_for_observers_while_it_is
     assert_eq!(bench.shown(), ["a=1", "b=2"]);
     // Another owner's: with this policy the name is lost.
     bench.events([put("b", "x", 10)]);
-    assert_eq!(bench.told(id), ["undecodable b @10: no digits", "-b @10 own", "conflict b @10"]);
+    assert_eq!(bench.told(id), ["-b @10 own", "undecodable b @10: no digits", "conflict b @10"]);
     assert_eq!(bench.shown(), ["a=1"]);
 }
 
