@@ -146,6 +146,9 @@ pub struct Detach;
 /// Answered at once. When the list is complete, observers are told the difference: keys that are not in it are
 /// deleted, keys with the same value are not mentioned. Refused with [`StoreError::Attached`] while the store is
 /// watching.
+///
+/// The store stays on the thread on which it was joined, that of its first backend if nothing else was said
+/// ([`StoreThread`](crate::StoreThread)): it keeps that thread alive, and each event of the new backend wakes both threads.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<(), StoreError>")]
 pub struct Attach {
