@@ -1,6 +1,6 @@
 //! Reading one's own writes: writes that wait until they are shown, or told.
 
-use shared_store::{GetStatus, StoreError, Until, WriteError};
+use shared_store::{BackendError, GetStatus, StoreError, Until, WriteError};
 use shared_store_core::backend::faulty::{Faulty, Op, When};
 use tokio::task::LocalSet;
 
@@ -114,16 +114,16 @@ fn a_store_that_has_taken_the_command_and_is_busy_then_says_that_it_was_not_conf
         let faulty = Faulty::new(memory.clone());
         let (tasks, store) = on_a_set_of_tasks(config(&memory).backend(faulty.clone())).await;
         faulty.hold(Op::Write, When::After);
-        let start = tokio::time::Instant::now();
+        let (start, sent) = (tokio::time::Instant::now(), faulty.calls(Op::Write) + 1);
         let mut written = std::pin::pin!(store.update_local_key_until(node("b", "1"), Until::Shown, SECOND));
-        let sent = tasks.run_until(async {
+        let taken = tasks.run_until(async {
             tokio::select! {
                 biased;
                 written = &mut written => panic!("{written:?}"),
-                () = faulty.arrived(Op::Write, 1) => {}
+                () = faulty.arrived(Op::Write, sent) => {}
             }
         });
-        sent.await;
+        taken.await;
         let error = written.await.unwrap_err();
         assert_eq!(error, WriteError::TimedOut { after: SECOND, cause: None }.into());
         assert!(start.elapsed() < 2 * SECOND, "{:?}", start.elapsed());
@@ -143,9 +143,10 @@ fn a_write_that_times_out_says_why() {
         let memory = MemoryBackend::new();
         let faulty = Faulty::new(memory.clone());
         let store = join(config(&memory).backend(faulty.clone())).on(StoreThread::current()).await.unwrap();
-        faulty.down();
+        faulty.fail(Op::Write, usize::MAX, When::Before, BackendError::unreachable("down"));
         let error = store.update_local_key_until(node("a", "1"), Until::Shown, SECOND).await.unwrap_err();
-        let StoreError::Write(WriteError::TimedOut { cause: Some(_), .. }) = error else { panic!("{error}") };
+        let StoreError::Write(WriteError::TimedOut { cause: Some(cause), .. }) = error else { panic!("{error}") };
+        assert_eq!(&*cause, "down");
     });
 }
 
