@@ -171,7 +171,7 @@ async fn metrics(service: Data) -> impl Responder {
 
 #[cfg(feature = "etcd")]
 fn on_etcd(config: Config, endpoints: &str) -> anyhow::Result<Config> {
-    use shared_store_core::{EtcdBackend, EtcdConfig};
+    use shared_store::{EtcdBackend, EtcdConfig};
     Ok(config.backend(EtcdBackend::new(EtcdConfig::new(endpoints.split(',')))?))
 }
 

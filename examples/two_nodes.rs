@@ -8,8 +8,7 @@
 use actix::prelude::*;
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
-use shared_store::{Config, Delete, Json, Key, Observer, Prefix, StateChanged, Update, join};
-use shared_store_core::{EtcdBackend, EtcdConfig};
+use shared_store::{Config, Delete, EtcdBackend, EtcdConfig, Json, Key, Observer, Prefix, StateChanged, Update, join};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Node {

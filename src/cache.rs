@@ -26,6 +26,8 @@ pub(crate) struct Entry<K> {
     pub(crate) lease: LeaseId,
     /// As observers were told it.
     pub(crate) origin: Origin,
+    /// The kvstore no longer has the key.
+    pub(crate) held_back: bool,
 }
 
 impl<K> Entry<K> {
@@ -43,7 +45,7 @@ impl<K> Entry<K> {
     /// The key with its value, as it was put.
     pub(crate) fn new(key: Arc<K>, hash: u128, raw: Option<Bytes>, written: Written, origin: Origin) -> Self {
         let Written { mod_revision, create_revision, lease } = written;
-        Self { key, hash: hash.to_ne_bytes(), raw, mod_revision, create_revision, lease, origin }
+        Self { key, hash: hash.to_ne_bytes(), raw, mod_revision, create_revision, lease, origin, held_back: false }
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a user puts into the store: a typed key with a name and a codec.
 
+mod named;
+
 use std::borrow::Borrow;
 use std::fmt;
 use std::ops::Deref;
@@ -10,12 +12,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
+pub use self::named::Named;
 use crate::user_code::{Panicked, contained};
 
 /// A key shared with other collaborators: the whole value, which knows its own name.
 ///
 /// Cilium calls the pair `Key` and `LocalKey`; its `DeepKeyCopy` is [`Clone`] here, and its `KeyCreator` is the type
-/// parameter. Values in the cache are `Arc<K>`: replaced, never changed.
+/// parameter. Values in the cache are `Arc<K>`: replaced, never changed. [`Named`] makes a key of a value that does not know its
+/// name.
 ///
 /// ```
 /// use serde::{Deserialize, Serialize};

@@ -42,7 +42,7 @@ pub use filter::Filter;
 pub use gate::{GateProgress, GateStatus, GatedStore, OnTimeout};
 pub use hash::value_hash;
 pub use index::Index;
-pub use key::{Codec, CodecError, Json, Key, KeyError, KeyName, KeyNameError, encoded};
+pub use key::{Codec, CodecError, Json, Key, KeyError, KeyName, KeyNameError, Named, encoded};
 pub use kv::{ClusterId, Event, Header, KeyRange, KeyValue, LeaseId, Revision};
 pub use outbox::{DeliveryMode, Lag, ObserverId};
 pub use own::Damage;

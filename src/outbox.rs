@@ -1,13 +1,13 @@
 //! What one observer has still to be told.
 
 mod first;
+mod mode;
 mod position;
 mod subject;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -19,6 +19,7 @@ use crate::reason::Reason;
 use crate::user_code::Panicked;
 
 pub(crate) use self::first::First;
+pub use self::mode::DeliveryMode;
 use self::subject::Subject;
 
 /// No parcel holds more changes than this, so an observer that receives one message a change is not flooded.
@@ -28,20 +29,6 @@ pub(crate) const PARCEL: usize = 256;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(transparent)]
 pub struct ObserverId(pub(crate) u64);
-
-/// How much an observer hears when it is slower than the changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum DeliveryMode {
-    /// At most one pending change a key: changes that were not told yet are merged into one.
-    #[default]
-    LatestPerKey,
-    /// Every change, in revision order. When more than `capacity` wait behind the parcel under way, they are merged as
-    /// in [`LatestPerKey`](Self::LatestPerKey), and [`Notice::Resynced`] says so before the difference.
-    EveryEvent {
-        /// How many changes may wait.
-        capacity: NonZeroUsize,
-    },
-}
 
 /// How often a batch of changes names a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,10 +51,12 @@ impl Names {
 /// # Invariants
 /// 1. What is taken out, one after the other, is a history: each `old` is the `new` told before.
 /// 2. The end of that history is the end of what was put in: no final state and no deletion is lost.
-/// 3. It holds at most one entry a changed key or one batch that is shared, the parcel under way and, with `EveryEvent`, `capacity`
-///    changes.
+/// 3. Its size is bounded. It holds no more than the parcel under way, one batch of changes that it shares with other outboxes,
+///    one change of each changed key, one notice of each subject (two if the newer one ends the older one), and, with
+///    `EveryEvent`, `capacity` changes.
 /// 4. A value that came back to what was told before is not told again.
 /// 5. `Synced` is told once, and the history told before it ends at the state it names, in either mode.
+/// 6. A notice is told after the changes that were put in before it, in either mode.
 #[derive(Debug)]
 pub(crate) struct Outbox<K> {
     filter: Filter<K>,
@@ -91,7 +80,8 @@ pub(crate) struct Outbox<K> {
     /// The newest notice of each subject. If that notice ends an earlier one, the earlier one is told before it.
     notices: HashMap<Subject, Vec<Notice>>,
     /// Behind the slots, with `EveryEvent`.
-    queue: VecDeque<Change<K>>,
+    queue: VecDeque<Queued<K>>,
+    queued_notices: usize,
     /// Revision of the last change taken out.
     told: Revision,
     /// The revision up to which everything was put in, if the observer wants to be told of revisions without changes.
@@ -116,6 +106,12 @@ struct Backlog<K> {
 #[derive(Debug)]
 enum Slot {
     Key(KeyName),
+    Notice(Subject),
+}
+
+#[derive(Debug)]
+enum Queued<K> {
+    Change(Change<K>),
     Notice(Subject),
 }
 
@@ -149,6 +145,7 @@ impl<K> Outbox<K> {
             pending: HashMap::new(),
             notices: HashMap::new(),
             queue: VecDeque::new(),
+            queued_notices: 0,
             told: Revision::ZERO,
             reached: None,
             unannounced: None,
@@ -169,8 +166,10 @@ impl<K> Outbox<K> {
         self.behind_since.get_or_insert(now);
     }
 
-    /// Adds changes of the cache, in order. The batch is shared as a whole if nothing waits behind the parcel under way, so a
-    /// batch that names a key twice must not be longer than [`PARCEL`], and is merged if a parcel is under way.
+    /// Adds changes of the cache, in order.
+    ///
+    /// If nothing waits behind the parcel under way, the batch is kept as it is, shared with other outboxes. A batch that names
+    /// a key twice is kept only if no parcel is under way. It must not be longer than [`PARCEL`]: it becomes the next parcel.
     pub(crate) fn push(&mut self, now: Instant, changes: &Arc<[Change<K>]>, names: Names) {
         let whole = self.under_way == 0 || self.begun && names == Names::Once;
         if whole && self.has_nothing_waiting() {
@@ -199,8 +198,13 @@ impl<K> Outbox<K> {
         self.behind_since.get_or_insert(now);
         self.merge_batch();
         let waiting = self.notices.entry(subject.clone()).or_default();
-        if waiting.is_empty() {
-            self.slots.push_back(Slot::Notice(subject));
+        match (waiting.is_empty(), self.queue.is_empty()) {
+            (false, _) => {}
+            (true, true) => self.slots.push_back(Slot::Notice(subject)),
+            (true, false) => {
+                self.queued_notices += 1;
+                self.queue.push_back(Queued::Notice(subject));
+            }
         }
         waiting.retain(|before| subject::is_end(&notice) && !subject::is_end(before));
         waiting.push(notice);
@@ -315,14 +319,18 @@ impl<K> Outbox<K> {
                     }
                     return notice.map(Parcel::Notice);
                 }
-                None => break,
+                // The queue goes on where the slots end.
+                None => match self.queue.pop_front() {
+                    Some(Queued::Change(change)) => changes.push(change),
+                    Some(Queued::Notice(subject)) => {
+                        self.queued_notices -= 1;
+                        self.slots.push_back(Slot::Notice(subject));
+                        continue;
+                    }
+                    None => break,
+                },
             }
             self.slots.pop_front();
-        }
-        // The queue goes on where the slots end, unless the parcel is full already.
-        if self.slots.is_empty() {
-            let room = (PARCEL - changes.len()).min(self.queue.len());
-            changes.extend(self.queue.drain(..room));
         }
         if changes.is_empty() { self.progress() } else { Some(Parcel::Changes(changes.into())) }
     }
@@ -330,7 +338,9 @@ impl<K> Outbox<K> {
     fn add(&mut self, change: Change<K>) {
         match self.mode {
             DeliveryMode::LatestPerKey => self.merge(change),
-            DeliveryMode::EveryEvent { capacity } if self.queue.len() < capacity.get() => self.queue.push_back(change),
+            DeliveryMode::EveryEvent { capacity } if self.queue.len() - self.queued_notices < capacity.get() => {
+                self.queue.push_back(Queued::Change(change));
+            }
             DeliveryMode::EveryEvent { .. } => {
                 self.overrun = Some(change.revision);
                 self.merge_queue();
@@ -349,8 +359,12 @@ impl<K> Outbox<K> {
     }
 
     fn merge_queue(&mut self) {
-        for change in std::mem::take(&mut self.queue) {
-            self.merge(change);
+        self.queued_notices = 0;
+        for queued in std::mem::take(&mut self.queue) {
+            match queued {
+                Queued::Change(change) => self.merge(change),
+                Queued::Notice(subject) => self.slots.push_back(Slot::Notice(subject)),
+            }
         }
     }
 

@@ -43,13 +43,30 @@ pub struct Entry<K> {
     pub lease: LeaseId,
     /// Whose key it is.
     pub origin: Origin,
+    held_back: bool,
 }
 
 impl<K> Entry<K> {
     fn new((name, entry): (&KeyName, &cache::Entry<K>)) -> Self {
-        let cache::Entry { mod_revision, create_revision, lease, origin, .. } = *entry;
+        let cache::Entry { mod_revision, create_revision, lease, origin, held_back, .. } = *entry;
         let (name, key) = (name.clone(), Arc::clone(&entry.key));
-        Self { name, key, revision: mod_revision, create_revision, lease, origin }
+        Self { name, key, revision: mod_revision, create_revision, lease, origin, held_back }
+    }
+
+    /// Whether the kvstore no longer has the key, and its deletion is held back: by [`Config::delete_delay`] or the
+    /// [`DeletionGuard`], or because it is an own key that somebody else has deleted and that is put again.
+    ///
+    /// ```
+    /// # fn show(reader: &shared_store_core::Reader<String>) {
+    /// let gone = reader.entries().filter(|entry| entry.held_back()).count();
+    /// # }
+    /// ```
+    ///
+    /// [`Config::delete_delay`]: crate::Config::delete_delay
+    /// [`DeletionGuard`]: crate::DeletionGuard
+    #[must_use]
+    pub fn held_back(&self) -> bool {
+        self.held_back
     }
 }
 

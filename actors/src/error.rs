@@ -26,6 +26,13 @@ pub enum StoreError {
         /// What is missing.
         cause: Arc<str>,
     },
+    /// The store has not taken the command: its thread or its mailbox was busy until the timeout of the call. Nothing has
+    /// changed, and nothing will.
+    #[error("store was busy for {} s and has not taken the command", .after.as_secs_f64())]
+    Busy {
+        /// The timeout of the call.
+        after: Duration,
+    },
     /// Only a store that owns nothing, and writes nothing, can be detached.
     #[error("store owns keys")]
     Owner,

@@ -60,9 +60,9 @@ pub use shared_store_core::{
     AtLeastError, AuditReport, AuditStats, Backend, BackendError, CanaryState, Change, Closed, ClusterId, Codec,
     CodecError, Config, ConfigError, ConflictPolicy, Damage, DeletionGuard, DeliveryMode, Difference, DifferenceKind,
     Entry, Event, Filter, GateProgress, GateStatus, GatedStore, Header, IgnoredKeys, Index, Json, Key, KeyError,
-    KeyName, KeyNameError, KeyRange, KeyValue, KeyWatch, Lag, LeaseId, MemoryBackend, NameCheck, Notice, ObserverId,
-    OnTimeout, OnUndecodable, Origin, Parcel, Prefix, PrefixError, PublishEvent, PublisherStatus, Reader, Reason,
-    Relists, Revision, Snapshot, SnapshotError, State, Status, UnknownIndex,
+    KeyName, KeyNameError, KeyRange, KeyValue, KeyWatch, Lag, LeaseId, MemoryBackend, NameCheck, Named, Notice,
+    ObserverId, OnTimeout, OnUndecodable, Origin, Parcel, Prefix, PrefixError, PublishEvent, PublisherStatus, Reader,
+    Reason, Relists, Revision, Snapshot, SnapshotError, State, Status, UnknownIndex,
 };
 #[cfg(feature = "etcd")]
 pub use shared_store_core::{EtcdBackend, EtcdConfig, EtcdConfigError};

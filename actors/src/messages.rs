@@ -1,12 +1,13 @@
 //! What a store is told and asked. What observers are told is in `notifications.rs`.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::{Message, Recipient};
 use bytes::Bytes;
 use shared_store_core::own::Lifetime;
 use shared_store_core::{AuditReport, Backend, Key, KeyName, ObserverId, Prefix, Revision, Snapshot, Status};
+use tokio::sync::oneshot;
 
 use crate::error::{AuditError, CloseError, StoreError};
 use crate::notifications::StateChanged;
@@ -25,12 +26,24 @@ pub struct UpdateLocalKey<K: 'static>(pub K);
 #[rtype(result = "Result<Revision, StoreError>")]
 pub struct UpdateLocalKeySync<K: 'static>(pub K);
 
-/// As [`UpdateLocalKeySync`], with a timeout of its own.
+/// A command with a deadline of its own. After the deadline the store does not take it.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<Revision, StoreError>")]
-pub(crate) struct UpdateLocalKeyWithin<K: 'static> {
-    pub(crate) key: K,
+pub(crate) struct Within<C: 'static> {
+    pub(crate) command: C,
+    /// From the call to the deadline.
     pub(crate) timeout: Duration,
+    pub(crate) deadline: Instant,
+    /// Told when the store takes the command. If the receiver is closed by then, the store must not take it.
+    pub(crate) taken: oneshot::Sender<()>,
+}
+
+impl<C> Within<C> {
+    /// The command, unless its time is over.
+    pub(crate) fn take(self, now: Instant) -> Result<C, StoreError> {
+        let in_time = now < self.deadline && self.taken.send(()).is_ok();
+        if in_time { Ok(self.command) } else { Err(StoreError::Busy { after: self.timeout }) }
+    }
 }
 
 /// Write a key once, without owning it: nobody repairs it (Cilium's `UpdateKeySync`). The key is under a lease of this
@@ -133,6 +146,9 @@ pub struct Detach;
 /// Answered at once. When the list is complete, observers are told the difference: keys that are not in it are
 /// deleted, keys with the same value are not mentioned. Refused with [`StoreError::Attached`] while the store is
 /// watching.
+///
+/// The store stays on the thread on which it was joined, that of its first backend if nothing else was said
+/// ([`StoreThread`](crate::StoreThread)): it keeps that thread alive, and each event of the new backend wakes both threads.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<(), StoreError>")]
 pub struct Attach {

@@ -35,7 +35,12 @@ pub struct Delete<K: 'static> {
     pub name: KeyName,
     /// The value this observer was last told.
     pub key: Arc<K>,
-    /// The revision of the deletion.
+    /// The revision of the deletion: of the event, or of the list that lacks the key.
+    ///
+    /// A deletion by `DeleteLocalKey` has the revision that the command is answered with, unless somebody else deletes the key
+    /// first. A deletion that is not told when the
+    /// watch shows it has the revision of the cache at the time when it is told: one by `Close`, one that was held back, and
+    /// one of an own key that somebody else had deleted before it was given up.
     pub revision: Revision,
     /// Whose key it was.
     pub origin: Origin,

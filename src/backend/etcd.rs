@@ -123,15 +123,10 @@ impl Backend for EtcdBackend {
         let call = move |link: Link| {
             let start = request.range.start.to_vec();
             let options = convert::get_options(&request);
-            async move { Ok(link.kv().get(start, Some(options)).await?) }
+            // All of it happens on the thread of the connection: a page may have many keys.
+            async move { Ok(convert::page(link.kv().get(start, Some(options)).await?)) }
         };
-        let mut response = self.bulk.call(self.call_timeout * LIST_PATIENCE, call).await?;
-        Ok(ListPage {
-            header: convert::header(response.header()),
-            more: response.more(),
-            count: response.count().cast_unsigned(),
-            kvs: response.take_kvs().into_iter().map(convert::key_value).collect(),
-        })
+        self.bulk.call(self.call_timeout * LIST_PATIENCE, call).await
     }
 
     async fn watch(&self, request: WatchRequest) -> Result<Box<dyn WatchStream>, BackendError> {

@@ -55,24 +55,26 @@ impl<K> Outbox<K> {
         if let Some(Backlog { changes, next }) = self.backlog.take() {
             changes[next..].iter().for_each(|change| self.merge(change.clone()));
         }
-        let mut notices = VecDeque::new();
         for slot in slots {
             match slot {
                 Slot::Key(name) => {
                     pending.remove(&name).into_iter().for_each(|change| self.merge(change));
                 }
-                Slot::Notice(_) => notices.push_back(slot),
+                Slot::Notice(_) => self.slots.push_back(slot),
             }
         }
         self.merge_queue();
         changes.iter().for_each(|change| self.merge(change.clone()));
-        let slots = std::mem::replace(&mut self.slots, notices);
         let mut merged = std::mem::take(&mut self.pending);
         merged.values_mut().for_each(|change| change.revision = change.revision.min(to));
-        let change = |slot| match slot {
-            Slot::Key(name) => merged.remove(&name).filter(|change| !change.is_void()),
-            Slot::Notice(_) => None,
-        };
-        slots.into_iter().filter_map(change).collect()
+        let (mut changes, mut notices) = (Vec::new(), VecDeque::new());
+        for slot in std::mem::take(&mut self.slots) {
+            match slot {
+                Slot::Key(name) => changes.extend(merged.remove(&name).filter(|change| !change.is_void())),
+                Slot::Notice(_) => notices.push_back(slot),
+            }
+        }
+        self.slots = notices;
+        changes.into()
     }
 }

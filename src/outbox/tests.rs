@@ -35,7 +35,7 @@ impl Bench {
     }
 
     fn every(capacity: usize) -> Self {
-        Self::with(Filter::new(), DeliveryMode::EveryEvent { capacity: NonZeroUsize::new(capacity).unwrap() })
+        Self::with(Filter::new(), DeliveryMode::every_event(capacity))
     }
 
     fn push<const N: usize>(&mut self, steps: [Change<u32>; N]) {

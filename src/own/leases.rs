@@ -14,6 +14,9 @@ use crate::kv::LeaseId;
 /// A put's cost in etcd grows with the keys on its lease (etcd#15993); Cilium's number.
 const KEYS_PER_LEASE: usize = 1000;
 
+/// How long after a failure the next lease is asked for again, if it is not needed before.
+const AHEAD_PAUSE: Duration = Duration::from_secs(1);
+
 /// The bits of a lease's id that differ between the leases of one owner.
 const NUMBER_BITS: u32 = 20;
 
@@ -35,6 +38,8 @@ pub(super) struct Leases {
     rivals: BTreeSet<LeaseId>,
     /// The grant under way and when it was asked for.
     pub(super) granting: Option<(RequestId, Instant)>,
+    /// A lease that is not needed yet is not asked for before.
+    ahead_at: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -61,7 +66,7 @@ impl Leases {
         let owner = ((owner >> (NUMBER_BITS + 1)).max(1) << NUMBER_BITS).cast_signed();
         let ttl = bounded(config.lease_ttl);
         let (alive, lost, requested, rivals) = Default::default();
-        Self { owner, ttl, rng, alive, lost, requested, rivals, granting: None }
+        Self { owner, ttl, rng, alive, lost, requested, rivals, granting: None, ahead_at: None }
     }
 
     pub(super) fn ttl(&self) -> Duration {
@@ -116,6 +121,10 @@ impl Leases {
         self.rivals.insert(lease);
     }
 
+    pub(super) fn rivals(&self) -> usize {
+        self.rivals.len()
+    }
+
     /// Whether another live owner granted the lease, or another live process with the same owner.
     pub(super) fn is_foreign(&self, lease: LeaseId) -> bool {
         lease != LeaseId::NONE && (!self.is_ours(lease) || self.rivals.contains(&lease))
@@ -129,6 +138,16 @@ impl Leases {
     /// All leases that may hold keys that this store has put.
     pub(super) fn all(&self) -> Vec<LeaseId> {
         self.alive.keys().chain(self.lost.keys()).copied().collect()
+    }
+
+    /// Whether the next lease may be asked for before it is needed.
+    pub(super) fn may_ask_ahead(&self, now: Instant) -> bool {
+        self.granting.is_none() && self.ahead_at.is_none_or(|at| at <= now)
+    }
+
+    /// A grant has failed that was not needed yet.
+    pub(super) fn ask_ahead_later(&mut self, now: Instant) {
+        self.ahead_at = Some(now + AHEAD_PAUSE);
     }
 
     /// Whether so many more keys need another lease.

@@ -131,7 +131,8 @@ impl OwnKeys {
     /// The synchronous write of a name is in the kvstore.
     pub(super) fn written_once(&mut self, now: Instant, name: &KeyName, revision: Revision) {
         let Some(own) = self.names.get_mut(name) else { return };
-        let Some(once) = own.once.take() else { return };
+        // After its deadline it has timed out, although nobody has noticed yet: what the caller is told must be true.
+        let Some(once) = own.once.take_if(|once| now < once.deadline) else { return };
         if once.kind == OnceKind::Adopt {
             own.wish = Wish::Keep { value: once.value, hash: once.hash };
         }

@@ -9,12 +9,13 @@ use crate::key::KeyName;
 use crate::kv::LeaseId;
 
 impl OwnKeys {
-    /// The synchronous write of the name that is under way times out earlier, this long after now.
-    pub fn limit(&mut self, now: Instant, name: &KeyName, timeout: Duration) {
+    /// The synchronous write of the name that is under way times out at this deadline, if not earlier. The error names
+    /// `timeout`.
+    pub fn limit(&mut self, name: &KeyName, timeout: Duration, deadline: Instant) {
         let Some(once) = self.names.get_mut(name).and_then(|own| own.once.as_mut()) else { return };
-        if timeout < once.timeout {
+        if deadline < once.deadline {
             self.timeouts.remove(&(once.deadline, name.clone()));
-            (once.timeout, once.deadline) = (timeout, now + timeout);
+            (once.timeout, once.deadline) = (timeout, deadline);
             self.timeouts.insert((once.deadline, name.clone()));
         }
     }

@@ -71,7 +71,7 @@ impl OwnKeys {
         // Asked for before the last lease is full, so that no write waits for it; if that fails, when it is full.
         let next = self.dirty.front().and_then(|name| self.names.get(name));
         let lacks_room = next.is_some_and(OwnName::needs_lease) && self.leases.is_filled_by(self.dirty.len());
-        if lacks_room && self.leases.granting.is_none() && self.requests.last_error().is_none() {
+        if lacks_room && self.leases.may_ask_ahead(now) && self.requests.last_error().is_none() {
             return Some(self.grant(now));
         }
         let (flight, writes, needs_lease) = match self.bisected.pop_front() {
@@ -221,6 +221,11 @@ impl OwnKeys {
             Err(BackendError::LeaseExists { lease }) => {
                 self.leases.is_taken(lease);
                 self.requests.answered();
+            }
+            // There is room on another lease: writes go on.
+            Err(error) if !self.leases.is_filled_by(1) => {
+                self.leases.ask_ahead_later(now);
+                self.events.push_back(OwnEvent::BackendFailed(error));
             }
             Err(error) => self.backend_failed(now, error),
         }

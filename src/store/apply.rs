@@ -169,7 +169,7 @@ impl<K: Key> Store<K> {
             }
             let (name, at) = (&incoming.name, incoming.revision);
             let change = match incoming.arrived {
-                Some(arrived) => self.put(now, &mut cache, name, at, arrived, cause.reason, &mut unused),
+                Some(arrived) => self.put(&mut cache, name, at, arrived, cause.reason, &mut unused),
                 None => {
                     let delay = if ours { None } else { self.tombstones.delay(cause.hold) };
                     self.delete(now, &mut cache, name, at, cause.reason, delay)
@@ -194,10 +194,8 @@ impl<K: Key> Store<K> {
         concerns.then(|| incoming.observation())
     }
 
-    #[allow(clippy::too_many_arguments, reason = "the parts of one put")]
     fn put(
         &mut self,
-        now: Instant,
         cache: &mut Cache<K>,
         name: &KeyName,
         mod_revision: Revision,
@@ -205,7 +203,11 @@ impl<K: Key> Store<K> {
         reason: Reason,
         unused: &mut Vec<Arc<K>>,
     ) -> Option<Change<K>> {
-        self.tombstones.remove(name.as_str());
+        if self.tombstones.remove(name.as_str())
+            && let Some(entry) = cache.get_mut(name.as_str())
+        {
+            entry.held_back = false;
+        }
         self.guard.is_there(name);
         let Arrived { hash, create_revision, lease, value } = arrived;
         let (key, index_values, raw) = match value {
@@ -216,7 +218,7 @@ impl<K: Key> Store<K> {
                 if !known {
                     let cause = &quarantined.cause;
                     tracing::warn!(key = %name, revision = %mod_revision, %cause, "value cannot be decoded");
-                    self.observers.notify(now, &quarantined.notice(name));
+                    self.observers.notify_later(quarantined.notice(name));
                 }
                 self.quarantine.insert(name.clone(), quarantined);
                 return match self.on_undecodable {
@@ -228,7 +230,7 @@ impl<K: Key> Store<K> {
                 };
             }
         };
-        self.healed(now, name, mod_revision, "a good value has replaced one that could not be decoded");
+        self.healed(name, mod_revision, "a good value has replaced one that could not be decoded");
         let origin = if self.own.is_ours(lease) { Origin::Local } else { Origin::Remote };
         let written = Written { mod_revision, create_revision, lease };
         let Some(entry) = cache.get_mut(name.as_str()) else {
@@ -256,14 +258,16 @@ impl<K: Key> Store<K> {
         reason: Reason,
         delay: Option<Duration>,
     ) -> Option<Change<K>> {
-        self.healed(now, name, at, "a key whose value could not be decoded was deleted");
-        cache.get(name.as_str())?;
+        self.healed(name, at, "a key whose value could not be decoded was deleted");
+        let entry = cache.get_mut(name.as_str())?;
         if self.own.is_kept(name.as_str()) {
             // It will be put again: observers see no deletion.
             self.tombstones.keep(name);
+            entry.held_back = true;
             None
         } else if let Some(delay) = delay {
             self.tombstones.hold(now + delay, name);
+            entry.held_back = true;
             None
         } else {
             let given_up = self.own.is_given_up(name.as_str());
@@ -272,11 +276,11 @@ impl<K: Key> Store<K> {
     }
 
     /// Takes a key out of the quarantine, if it is there.
-    pub(super) fn healed(&mut self, now: Instant, name: &KeyName, revision: Revision, how: &str) {
+    pub(super) fn healed(&mut self, name: &KeyName, revision: Revision, how: &str) {
         if self.quarantine.remove(name).is_some() {
             self.healed += 1;
             tracing::info!(key = %name, %revision, "{how}");
-            self.observers.notify(now, &Notice::Healed { name: name.clone(), revision });
+            self.observers.notify_later(Notice::Healed { name: name.clone(), revision });
         }
     }
 
@@ -345,7 +349,7 @@ fn difference<'a>(names: impl Iterator<Item = &'a KeyName>, present: &[KeyName])
 }
 
 /// The value is the same; the owner may have changed. Only observers whose filter checks the origin notice.
-fn changed_hands<K>(
+pub(super) fn changed_hands<K>(
     name: &KeyName,
     entry: &mut Entry<K>,
     at: Revision,

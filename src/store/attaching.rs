@@ -26,7 +26,8 @@ impl<K: Key> Store<K> {
     pub fn drain(&mut self, now: Instant) {
         let names: Vec<_> = self.shared.read().names().cloned().collect();
         let undecodable: Vec<_> = self.quarantine.keys().cloned().collect();
-        undecodable.iter().for_each(|name| self.healed(now, name, self.revision, "drained"));
+        undecodable.iter().for_each(|name| self.healed(name, self.revision, "drained"));
         self.give_up(now, &names, Reason::Drained);
+        self.observers.notify_held(now);
     }
 }

@@ -20,6 +20,8 @@ pub(super) struct Observers<K> {
     waiting: BTreeSet<ObserverId>,
     /// Observers that want to be told of revisions without changes.
     progress: BTreeSet<ObserverId>,
+    /// Notices of the batch that is being taken in: they come after its changes.
+    held: Vec<Notice>,
 }
 
 /// What was pending for observers at some time: a position in the outbox of each.
@@ -34,6 +36,7 @@ impl<K> Default for Observers<K> {
             ready: BTreeSet::new(),
             waiting: BTreeSet::new(),
             progress: BTreeSet::new(),
+            held: Vec::new(),
         }
     }
 }
@@ -148,6 +151,18 @@ impl<K> Observers<K> {
     fn push_part(&mut self, now: Instant, changes: Vec<Change<K>>, names: Names) {
         let changes: Arc<[Change<K>]> = changes.into();
         self.each(|outbox| outbox.push(now, &changes, names));
+    }
+
+    /// Adds a notice once the changes of its batch are added.
+    pub(super) fn notify_later(&mut self, notice: Notice) {
+        self.held.push(notice);
+    }
+
+    /// The changes of the batch are added.
+    pub(super) fn notify_held(&mut self, now: Instant) {
+        for notice in std::mem::take(&mut self.held) {
+            self.notify(now, &notice);
+        }
     }
 
     pub(super) fn notify(&mut self, now: Instant, notice: &Notice) {

@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::apply::changed_hands;
 use super::{Quarantined, Store};
-use crate::change::Notice;
+use crate::cache::Entry;
+use crate::change::{Notice, Origin};
 use crate::config::OnUndecodable;
 use crate::key::{Key, KeyError, KeyName, encoded};
 use crate::own::{Answer, Command, KeyState, Lifetime, Observation, OwnEvent, OwnStats, Request, RequestId, Ticket};
@@ -46,7 +48,8 @@ impl<K: Key> Store<K> {
         Ok(())
     }
 
-    /// The same, and the write times out after `timeout` if that is less than [`Config::write_timeout`](crate::Config).
+    /// The same, and the write times out at `deadline` if that comes before the end of
+    /// [`Config::write_timeout`](crate::Config). The error names `timeout`.
     ///
     /// # Errors
     /// [`KeyError`] if it has no name or no encoding; nothing changed.
@@ -56,10 +59,11 @@ impl<K: Key> Store<K> {
         ticket: Ticket,
         key: &K,
         timeout: Duration,
+        deadline: Instant,
     ) -> Result<(), KeyError> {
         let (name, value) = self.encode(key)?;
         self.command(now, Command::PutSync { ticket, name: name.clone(), value }, &name);
-        self.own.limit(now, &name, timeout);
+        self.own.limit(&name, timeout, deadline);
         Ok(())
     }
 
@@ -174,6 +178,7 @@ impl<K: Key> Store<K> {
 
     /// Takes in what has happened to own keys, and hands it on.
     pub(super) fn own_events(&mut self, now: Instant) {
+        self.observers.notify_held(now);
         while let Some(event) = self.own.poll_event() {
             match &event {
                 OwnEvent::Released { name, .. } | OwnEvent::Lost { name } | OwnEvent::StillSetAside { name } => {
@@ -209,6 +214,24 @@ impl<K: Key> Store<K> {
             }
             self.events.push_back(event);
         }
+        if std::mem::replace(&mut self.rivals, self.own.rivals()) != self.own.rivals() {
+            self.rivals_known(now);
+        }
+    }
+
+    /// Keys of another live process with the same owner were taken for this store's: they change hands.
+    fn rivals_known(&mut self, now: Instant) {
+        let (shared, at) = (Arc::clone(&self.shared), self.revision);
+        let mut cache = shared.write();
+        let theirs = |entry: &Entry<K>| entry.origin == Origin::Local && !self.own.is_ours(entry.lease);
+        let mut names: Vec<_> = cache.iter().filter(|(_, entry)| theirs(entry)).map(|(name, _)| name.clone()).collect();
+        names.sort_unstable();
+        let changes = names
+            .iter()
+            .filter_map(|name| changed_hands(name, cache.get_mut(name)?, at, Origin::Remote, Reason::Event))
+            .collect();
+        drop(cache);
+        self.tell(now, changes);
     }
 
     /// The name is not kept any more: if somebody has deleted its key, the cache stops showing it.

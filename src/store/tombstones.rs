@@ -39,11 +39,13 @@ impl Tombstones {
         self.names.insert(name.clone(), Some(until));
     }
 
-    /// The key is back, or it is not shown any more.
-    pub(super) fn remove(&mut self, name: &str) {
-        if let Some((name, Some(deadline))) = self.names.remove_entry(name) {
+    /// The key is back, or it is not shown any more. Returns whether it was gone.
+    pub(super) fn remove(&mut self, name: &str) -> bool {
+        let Some((name, until)) = self.names.remove_entry(name) else { return false };
+        if let Some(deadline) = until {
             self.deadlines.remove(&(deadline, name));
         }
+        true
     }
 
     /// How many deletions are held back.

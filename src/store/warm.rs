@@ -76,6 +76,7 @@ impl<K: Key> Store<K> {
         let cause = format!("from a snapshot of revision {revision}, not verified yet").into();
         (self.state, self.cluster, self.shows) = (State::Stale { since: now, cause }, cluster, Contents::Snapshot);
         self.apply(now, incoming, revision, Cause::told(Reason::FirstState));
+        self.observers.notify_held(now);
         self.observers.begin_unverified(now, &self.snapshot(), revision);
         Ok(Resume { cluster, revision, since })
     }

@@ -207,7 +207,7 @@ fn parcels_tell_when_the_first_state_is_complete_and_when_steps_are_left_out() {
     paused(async {
         let store = joined(&MemoryBackend::new()).await;
         settled(&store, store.update_local_key_sync(node("a", "0")).await.unwrap()).await;
-        let mode = DeliveryMode::EveryEvent { capacity: 2.try_into().unwrap() };
+        let mode = DeliveryMode::every_event(2);
         let mut parcels = store.changes_with(|observer| observer.mode(mode)).await.unwrap().into_parcels();
         let mut next = async || match parcels.next().await.unwrap() {
             Parcel::Changes(changes) => changes.iter().map(in_words).collect::<Vec<_>>().join(" "),

@@ -1,7 +1,8 @@
 //! Reading one's own writes: writes that wait until they are shown, or told.
 
-use shared_store::{StoreError, Until, WriteError};
+use shared_store::{BackendError, GetStatus, StoreError, Until, WriteError};
 use shared_store_core::backend::faulty::{Faulty, Op, When};
+use tokio::task::LocalSet;
 
 use super::observing::Stuck;
 use super::owning::stored;
@@ -75,6 +76,77 @@ fn a_write_or_deletion_that_is_waited_for_ends_with_its_timeout() {
         faulty.hold(Op::Write, When::Before);
         let error = store.update_local_key_until(node("b", "1"), Until::Shown, PATIENCE).await.unwrap_err();
         assert_eq!(timed_out(error), SECOND);
+    });
+}
+
+/// The actors run only while the test runs this set of tasks: until then the store is busy.
+async fn on_a_set_of_tasks(config: Config) -> (LocalSet, SharedStore<Node>) {
+    let tasks = LocalSet::new();
+    let store = tasks.run_until(async { join(config).on(StoreThread::current()).await.unwrap() }).await;
+    tasks.run_until(store.update_local_key_until(node("a", "1"), Until::Told, PATIENCE)).await.unwrap();
+    (tasks, store)
+}
+
+#[test]
+fn a_store_that_is_busy_until_the_timeout_has_not_taken_the_command_and_never_does() {
+    for full in [false, true] {
+        paused(async move {
+            let memory = MemoryBackend::new();
+            let (tasks, store) = on_a_set_of_tasks(config(&memory)).await;
+            while full && store.addr().try_send(GetStatus).is_ok() {}
+            let busy = StoreError::Busy { after: SECOND };
+            let start = tokio::time::Instant::now();
+            let deleted = store.delete_local_key_until("a", Until::Shown, SECOND).await;
+            assert_eq!((deleted, start.elapsed()), (Err(busy.clone()), SECOND));
+            let written = store.update_local_key_until(node("b", "1"), Until::Shown, SECOND).await;
+            assert_eq!((written, start.elapsed()), (Err(busy), 2 * SECOND));
+            tasks.run_until(pass(PATIENCE)).await;
+            assert!(stored(&memory, "a").await.is_some() && stored(&memory, "b").await.is_none());
+            assert_eq!(tasks.run_until(store.status()).await.unwrap().own, 1);
+        });
+    }
+}
+
+#[test]
+fn a_store_that_has_taken_the_command_and_is_busy_then_says_that_it_was_not_confirmed_and_that_is_so() {
+    paused(async {
+        let memory = MemoryBackend::new();
+        let faulty = Faulty::new(memory.clone());
+        let (tasks, store) = on_a_set_of_tasks(config(&memory).backend(faulty.clone())).await;
+        faulty.hold(Op::Write, When::After);
+        let (start, sent) = (tokio::time::Instant::now(), faulty.calls(Op::Write) + 1);
+        let mut written = std::pin::pin!(store.update_local_key_until(node("b", "1"), Until::Shown, SECOND));
+        let taken = tasks.run_until(async {
+            tokio::select! {
+                biased;
+                written = &mut written => panic!("{written:?}"),
+                () = faulty.arrived(Op::Write, sent) => {}
+            }
+        });
+        taken.await;
+        let error = written.await.unwrap_err();
+        assert_eq!(error, WriteError::TimedOut { after: SECOND, cause: None }.into());
+        assert!(start.elapsed() < 2 * SECOND, "{:?}", start.elapsed());
+        // The answer of the kvstore is there before the store notices that the time is over.
+        faulty.release(Op::Write);
+        let status = tasks.run_until(async {
+            pass(PATIENCE).await;
+            store.status().await.unwrap()
+        });
+        assert_eq!(status.await.own, 1, "the value is not kept");
+    });
+}
+
+#[test]
+fn a_write_that_times_out_says_why() {
+    paused(async {
+        let memory = MemoryBackend::new();
+        let faulty = Faulty::new(memory.clone());
+        let store = join(config(&memory).backend(faulty.clone())).on(StoreThread::current()).await.unwrap();
+        faulty.fail(Op::Write, usize::MAX, When::Before, BackendError::unreachable("down"));
+        let error = store.update_local_key_until(node("a", "1"), Until::Shown, SECOND).await.unwrap_err();
+        let StoreError::Write(WriteError::TimedOut { cause: Some(cause), .. }) = error else { panic!("{error}") };
+        assert_eq!(&*cause, "down");
     });
 }
 

@@ -1,4 +1,7 @@
 //! Leaving one kvstore or prefix for another.
+//!
+//! The store and its watcher stay on the thread on which the store was joined, whatever the thread of the new backend is:
+//! observers, timers and the handle know the actor by its address, and an actor does not move.
 
 use actix::prelude::*;
 use shared_store_core::Key;

@@ -11,7 +11,7 @@ use crate::clock::now;
 use crate::error::{AuditError, StoreError};
 use crate::messages::{
     Audit, DeleteLocalKey, DeleteLocalKeys, GetQuarantined, GetStatus, SharedKeys, UpdateKeySync, UpdateLocalKey,
-    UpdateLocalKeySync, UpdateLocalKeyWithin, UpdateLocalKeys, WriteOnce,
+    UpdateLocalKeySync, UpdateLocalKeys, Within, WriteOnce,
 };
 use crate::watcher::BeginAudit;
 
@@ -63,12 +63,27 @@ impl<K: Key> Handler<UpdateLocalKeySync<K>> for StoreActor<K> {
     }
 }
 
-impl<K: Key> Handler<UpdateLocalKeyWithin<K>> for StoreActor<K> {
+impl<K: Key> Handler<Within<UpdateLocalKeySync<K>>> for StoreActor<K> {
     type Result = ResponseFuture<Result<Revision, StoreError>>;
 
-    fn handle(&mut self, message: UpdateLocalKeyWithin<K>, ctx: &mut Self::Context) -> Self::Result {
-        let UpdateLocalKeyWithin { key, timeout } = message;
-        self.write(ctx, |actor, ticket| actor.store.put_local_sync_within(now(), ticket, &key, timeout))
+    fn handle(&mut self, message: Within<UpdateLocalKeySync<K>>, ctx: &mut Self::Context) -> Self::Result {
+        let (timeout, deadline) = (message.timeout, message.deadline);
+        match message.take(now()) {
+            Ok(UpdateLocalKeySync(key)) => self
+                .write(ctx, |actor, ticket| actor.store.put_local_sync_within(now(), ticket, &key, timeout, deadline)),
+            Err(busy) => at_once(Err(busy)),
+        }
+    }
+}
+
+impl<K: Key> Handler<Within<DeleteLocalKey>> for StoreActor<K> {
+    type Result = ResponseFuture<Result<Revision, StoreError>>;
+
+    fn handle(&mut self, message: Within<DeleteLocalKey>, ctx: &mut Self::Context) -> Self::Result {
+        match message.take(now()) {
+            Ok(command) => self.handle(command, ctx),
+            Err(busy) => at_once(Err(busy)),
+        }
     }
 }
 

@@ -87,7 +87,7 @@ impl<V: Form> Cached<V> {
         }
         let keys = settings.keys_file.as_ref().map(|file| keys(file)).transpose()?;
         let store = joining.start().await?;
-        let mode = DeliveryMode::EveryEvent { capacity: CAPACITY.try_into().expect("not zero") };
+        let mode = DeliveryMode::every_event(CAPACITY);
         let changes = store.changes_with(|observer| observer.named("http").mode(mode).with_progress()).await;
         let parcels = changes.map_err(Failure::promise)?.into_parcels();
         let log = Arc::new(ChangeLog::new(limits.history_changes, limits.history_bytes));

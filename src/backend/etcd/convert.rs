@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use etcd_client::proto::{PbEvent, PbKeyValue};
-use etcd_client::{GetOptions, ResponseHeader, TxnOpResponse};
+use etcd_client::{GetOptions, GetResponse, ResponseHeader, TxnOpResponse};
 
-use crate::backend::ListRequest;
+use crate::backend::{ListPage, ListRequest};
 use crate::kv::{ClusterId, Event, Header, KeyValue, LeaseId, Revision};
 
 /// etcd's type numbers; the client's own function panics on others.
@@ -50,6 +50,15 @@ pub(super) fn key_value(kv: etcd_client::KeyValue) -> KeyValue {
     let lease = LeaseId(kv.lease());
     let (path, value) = kv.into_key_value();
     KeyValue { path: path.into(), value: value.into(), create_revision, mod_revision, lease }
+}
+
+pub(super) fn page(mut response: GetResponse) -> ListPage {
+    ListPage {
+        header: header(response.header()),
+        more: response.more(),
+        count: response.count().cast_unsigned(),
+        kvs: response.take_kvs().into_iter().map(key_value).collect(),
+    }
 }
 
 /// The key a read inside a transaction found.

@@ -31,8 +31,7 @@ impl Bench {
     }
 }
 
-const EITHER: [DeliveryMode; 2] =
-    [DeliveryMode::LatestPerKey, DeliveryMode::EveryEvent { capacity: NonZeroUsize::MIN }];
+const EITHER: [DeliveryMode; 2] = [DeliveryMode::LatestPerKey, DeliveryMode::every_event(1)];
 
 #[test]
 fn synced_comes_after_the_first_state_is_verified_and_then_every_change() {

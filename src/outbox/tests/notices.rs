@@ -83,3 +83,55 @@ fn of_a_key_that_is_damaged_and_set_aside_again_and_again_no_more_waits_than_one
     }
     assert_eq!(bench.told(), ["bad a @999", "repaired a @999", "set aside a: Some(\"forbidden\")"]);
 }
+
+#[test]
+fn a_notice_is_told_after_the_changes_before_it_and_before_those_after_it() {
+    for mut bench in [Bench::latest(), Bench::every(9)] {
+        bench.push([step("x", 0, 1, 2)]);
+        bench.next();
+        bench.push([step("a", 0, 1, 3), step("b", 0, 1, 4)]);
+        bench.outbox.notify(bench.now, bad("d", 5));
+        bench.push([step("c", 0, 1, 6)]);
+        bench.outbox.notify(bench.now, healed("d", 7));
+        bench.outbox.notify(bench.now, repaired("e", 8));
+        assert_eq!(bench.pending(), 6);
+        let told = ["a:0->1 @3", "b:0->1 @4", "bad d @5", "healed d @7", "c:0->1 @6", "repaired e @8"];
+        assert_eq!(bench.told(), told);
+    }
+}
+
+#[test]
+fn a_notice_among_the_changes_that_wait_takes_no_place_of_one_and_stays_where_it_is_when_they_are_merged() {
+    let mut bench = Bench::every(2);
+    bench.push([step("x", 0, 1, 2)]);
+    bench.next();
+    bench.push([step("a", 0, 1, 3)]);
+    bench.outbox.notify(bench.now, bad("d", 4));
+    bench.push([step("a", 1, 2, 5)]);
+    assert_eq!(bench.told(), ["a:0->1 @3", "bad d @4", "a:1->2 @5"]);
+    bench.push([step("x", 1, 2, 6)]);
+    bench.next();
+    bench.push([step("a", 2, 3, 7)]);
+    bench.outbox.notify(bench.now, bad("d", 8));
+    bench.push([step("b", 0, 1, 9), step("a", 3, 4, 10)]);
+    assert_eq!(bench.told(), ["resynced 6 to 10", "a:2->4 @10", "bad d @8", "b:0->1 @9"]);
+    bench.push([step("x", 2, 3, 11)]);
+    bench.next();
+    bench.push([step("a", 4, 5, 12)]);
+    bench.outbox.notify(bench.now, bad("d", 13));
+    bench.push([step("a", 5, 6, 14)]);
+    bench.push([step("b", 1, 2, 15)]);
+    assert_eq!(bench.told()[0], "resynced 11 to 15", "notices that were told take no place");
+}
+
+/// The first state is verified while changes and notices wait.
+#[test]
+fn a_notice_among_changes_that_the_first_state_takes_in_is_told_after_it() {
+    let mut bench = Bench::unverified(Filter::new(), DeliveryMode::every_event(9), [step("a", 0, 1, 2)]);
+    bench.next();
+    bench.push([step("b", 0, 1, 3)]);
+    bench.outbox.notify(bench.now, bad("d", 4));
+    bench.push([step("c", 0, 1, 5)]);
+    bench.verified([], 8, true, &names(["a", "b", "c"]));
+    assert_eq!(bench.told(), ["b:0->1 @3", "c:0->1 @5", "synced 3 @8", "bad d @4"]);
+}

@@ -10,7 +10,7 @@ fn progressing(mode: DeliveryMode) -> Bench {
 
 #[test]
 fn progress_is_told_when_nothing_is_left_and_only_what_is_news() {
-    for mode in [DeliveryMode::LatestPerKey, DeliveryMode::EveryEvent { capacity: NonZeroUsize::MIN }] {
+    for mode in [DeliveryMode::LatestPerKey, DeliveryMode::every_event(1)] {
         let mut bench = progressing(mode);
         assert_eq!(bench.told(), NONE);
         bench.push([step("b", 0, 1, 2)]);

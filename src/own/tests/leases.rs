@@ -205,3 +205,28 @@ fn the_next_lease_is_asked_for_while_the_last_one_is_filled() {
     assert_eq!(asked[..3], ["grant", "grant", "128"], "{asked:?}");
     assert_eq!(world.sync.stats().leases, 2, "and none that is not needed");
 }
+
+/// Every lease is asked for before it is needed: the first failure costs nothing, and when it is needed it is asked for again.
+#[test]
+fn writes_go_on_while_the_present_lease_has_room_though_the_grant_of_the_next_one_has_failed() {
+    let mut world = World::new(&config().max_inflight(1));
+    for n in 0..1500 {
+        world.sync.command(world.now, Command::Put { name: name(&format!("{n:04}")), value: "v".into() });
+    }
+    let (mut grants, mut written) = (0, Vec::new());
+    while let Some((id, request)) = world.sync.poll_request(world.now) {
+        grants += usize::from(matches!(request, Request::Grant { .. }));
+        let answer = match request {
+            Request::Grant { .. } if grants == 2 => Answer::Granted(Err(BackendError::unavailable("overloaded"))),
+            Request::Write(ref writes) => {
+                written.push((grants, writes.len()));
+                world.perform(request)
+            }
+            Request::Grant { .. } | Request::KeepAlive(_) | Request::Revoke(_) => world.perform(request),
+        };
+        world.sync.answer(world.now, id, answer);
+    }
+    let under =
+        |asked: usize| written.iter().filter(|(grants, _)| *grants == asked).map(|(_, keys)| keys).sum::<usize>();
+    assert_eq!((under(2), under(3), grants), (1000, 500, 3), "{written:?}");
+}

@@ -289,3 +289,19 @@ fn what_others_do_while_an_answer_is_on_its_way_is_no_other_history() {
     world.pass(secs(10));
     assert_eq!(world.value("a").as_deref(), Some("1"));
 }
+
+/// The process was busy: the answer is there before anybody has noticed that the time is over.
+#[test]
+fn a_synchronous_write_whose_answer_is_taken_in_after_its_deadline_has_timed_out() {
+    let mut world = World::new(&config().write_timeout(secs(30)));
+    world.put("other", "1");
+    world.sync.command(world.now, Command::PutSync { ticket: Ticket(1), name: name("a"), value: "1".into() });
+    world.sync.limit(&name("a"), secs(5), world.now + secs(5));
+    let (id, request) = world.sync.poll_request(world.now).unwrap();
+    let answer = world.perform(request);
+    world.now += secs(5);
+    world.sync.answer(world.now, id, answer);
+    world.run();
+    assert_eq!(world.done(1), Some(&Err(WriteError::TimedOut { after: secs(5), cause: None })));
+    assert_eq!(world.sync.owned(), 1, "only the other one");
+}

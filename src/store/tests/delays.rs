@@ -91,3 +91,17 @@ fn a_delay_beyond_the_clock_is_as_good_as_for_ever() {
     bench.passes(10 * 365 * 86_400);
     assert_eq!(bench.shown(), ["a=1"]);
 }
+
+#[test]
+fn a_key_whose_deletion_is_held_back_says_so_until_it_is_back() {
+    let held_back = |bench: &Bench| -> Vec<_> { bench.reader.entries().map(|entry| entry.held_back()).collect() };
+    let mut bench = delayed(30);
+    bench.own("c", 3, 6);
+    assert_eq!(held_back(&bench), [false, false, false]);
+    bench.events([delete("a", 7), delete("b", 7), delete("c", 7)]);
+    assert_eq!(held_back(&bench), [true, true, true]);
+    // The same value, one that cannot be decoded, and the repair of an own key.
+    bench.commit(10);
+    bench.events([put("a", "1", 8), put("b", "x", 9), bench.put_by_us("c", "3", 10)]);
+    assert_eq!((held_back(&bench), bench.shown().len()), (vec![false, false, false], 3));
+}

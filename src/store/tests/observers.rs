@@ -40,7 +40,7 @@ fn only_the_first_state_is_marked_as_such() {
 #[test]
 fn a_deleted_and_recreated_key_is_a_deletion_and_a_create_or_one_step() {
     let mut bench = Bench::listed(&[kv("a", "1", 2)], 5);
-    let every = bench.observe(Filter::new(), DeliveryMode::EveryEvent { capacity: 9.try_into().unwrap() });
+    let every = bench.observe(Filter::new(), DeliveryMode::every_event(9));
     let latest = bench.observer();
     bench.told(every);
     bench.told(latest);
@@ -113,7 +113,7 @@ fn an_observer_that_handles_nothing_delays_nobody_and_ends_with_the_truth() {
 fn a_long_batch_of_one_key_does_not_wait_whole_behind_the_first_parcel() {
     let mut bench = Bench::listed(&[], 5);
     let latest = bench.observer();
-    let every = bench.observe(Filter::new(), DeliveryMode::EveryEvent { capacity: 10.try_into().unwrap() });
+    let every = bench.observe(Filter::new(), DeliveryMode::every_event(10));
     bench.told(latest);
     bench.told(every);
     let steps: Vec<_> = (6..1006).map(|revision| put("a", &revision.to_string(), revision)).collect();
@@ -155,7 +155,7 @@ fn filters_by_name_and_by_origin() {
 #[test]
 fn an_overrun_through_the_store_ends_with_the_truth() {
     let mut bench = Bench::listed(&[kv("a", "1", 2), kv("b", "1", 3)], 5);
-    let id = bench.observe(Filter::new(), DeliveryMode::EveryEvent { capacity: 2.try_into().unwrap() });
+    let id = bench.observe(Filter::new(), DeliveryMode::every_event(2));
     bench.told(id);
     bench.events([put("x", "1", 6)]);
     bench.hold(id);
