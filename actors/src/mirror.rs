@@ -51,7 +51,8 @@ pub struct MirrorConfig {
     /// How long the mirror waits.
     pub times: MirrorTimes,
     /// How the copies are owned: lease, owner, qps and so on. Its prefix and its backend are not used. Default: the
-    /// defaults of [`Config`] with the owner `mirror`: after a restart the copies of before are taken over.
+    /// defaults of [`Config`] with the owner `mirror`: after a restart the copies of before are taken over. Mirrors of
+    /// different clusters can have one owner.
     pub copies: Config,
 }
 

@@ -1,6 +1,7 @@
 //! Keys of one kvstore copied into another.
 
 mod histories;
+mod several;
 
 use shared_store::mirror::{Heartbeat, Mirror, MirrorConfig, MirrorRule, MirrorStatus, MirrorTimes};
 use shared_store::{BackendError, Bytes, CloseError, ConfigError, JoinError};

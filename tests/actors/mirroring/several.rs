@@ -1,0 +1,42 @@
+//! Several sources with one target.
+
+use super::*;
+
+fn start_cluster(name: &str, source: &MemoryBackend, target: impl Backend) -> Mirror {
+    let config = MirrorConfig::cilium(name, Arc::new(source.clone()), Arc::new(target));
+    Mirror::start_on(config, StoreThread::current()).unwrap()
+}
+
+#[test]
+fn mirrors_of_two_clusters_leave_each_others_copies_alone() {
+    paused(async {
+        let (one, two, target) = (cluster().await, MemoryBackend::new(), MemoryBackend::new());
+        put(&two, "cilium/cluster-config/c4", r#"{"id":4}"#).await;
+        put(&two, "cilium/state/nodes/v1/c4/n1", "4").await;
+        let faulty = Faulty::new(target.clone());
+        let first = start_cluster("c3", &one, faulty.clone());
+        until(async || is_ready(&first).await).await;
+        let mut mirrors = vec![first, start_cluster("c4", &two, target.clone())];
+        until(async || is_ready(&mirrors[1]).await).await;
+        let deleted = deletions(&target).await;
+        let before = target.revision();
+        // Its publishers list what is below their prefixes.
+        faulty.break_watches(BackendError::Compacted { oldest: before });
+        // Past every sync interval, keep-alive and audit.
+        pass(Duration::from_secs(2 * 3600)).await;
+        let all = 1 + 4 + 5 + 1 + 1 + 5;
+        assert_eq!((paths(&target).await.len(), deleted.lock().unwrap().len()), (all, 0));
+        assert_eq!(target.revision(), before, "nothing was written in two hours");
+        // One of them starts again, and later leaves.
+        mirrors.remove(0);
+        pass(Duration::from_secs(1)).await;
+        let again = start_cluster("c3", &one, target.clone());
+        until(async || is_ready(&again).await).await;
+        pass(Duration::from_secs(3600)).await;
+        assert_eq!(paths(&target).await.len(), all);
+        let other = get(&target, "cilium/cluster-config/c4").await.unwrap();
+        assert!(other.mod_revision <= before, "it was never put again");
+        again.remove().await.unwrap();
+        assert_eq!(paths(&target).await.len(), 1 + 1 + 5);
+    });
+}
