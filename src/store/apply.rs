@@ -161,11 +161,15 @@ impl<K: Key> Store<K> {
         let mut changes = Vec::with_capacity(incoming.len());
         let mut unused = Vec::new();
         let mut cache = shared.write();
-        for incoming in incoming {
+        for mut incoming in incoming {
             // Before it is observed: after that the name may be dropped.
-            let ours = self.own.contains(incoming.name.as_str());
-            if let Some(observation) = self.observation(&incoming) {
-                self.own.observe(now, observation);
+            let own = self.own.name(incoming.name.as_str()).cloned();
+            let ours = own.is_some();
+            // As it is stored already, so that it is in memory once.
+            incoming.name = own.unwrap_or(incoming.name);
+            // Also of an unknown name, if its key is under a lease of ours.
+            if ours || incoming.arrived.as_ref().is_some_and(|arrived| self.own.is_ours(arrived.lease)) {
+                self.own.observe(now, incoming.observation());
             }
             let (name, at) = (&incoming.name, incoming.revision);
             let change = match incoming.arrived {
@@ -185,13 +189,6 @@ impl<K: Key> Store<K> {
         trace(&changes);
         self.announce(changes.iter().filter(|change| !change.is_void()).count());
         changes
-    }
-
-    /// What `OwnKeys` is told of the change, also for an unknown name if its key is under a lease of ours.
-    fn observation(&self, incoming: &Incoming<K>) -> Option<Observation> {
-        let ours = |arrived: &Arrived<K>| self.own.is_ours(arrived.lease);
-        let concerns = self.own.contains(incoming.name.as_str()) || incoming.arrived.as_ref().is_some_and(ours);
-        concerns.then(|| incoming.observation())
     }
 
     fn put(
