@@ -91,7 +91,9 @@ impl<K: Key> Store<K> {
                 self.observers.verified(now, changes, &first, &self.notices());
             }
             (Contents::Nothing, _) => {
-                self.observers.begin_waiting(now, &self.snapshot(), revision, &self.notices());
+                if self.observers.has_waiting() {
+                    self.observers.begin_waiting(now, &self.snapshot(), revision, &self.notices());
+                }
             }
         }
         self.own_events(now);
@@ -158,9 +160,15 @@ impl<K: Key> Store<K> {
         cause: Cause,
     ) -> Vec<Change<K>> {
         let shared = Arc::clone(&self.shared);
-        let mut changes = Vec::with_capacity(incoming.len());
+        // Nobody is told the steps that lead to the first state.
+        let told = self.shows != Contents::Nothing || tracing::enabled!(tracing::Level::DEBUG);
+        let (mut changes, mut changed) = (Vec::new(), 0);
+        changes.reserve(if told { incoming.len() } else { 0 });
         let mut unused = Vec::new();
         let mut cache = shared.write();
+        if cache.len() == 0 {
+            cache.reserve(incoming.len());
+        }
         for mut incoming in incoming {
             // Before it is observed: after that the name may be dropped.
             let own = self.own.name(incoming.name.as_str()).cloned();
@@ -179,7 +187,9 @@ impl<K: Key> Store<K> {
                     self.delete(now, &mut cache, name, at, cause.reason, delay)
                 }
             };
-            changes.extend(change);
+            changed += usize::from(change.as_ref().is_some_and(|change| !change.is_void()));
+            // An old value is not dropped under the lock.
+            changes.extend(change.filter(|change| told || change.old.is_some()));
         }
         self.revision = revision;
         cache.revision = revision;
@@ -187,7 +197,7 @@ impl<K: Key> Store<K> {
         // Values are dropped without the lock: `Drop` is code of the user.
         drop(unused);
         trace(&changes);
-        self.announce(changes.iter().filter(|change| !change.is_void()).count());
+        self.announce(changed);
         changes
     }
 

@@ -92,6 +92,11 @@ impl<K> Observers<K> {
         }
     }
 
+    /// Whether an observer waits for its first state.
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// Gives their first state to the observers that wait for it.
     pub(super) fn begin_waiting(
         &mut self,
