@@ -79,6 +79,11 @@ impl<K> Cache<K> {
         }
     }
 
+    /// Makes room for so many more keys.
+    pub(crate) fn reserve(&mut self, keys: usize) {
+        self.entries.reserve(keys);
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }

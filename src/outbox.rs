@@ -1,5 +1,6 @@
 //! What one observer has still to be told.
 
+mod batch;
 mod first;
 mod mode;
 mod position;
@@ -18,6 +19,8 @@ use crate::kv::Revision;
 use crate::reason::Reason;
 use crate::user_code::Panicked;
 
+use self::batch::Backlog;
+pub(crate) use self::batch::{Batch, Batches};
 pub(crate) use self::first::First;
 pub use self::mode::DeliveryMode;
 use self::subject::Subject;
@@ -30,30 +33,15 @@ pub(crate) const PARCEL: usize = 256;
 #[serde(transparent)]
 pub struct ObserverId(pub(crate) u64);
 
-/// How often a batch of changes names a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Names {
-    Once,
-    Repeated,
-}
-
-impl Names {
-    pub(crate) fn of<K>(changes: &[Change<K>]) -> Self {
-        let mut names = HashSet::with_capacity(changes.len());
-        let once = changes.len() < 2 || changes.iter().all(|change| names.insert(&change.name));
-        if once { Self::Once } else { Self::Repeated }
-    }
-}
-
 /// What one observer has still to be told. A pure machine: [`push`](Self::push) puts in, [`poll`](Self::poll) takes
 /// out one parcel at a time, [`delivered`](Self::delivered) says that it has been handled.
 ///
 /// # Invariants
 /// 1. What is taken out, one after the other, is a history: each `old` is the `new` told before.
 /// 2. The end of that history is the end of what was put in: no final state and no deletion is lost.
-/// 3. Its size is bounded. It holds no more than the parcel under way, one batch of changes that it shares with other outboxes,
-///    one change of each changed key, one notice of each subject (two if the newer one ends the older one), and, with
-///    `EveryEvent`, `capacity` changes.
+/// 3. Its size is bounded. It holds no more than the parcel under way, batches of changes that it shares with other outboxes and
+///    of which none names a key of another, one change of each changed key, one notice of each subject (two if the newer one
+///    ends the older one), and, with `EveryEvent`, `capacity` changes.
 /// 4. A value that came back to what was told before is not told again.
 /// 5. `Synced` is told once, and the history told before it ends at the state it names, in either mode.
 /// 6. A notice is told after the changes that were put in before it, in either mode.
@@ -63,8 +51,8 @@ pub(crate) struct Outbox<K> {
     mode: DeliveryMode,
     /// The keys that this observer was told of, if its filter can change its mind about a key.
     visible: Option<HashSet<KeyName>>,
-    /// Shared with other observers, and before everything else.
-    backlog: Option<Backlog<K>>,
+    /// Shared with other observers, and before everything else. None names a key of another.
+    backlog: VecDeque<Backlog<K>>,
     synced: Option<Notice>,
     /// The revision to which history went back after the first state was told.
     first_went_back: Option<Revision>,
@@ -95,12 +83,6 @@ pub(crate) struct Outbox<K> {
     handled: u64,
     behind_since: Option<Instant>,
     panics: u64,
-}
-
-#[derive(Debug)]
-struct Backlog<K> {
-    changes: Arc<[Change<K>]>,
-    next: usize,
 }
 
 #[derive(Debug)]
@@ -135,7 +117,7 @@ impl<K> Outbox<K> {
             filter,
             mode,
             visible,
-            backlog: None,
+            backlog: VecDeque::new(),
             synced: None,
             first_went_back: None,
             begun: false,
@@ -162,25 +144,31 @@ impl<K> Outbox<K> {
         let changes = self.wanted(snapshot);
         self.synced = Some(Notice::Synced { revision, entries: changes.len() });
         self.told = revision;
-        self.backlog = (!changes.is_empty()).then_some(Backlog { changes, next: 0 });
+        self.backlog.extend(Backlog::of(changes, 0));
         self.behind_since.get_or_insert(now);
     }
 
     /// Adds changes of the cache, in order.
     ///
-    /// If nothing waits behind the parcel under way, the batch is kept as it is, shared with other outboxes. A batch that names
-    /// a key twice is kept only if no parcel is under way. It must not be longer than [`PARCEL`]: it becomes the next parcel.
-    pub(crate) fn push(&mut self, now: Instant, changes: &Arc<[Change<K>]>, names: Names) {
-        let whole = self.under_way == 0 || self.begun && names == Names::Once;
-        if whole && self.has_nothing_waiting() {
-            let changes = self.wanted(changes);
-            if !changes.is_empty() {
-                self.backlog = Some(Backlog { changes, next: 0 });
+    /// If nothing waits behind the parcel under way but batches that name other keys, the batch is kept as it is, shared with
+    /// other outboxes. A batch that names a key twice is kept only if nothing waits and no parcel is under way. It must not be
+    /// longer than [`PARCEL`]: it becomes the next parcel.
+    pub(crate) fn push(&mut self, now: Instant, changes: &Arc<[Change<K>]>, batch: Batch) {
+        let whole = match self.backlog.front() {
+            None => self.under_way == 0 || self.begun && batch.once,
+            Some(first) => {
+                let merges = self.mode == DeliveryMode::LatestPerKey;
+                merges && self.begun && batch.once && batch.after < first.number
+            }
+        };
+        if whole && self.has_only_backlog() {
+            if let Some(waiting) = Backlog::of(self.wanted(changes), batch.number) {
+                self.backlog.push_back(waiting);
                 self.behind_since.get_or_insert(now);
             }
             return;
         }
-        self.merge_batch();
+        self.merge_batches();
         for change in changes.iter() {
             if let Some(change) = self.seen(change) {
                 self.add(change);
@@ -196,7 +184,7 @@ impl<K> Outbox<K> {
             return;
         }
         self.behind_since.get_or_insert(now);
-        self.merge_batch();
+        self.merge_batches();
         let waiting = self.notices.entry(subject.clone()).or_default();
         match (waiting.is_empty(), self.queue.is_empty()) {
             (false, _) => {}
@@ -216,7 +204,7 @@ impl<K> Outbox<K> {
     /// state.
     pub(crate) fn history_changed(&mut self, now: Instant, to: Revision, changes: &Arc<[Change<K>]>) {
         self.behind_since.get_or_insert(now);
-        self.merge_batch();
+        self.merge_batches();
         self.merge_queue();
         (self.went_back, self.overrun) = (Some(to), None);
         self.reached = self.reached.map(|_| to);
@@ -256,7 +244,7 @@ impl<K> Outbox<K> {
     pub(crate) fn delivered(&mut self) {
         self.under_way = 0;
         self.count_handled();
-        self.begun |= self.backlog.is_none() && self.synced.is_none();
+        self.begun |= self.backlog.is_empty() && self.synced.is_none();
     }
 
     /// Whether the first state has been handled, be it verified or not.
@@ -273,9 +261,13 @@ impl<K> Outbox<K> {
         }
     }
 
-    fn has_nothing_waiting(&self) -> bool {
-        self.backlog.is_none()
-            && self.synced.is_none()
+    /// Whether a batch waits as a whole.
+    pub(crate) fn has_backlog(&self) -> bool {
+        !self.backlog.is_empty()
+    }
+
+    fn has_only_backlog(&self) -> bool {
+        self.synced.is_none()
             && self.first_went_back.is_none()
             && self.went_back.is_none()
             && self.overrun.is_none()
@@ -288,14 +280,14 @@ impl<K> Outbox<K> {
             let from = std::mem::replace(&mut self.told, to);
             return Some(Parcel::Notice(Notice::Resynced { from, to }));
         }
-        if let Some(Backlog { changes, next }) = &mut self.backlog {
+        if let Some(Backlog { changes, next, .. }) = self.backlog.front_mut() {
             let end = changes.len().min(*next + PARCEL);
             let parcel = Changes::new(Arc::clone(changes), *next..end);
             *next = end;
             if end == changes.len() {
-                self.backlog = None;
+                self.backlog.pop_front();
             }
-            return Some(Parcel::Changes(parcel));
+            return Some(Parcel::Changes(self.with_small_batches(parcel)));
         }
         if let Some(notice) = self.synced.take() {
             return Some(Parcel::Notice(notice));
@@ -346,15 +338,6 @@ impl<K> Outbox<K> {
                 self.merge_queue();
                 self.merge(change);
             }
-        }
-    }
-
-    /// A shared batch that came while a parcel was under way waits as a whole. What comes next is merged with it. The first
-    /// state is no such batch: `Synced` follows it.
-    fn merge_batch(&mut self) {
-        let waits = self.begun && self.under_way > 0 && self.synced.is_none();
-        if waits && let Some(Backlog { changes, .. }) = self.backlog.take_if(|backlog| backlog.next == 0) {
-            changes.iter().for_each(|change| self.add(change.clone()));
         }
     }
 

@@ -75,7 +75,9 @@ pub struct OwnKeys {
     close_timeout: Duration,
     sync_interval: Duration,
     max_writes: usize,
-    names: HashMap<KeyName, OwnName>,
+    names: HashMap<KeyName, Box<OwnName>>,
+    /// How many of them have the wish [`Wish::Keep`].
+    owned: usize,
     /// Names to be written now.
     dirty: VecDeque<KeyName>,
     /// Names to be written later.
@@ -123,6 +125,7 @@ impl OwnKeys {
             sync_interval: bounded(config.sync_interval),
             max_writes: max_writes.max(1),
             names: HashMap::new(),
+            owned: 0,
             dirty: VecDeque::new(),
             delayed: BTreeSet::new(),
             bisected: VecDeque::new(),
@@ -169,7 +172,7 @@ impl OwnKeys {
             Command::Put { name, value } => {
                 let own = self.names.entry(name.clone()).or_default();
                 let superseded = own.supersede();
-                own.wish = Wish::Keep { hash: value_hash(&value), value };
+                own.give_wish(Wish::Keep { hash: value_hash(&value), value }, &mut self.owned);
                 self.settle_tickets(superseded, &WriteError::Superseded);
                 self.wished(now, &name);
             }
@@ -183,7 +186,7 @@ impl OwnKeys {
             Command::Delete { name, ticket } => {
                 let own = self.names.entry(name.clone()).or_default();
                 let superseded = if own.wish.is_given_up() { own.once_ticket() } else { own.supersede() };
-                own.give_up();
+                own.give_up(&mut self.owned);
                 own.deletes.extend(ticket);
                 self.settle_tickets(superseded, &WriteError::Superseded);
                 self.wished(now, &name);
@@ -198,7 +201,7 @@ impl OwnKeys {
             own.wish = Wish::Nothing;
         }
         let deadline = once.deadline;
-        own.once = Some(once);
+        own.once = Some(Box::new(once));
         self.settle_tickets(superseded, &WriteError::Superseded);
         self.wished(now, name);
         self.timeouts.insert((deadline, name.clone()));
@@ -270,7 +273,7 @@ impl OwnKeys {
         for lease in self.leases.new_history(now) {
             self.events.push_back(OwnEvent::LeaseLost { lease, cause: Arc::from("the kvstore's history went back") });
         }
-        self.names.values_mut().for_each(OwnName::clear_known);
+        self.names.values_mut().for_each(|own| own.clear_known());
         self.review_all(now);
     }
 
@@ -294,7 +297,7 @@ impl OwnKeys {
     /// Whether this store wants the name's key to be in the kvstore, so that it is put again when somebody deletes it.
     #[must_use]
     pub fn is_kept(&self, name: &str) -> bool {
-        self.names.get(name).is_some_and(OwnName::is_kept)
+        self.names.get(name).is_some_and(|own| own.is_kept())
     }
 
     /// Whether this store owns the name, whatever the kvstore says of it.
@@ -328,7 +331,9 @@ impl OwnKeys {
     /// How many keys this store owns.
     #[must_use]
     pub fn owned(&self) -> usize {
-        self.names.values().filter(|own| matches!(own.wish, Wish::Keep { .. })).count()
+        let keeps = |own: &&Box<OwnName>| matches!(own.wish, Wish::Keep { .. });
+        debug_assert_eq!(self.owned, self.names.values().filter(keeps).count());
+        self.owned
     }
 
     /// Whether a lease was granted by this owner: by this store, or by an earlier one of the same
@@ -346,7 +351,7 @@ impl OwnKeys {
     /// Whether the name is still known when all that was known of the kvstore is void.
     #[cfg(test)]
     pub(crate) fn is_wanted(&self, name: &KeyName) -> bool {
-        let wanted = |own: &OwnName| {
+        let wanted = |own: &Box<OwnName>| {
             let wish = matches!(own.wish, Wish::Keep { .. } | Wish::Delete(_));
             own.once.is_some() || wish || own.step == Step::Sent
         };

@@ -4,7 +4,8 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Backlog, Outbox, Slot};
+use super::batch::Backlog;
+use super::{Outbox, Slot};
 use crate::change::{Change, Notice};
 use crate::key::KeyName;
 use crate::kv::Revision;
@@ -24,7 +25,7 @@ impl<K> Outbox<K> {
     pub(crate) fn begin_unverified(&mut self, now: Instant, snapshot: &Arc<[Change<K>]>, revision: Revision) {
         self.begin(now, snapshot, revision);
         self.synced = None;
-        self.begun = self.backlog.is_none();
+        self.begun = self.backlog.is_empty();
     }
 
     /// The first state is confirmed: `changes` lead to it from what the cache showed, and `Synced` follows. They are
@@ -33,10 +34,10 @@ impl<K> Outbox<K> {
         self.behind_since.get_or_insert(now);
         self.overrun = None;
         let mut changes = self.wanted(changes);
-        if self.backlog.is_some() || !self.pending.is_empty() || !self.queue.is_empty() {
+        if self.has_backlog() || !self.pending.is_empty() || !self.queue.is_empty() {
             changes = self.coalesce(&changes, first.revision);
         }
-        self.backlog = (!changes.is_empty()).then_some(Backlog { changes, next: 0 });
+        self.backlog = Backlog::of(changes, 0).into_iter().collect();
         let passing = || first.names.iter().filter(|name| self.filter.passes_name(name)).count();
         let entries = self.visible.as_ref().map_or_else(passing, HashSet::len);
         self.synced = Some(Notice::Synced { revision: first.revision, entries });
@@ -52,7 +53,7 @@ impl<K> Outbox<K> {
     /// history gets a revision of this one. Notices stay.
     fn coalesce(&mut self, changes: &[Change<K>], to: Revision) -> Arc<[Change<K>]> {
         let (slots, mut pending) = (std::mem::take(&mut self.slots), std::mem::take(&mut self.pending));
-        if let Some(Backlog { changes, next }) = self.backlog.take() {
+        for Backlog { changes, next, .. } in std::mem::take(&mut self.backlog) {
             changes[next..].iter().for_each(|change| self.merge(change.clone()));
         }
         for slot in slots {

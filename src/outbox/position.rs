@@ -39,8 +39,8 @@ impl<K> Outbox<K> {
 
     /// How many entries wait behind the parcel under way.
     pub(super) fn waiting(&self) -> usize {
-        let backlog = self.backlog.as_ref().map_or(0, |backlog| backlog.changes.len() - backlog.next);
-        backlog + self.slots.len() + self.queue.len()
+        let backlog = self.backlog.iter().map(|backlog| backlog.changes.len() - backlog.next);
+        backlog.sum::<usize>() + self.slots.len() + self.queue.len()
     }
 
     /// The parcel that was taken out is handled.

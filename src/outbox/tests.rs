@@ -1,5 +1,6 @@
 //! One observer's outbox to the letter.
 
+mod batches;
 mod first;
 mod notices;
 mod position;
@@ -17,6 +18,7 @@ fn step(of: &str, from: u32, to: u32, revision: u64) -> Change<u32> {
 
 struct Bench {
     outbox: Outbox<u32>,
+    batches: Batches,
     now: Instant,
 }
 
@@ -25,7 +27,7 @@ impl Bench {
         let now = Instant::now();
         let mut outbox = Outbox::new(filter, mode);
         outbox.begin(now, &Arc::from([]), Revision(1));
-        let mut bench = Self { outbox, now };
+        let mut bench = Self { outbox, batches: Batches::default(), now };
         assert_eq!(bench.told(), ["synced 0 @1"]);
         bench
     }
@@ -39,8 +41,12 @@ impl Bench {
     }
 
     fn push<const N: usize>(&mut self, steps: [Change<u32>; N]) {
-        let names = Names::of(&steps);
-        self.outbox.push(self.now, &Arc::from(steps), names);
+        self.share(&Arc::from(steps));
+    }
+
+    fn share(&mut self, changes: &Arc<[Change<u32>]>) {
+        let batch = self.batches.next(changes);
+        self.outbox.push(self.now, changes, batch);
     }
 
     fn next(&mut self) -> Vec<String> {
@@ -177,7 +183,7 @@ fn resynced_starts_from_the_last_revision_told() {
     let mut bench = Bench::every(1);
     let names: Vec<_> = (0..300).map(|n| format!("n{n}")).collect();
     let steps: Vec<_> = names.iter().zip(2..).map(|(name, revision)| step(name, 0, 1, revision)).collect();
-    bench.outbox.push(bench.now, &Arc::from(steps), Names::Once);
+    bench.share(&Arc::from(steps));
     assert_eq!(bench.next().len(), PARCEL);
     bench.push([step("a", 0, 1, 400), step("a", 1, 2, 401)]);
     let told = bench.told();
@@ -222,7 +228,7 @@ fn a_batch_behind_the_parcel_under_way_is_shared_until_more_comes() {
     bench.push([step("x", 0, 1, 2)]);
     bench.next();
     let batch: Arc<[_]> = Arc::from([step("a", 0, 1, 3), step("b", 0, 1, 4)]);
-    bench.outbox.push(bench.now, &batch, Names::Once);
+    bench.share(&batch);
     bench.outbox.delivered();
     let Some(Parcel::Changes(told)) = bench.outbox.poll() else { panic!("nothing is told") };
     assert!(std::ptr::eq(&*told, &*batch));
@@ -243,7 +249,7 @@ fn a_batch_behind_the_parcel_under_way_is_shared_until_more_comes() {
 fn a_batch_for_one_who_waits_for_nothing_is_shared_and_not_copied() {
     let mut bench = Bench::latest();
     let batch: Arc<[_]> = Arc::from([step("a", 0, 1, 2), step("b", 0, 1, 3)]);
-    bench.outbox.push(bench.now, &batch, Names::Once);
+    bench.share(&batch);
     let Some(Parcel::Changes(told)) = bench.outbox.poll() else { panic!("nothing is told") };
     assert!(std::ptr::eq(&*told, &*batch));
     assert_eq!(Arc::strong_count(&batch), 2);
@@ -274,7 +280,7 @@ fn what_changes_before_the_first_state_is_told_comes_after_it() {
     let mut outbox = Outbox::new(Filter::new(), DeliveryMode::LatestPerKey);
     let now = Instant::now();
     outbox.begin(now, &Arc::from([step("a", 0, 1, 2)]), Revision(2));
-    let mut bench = Bench { outbox, now };
+    let mut bench = Bench { outbox, batches: Batches::default(), now };
     bench.push([step("a", 1, 2, 3)]);
     assert_eq!(bench.told(), ["a:0->1 @2", "synced 1 @2", "a:1->2 @3"]);
 }

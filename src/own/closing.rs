@@ -71,7 +71,7 @@ impl OwnKeys {
             let tickets = own.supersede();
             let done = tickets.into_iter().map(|ticket| OwnEvent::Done { ticket, result: Err(WriteError::Closed) });
             self.events.extend(done);
-            let owned = match std::mem::take(&mut own.wish) {
+            let owned = match own.give_wish(Wish::Nothing, &mut self.owned) {
                 Wish::Keep { .. } => own.presence != Presence::Never,
                 Wish::Delete(which) | Wish::Released(which) => which == Deletable::OnOwnOrNoLease,
                 Wish::Nothing => false,

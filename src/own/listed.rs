@@ -69,7 +69,7 @@ impl OwnKeys {
     /// Own keys may have changed without an event. The state of each is asked for by a write that is refused if the
     /// key exists; the answer to a write that is under way may be outdated and does not tell it.
     pub(crate) fn mark_unsure(&mut self, now: Instant) {
-        self.names.values_mut().for_each(OwnName::mark_unsure);
+        self.names.values_mut().for_each(|own| own.mark_unsure());
         self.review_all(now);
     }
 }

@@ -17,7 +17,7 @@ use crate::kv::{LeaseId, Revision};
 pub(super) struct OwnName {
     pub(super) wish: Wish,
     /// A synchronous write. It takes precedence over the wish until it is done or has failed.
-    pub(super) once: Option<Once>,
+    pub(super) once: Option<Box<Once>>,
     /// Who waits for the deletion.
     pub(super) deletes: Vec<Ticket>,
     /// Counts the commands: a refusal concerns only the value of the command that it was sent for.
@@ -49,8 +49,8 @@ pub(super) struct OwnName {
     pub(super) conflict: Option<Revision>,
     /// The last write was refused because somebody else had changed the key.
     pub(super) contested: bool,
-    overwrites: Repairs,
-    deletions: Repairs,
+    /// Most keys are never damaged.
+    repairs: Option<Box<Repairs>>,
 }
 
 /// Whether the key was in the kvstore under a lease of ours since the wish was first given.
@@ -169,14 +169,14 @@ impl OwnName {
 
     /// Whether a put of it has to reserve a place on a lease.
     pub(super) fn needs_lease(&self) -> bool {
-        let lifetime = self.once.as_ref().map_or(Lifetime::Store, Once::lifetime);
+        let lifetime = self.once.as_deref().map_or(Lifetime::Store, Once::lifetime);
         let put = self.once.is_some() || matches!(self.wish, Wish::Keep { .. });
         put && self.lease.is_none() && lifetime == Lifetime::Store
     }
 
     /// The lease that the key is to be under, once that is known.
     fn wanted_lease(&self) -> Option<LeaseId> {
-        match self.once.as_ref().map(Once::lifetime) {
+        match self.once.as_deref().map(Once::lifetime) {
             Some(Lifetime::Unlimited) => Some(LeaseId::NONE),
             Some(Lifetime::Store) | None => self.lease,
         }
@@ -211,7 +211,7 @@ impl OwnName {
         }
         let Some(seen) = known.state else { return self.write(now) };
         let foreign = leases.is_foreign(seen.lease);
-        let right_lease = match self.once.as_ref().map(Once::lifetime) {
+        let right_lease = match self.once.as_deref().map(Once::lifetime) {
             Some(Lifetime::Unlimited) => seen.lease == LeaseId::NONE,
             Some(Lifetime::Store) | None => leases.is_alive(seen.lease),
         };
@@ -273,8 +273,8 @@ impl OwnName {
 
     /// A write now, or at the end of the back-off step if others keep damaging the key.
     fn write(&self, now: Instant) -> Verdict {
-        let repairs = if self.known.state.is_none() { &self.deletions } else { &self.overwrites };
-        Verdict::Write(repairs.repair_at(now))
+        let deleted = self.known.state.is_none();
+        Verdict::Write(self.repairs.as_ref().map_or(now, |repairs| repairs.repair_at(now, deleted)))
     }
 
     /// A write is sent. Repairs, and writes that others refused, wait longer each time.
@@ -283,8 +283,7 @@ impl OwnName {
         let (presence, contested) = (self.presence, std::mem::take(&mut self.contested));
         self.not_stored();
         if presence == Presence::Stored || contested {
-            let repairs = if self.known.state.is_none() { &mut self.deletions } else { &mut self.overwrites };
-            repairs.repaired(now);
+            self.repairs.get_or_insert_default().repaired(now, self.known.state.is_none());
         }
     }
 
@@ -403,8 +402,7 @@ impl OwnName {
         self.conflict = None;
         self.set_aside = if self.set_aside == SetAside::No { SetAside::No } else { SetAside::NewWish };
         self.not_stored();
-        (self.contested, self.damage) = (false, None);
-        (self.overwrites, self.deletions) = (Repairs::default(), Repairs::default());
+        (self.contested, self.damage, self.repairs) = (false, None, None);
     }
 
     /// What was known of the key is void, and so is the back-off.
@@ -417,8 +415,7 @@ impl OwnName {
         self.stored = Revision::ZERO;
         // Nobody else did this: putting it again is no repair.
         self.not_stored();
-        (self.contested, self.damage) = (false, None);
-        (self.overwrites, self.deletions) = (Repairs::default(), Repairs::default());
+        (self.contested, self.damage, self.repairs) = (false, None, None);
     }
 
     /// Whether the key is, or may be, under this lease.
@@ -426,12 +423,21 @@ impl OwnName {
         self.lease == Some(lease) || self.known.state.is_some_and(|seen| seen.lease == lease)
     }
 
-    pub(super) fn give_up(&mut self) {
-        self.wish = Wish::Delete(match self.wish {
+    /// Replaces its wish, and keeps the number of names that are owned. Returns the wish before.
+    pub(super) fn give_wish(&mut self, wish: Wish, owned: &mut usize) -> Wish {
+        let before = std::mem::replace(&mut self.wish, wish);
+        *owned += usize::from(matches!(self.wish, Wish::Keep { .. }));
+        *owned -= usize::from(matches!(before, Wish::Keep { .. }));
+        before
+    }
+
+    pub(super) fn give_up(&mut self, owned: &mut usize) {
+        let wish = Wish::Delete(match self.wish {
             Wish::Keep { .. } if self.presence != Presence::Never => Deletable::OnOwnOrNoLease,
             Wish::Keep { .. } | Wish::Nothing => Deletable::OnOwnLease,
             Wish::Delete(which) | Wish::Released(which) => which,
         });
+        self.give_wish(wish, owned);
         self.presence = Presence::Never;
     }
 

@@ -134,7 +134,7 @@ impl OwnKeys {
         // After its deadline it has timed out, although nobody has noticed yet: what the caller is told must be true.
         let Some(once) = own.once.take_if(|once| now < once.deadline) else { return };
         if once.kind == OnceKind::Adopt {
-            own.wish = Wish::Keep { value: once.value, hash: once.hash };
+            own.give_wish(Wish::Keep { value: once.value, hash: once.hash }, &mut self.owned);
         }
         self.timeouts.remove(&(once.deadline, name.clone()));
         self.done(once.ticket, Ok(revision));
@@ -158,7 +158,8 @@ impl OwnKeys {
             self.done(once.ticket, Err(WriteError::Conflict { lease: theirs.lease }));
         } else if policy == ConflictPolicy::Fail && own.presence != Presence::Never {
             // A delayed put of ours would take the key back: it is deleted, as for a name that was given up.
-            (own.wish, own.presence) = (Wish::Released(Deletable::OnOwnLease), Presence::Never);
+            own.give_wish(Wish::Released(Deletable::OnOwnLease), &mut self.owned);
+            own.presence = Presence::Never;
             self.events.push_back(OwnEvent::Lost { name: name.clone() });
         } else if policy == ConflictPolicy::Yield && own.presence == Presence::Stored {
             // Once the name is free, or has the wanted value again, it is put and reported, at most once per back-off step.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::name::{Known, OwnName, Refusal, SetAside, Step, Target, Verdict};
+use super::name::{Known, Refusal, SetAside, Step, Target, Verdict};
 use super::wish::Wish;
 use super::{Answer, KeyState, LATEST_PUT, Lifetime, OwnEvent, OwnKeys, Request, RequestId, WriteError};
 use crate::backend::{Applied, BackendError, Expect, LeaseGrant, Write, WriteAction, WriteOutcome};
@@ -70,7 +70,7 @@ impl OwnKeys {
         }
         // Asked for before the last lease is full, so that no write waits for it; if that fails, when it is full.
         let next = self.dirty.front().and_then(|name| self.names.get(name));
-        let lacks_room = next.is_some_and(OwnName::needs_lease) && self.leases.is_filled_by(self.dirty.len());
+        let lacks_room = next.is_some_and(|own| own.needs_lease()) && self.leases.is_filled_by(self.dirty.len());
         if lacks_room && self.leases.may_ask_ahead(now) && self.requests.last_error().is_none() {
             return Some(self.grant(now));
         }

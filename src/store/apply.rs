@@ -91,7 +91,9 @@ impl<K: Key> Store<K> {
                 self.observers.verified(now, changes, &first, &self.notices());
             }
             (Contents::Nothing, _) => {
-                self.observers.begin_waiting(now, &self.snapshot(), revision, &self.notices());
+                if self.observers.has_waiting() {
+                    self.observers.begin_waiting(now, &self.snapshot(), revision, &self.notices());
+                }
             }
         }
         self.own_events(now);
@@ -158,14 +160,24 @@ impl<K: Key> Store<K> {
         cause: Cause,
     ) -> Vec<Change<K>> {
         let shared = Arc::clone(&self.shared);
-        let mut changes = Vec::with_capacity(incoming.len());
+        // Nobody is told the steps that lead to the first state.
+        let told = self.shows != Contents::Nothing || tracing::enabled!(tracing::Level::DEBUG);
+        let (mut changes, mut changed) = (Vec::new(), 0);
+        changes.reserve(if told { incoming.len() } else { 0 });
         let mut unused = Vec::new();
         let mut cache = shared.write();
-        for incoming in incoming {
+        if cache.len() == 0 {
+            cache.reserve(incoming.len());
+        }
+        for mut incoming in incoming {
             // Before it is observed: after that the name may be dropped.
-            let ours = self.own.contains(incoming.name.as_str());
-            if let Some(observation) = self.observation(&incoming) {
-                self.own.observe(now, observation);
+            let own = self.own.name(incoming.name.as_str()).cloned();
+            let ours = own.is_some();
+            // As it is stored already, so that it is in memory once.
+            incoming.name = own.unwrap_or(incoming.name);
+            // Also of an unknown name, if its key is under a lease of ours.
+            if ours || incoming.arrived.as_ref().is_some_and(|arrived| self.own.is_ours(arrived.lease)) {
+                self.own.observe(now, incoming.observation());
             }
             let (name, at) = (&incoming.name, incoming.revision);
             let change = match incoming.arrived {
@@ -175,7 +187,9 @@ impl<K: Key> Store<K> {
                     self.delete(now, &mut cache, name, at, cause.reason, delay)
                 }
             };
-            changes.extend(change);
+            changed += usize::from(change.as_ref().is_some_and(|change| !change.is_void()));
+            // An old value is not dropped under the lock.
+            changes.extend(change.filter(|change| told || change.old.is_some()));
         }
         self.revision = revision;
         cache.revision = revision;
@@ -183,15 +197,8 @@ impl<K: Key> Store<K> {
         // Values are dropped without the lock: `Drop` is code of the user.
         drop(unused);
         trace(&changes);
-        self.announce(changes.iter().filter(|change| !change.is_void()).count());
+        self.announce(changed);
         changes
-    }
-
-    /// What `OwnKeys` is told of the change, also for an unknown name if its key is under a lease of ours.
-    fn observation(&self, incoming: &Incoming<K>) -> Option<Observation> {
-        let ours = |arrived: &Arrived<K>| self.own.is_ours(arrived.lease);
-        let concerns = self.own.contains(incoming.name.as_str()) || incoming.arrived.as_ref().is_some_and(ours);
-        concerns.then(|| incoming.observation())
     }
 
     fn put(

@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::change::{Change, Notice, Parcel};
 use crate::filter::Filter;
 use crate::kv::Revision;
-use crate::outbox::{DeliveryMode, First, Lag, Names, ObserverId, Outbox, PARCEL};
+use crate::outbox::{Batches, DeliveryMode, First, Lag, ObserverId, Outbox, PARCEL};
 
 /// All observers and what each has still to be told.
 #[derive(Debug)]
@@ -22,6 +22,7 @@ pub(super) struct Observers<K> {
     progress: BTreeSet<ObserverId>,
     /// Notices of the batch that is being taken in: they come after its changes.
     held: Vec<Notice>,
+    batches: Batches,
 }
 
 /// What was pending for observers at some time: a position in the outbox of each.
@@ -37,6 +38,7 @@ impl<K> Default for Observers<K> {
             waiting: BTreeSet::new(),
             progress: BTreeSet::new(),
             held: Vec::new(),
+            batches: Batches::default(),
         }
     }
 }
@@ -90,6 +92,11 @@ impl<K> Observers<K> {
         }
     }
 
+    /// Whether an observer waits for its first state.
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// Gives their first state to the observers that wait for it.
     pub(super) fn begin_waiting(
         &mut self,
@@ -135,22 +142,27 @@ impl<K> Observers<K> {
     pub(super) fn push(&mut self, now: Instant, steps: Vec<Change<K>>) {
         let mut steps = steps.into_iter().peekable();
         while steps.peek().is_some() {
-            let part: Vec<_> = steps.by_ref().take(PARCEL).collect();
-            let names = Names::of(&part);
-            self.push_part(now, part, names);
+            let part = steps.by_ref().take(PARCEL).collect();
+            self.push_part(now, part);
         }
     }
 
     /// Adds changes that name each key once.
     pub(super) fn push_difference(&mut self, now: Instant, changes: Vec<Change<K>>) {
         if !changes.is_empty() {
-            self.push_part(now, changes, Names::Once);
+            self.push_part(now, changes.into());
         }
     }
 
-    fn push_part(&mut self, now: Instant, changes: Vec<Change<K>>, names: Names) {
-        let changes: Arc<[Change<K>]> = changes.into();
-        self.each(|outbox| outbox.push(now, &changes, names));
+    fn push_part(&mut self, now: Instant, changes: Arc<[Change<K>]>) {
+        if self.outboxes.is_empty() {
+            return;
+        }
+        if !self.outboxes.values().any(Outbox::has_backlog) {
+            self.batches.none_waits();
+        }
+        let batch = self.batches.next(&changes);
+        self.each(|outbox| outbox.push(now, &changes, batch));
     }
 
     /// Adds a notice once the changes of its batch are added.

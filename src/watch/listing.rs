@@ -31,7 +31,7 @@ pub(super) struct Limits {
 
 impl Limits {
     pub(super) fn first() -> Self {
-        Self { values: PageLimit::first(), names: PageLimit::first() }
+        Self { values: PageLimit::first(), names: PageLimit::first_of_names() }
     }
 
     /// As few pages as this number of bytes a page allows. Both kinds of pages have the same keys.

@@ -5,9 +5,12 @@ use crate::kv::KeyValue;
 
 /// The first page is small: it tells how many keys there are and how large they are.
 const FIRST_PAGE: usize = 500;
+/// Names are small, and two of them differ little in size.
+const FIRST_PAGE_OF_NAMES: usize = 5000;
 /// etcd walks the rest of the range for every page, so a list has few pages: this many, within the bounds below.
 const PAGES: usize = 10;
 const MAX_PAGE_KEYS: usize = 20_000;
+const MAX_PAGE_NAMES: usize = 100_000;
 const MAX_PAGE_BYTES: usize = 16 << 20;
 /// By how much a page may be larger than the one before, in keys: the values after it may be larger.
 const GROWTH: usize = 4;
@@ -16,6 +19,10 @@ const GROWTH: usize = 4;
 #[derive(Debug, Clone)]
 pub(crate) struct PageLimit {
     limit: usize,
+    /// How many keys a page has at most.
+    most: usize,
+    /// How many pages the list is to have.
+    pages: usize,
     /// How many keys the list has, as its first page says.
     total: Option<u64>,
     /// How many bytes a key takes, on the page where they are largest.
@@ -25,9 +32,14 @@ pub(crate) struct PageLimit {
 }
 
 impl PageLimit {
-    /// The limit of a first page.
+    /// The limit of a first page with values.
     pub(crate) fn first() -> Self {
-        Self { limit: FIRST_PAGE, total: None, size: 0, few_pages: None }
+        Self { limit: FIRST_PAGE, most: MAX_PAGE_KEYS, pages: PAGES, total: None, size: 0, few_pages: None }
+    }
+
+    /// The limit of a first page of names.
+    pub(crate) fn first_of_names() -> Self {
+        Self { limit: FIRST_PAGE_OF_NAMES, most: MAX_PAGE_NAMES, pages: 1, ..Self::first() }
     }
 
     /// How many keys the next page asks for.
@@ -40,7 +52,7 @@ impl PageLimit {
         self.total.is_some()
     }
 
-    /// Takes a page: the next one has a tenth of all keys, but not more than fit into the bounds at this page's size.
+    /// Takes a page: the next one has a tenth of all keys, or all names, but not more than fit into the bounds at this page's size.
     pub(crate) fn took(&mut self, page: &ListPage) {
         let bytes = |kv: &KeyValue| kv.path.len() + kv.value.len() + 64;
         let size = (page.kvs.iter().map(bytes).sum::<usize>() / page.kvs.len().max(1)).max(1);
@@ -50,7 +62,7 @@ impl PageLimit {
             self.limit = self.limit.min((bytes / size).max(1));
             return;
         }
-        let wanted = (total / PAGES).clamp(FIRST_PAGE, MAX_PAGE_KEYS);
+        let wanted = (total / self.pages).clamp(FIRST_PAGE, self.most);
         self.limit = wanted.min(self.limit.saturating_mul(GROWTH)).min((MAX_PAGE_BYTES / size).max(1));
     }
 
@@ -61,7 +73,7 @@ impl PageLimit {
         let total = usize::try_from(total).unwrap_or(usize::MAX);
         // There may be more by now.
         let limit = total.saturating_add(total / 8).saturating_add(FIRST_PAGE).min((bytes / self.size.max(1)).max(1));
-        Self { limit, total: None, size: self.size, few_pages: Some(bytes) }
+        Self { limit, total: None, few_pages: Some(bytes), ..self.clone() }
     }
 
     /// Takes a failure: if the page may have been too large for a message or for the time it has, the next one has half

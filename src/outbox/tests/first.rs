@@ -16,7 +16,7 @@ impl Bench {
         let now = Instant::now();
         let mut outbox = Outbox::new(filter, mode);
         outbox.begin_unverified(now, &Arc::from(snapshot), Revision(5));
-        Self { outbox, now }
+        Self { outbox, batches: Batches::default(), now }
     }
 
     pub(super) fn verified<const N: usize>(
@@ -48,7 +48,11 @@ fn synced_comes_after_the_first_state_is_verified_and_then_every_change() {
 
 #[test]
 fn the_first_state_is_handled_when_synced_is() {
-    let mut bench = Bench { outbox: Outbox::new(Filter::new(), DeliveryMode::LatestPerKey), now: Instant::now() };
+    let mut bench = Bench {
+        outbox: Outbox::new(Filter::new(), DeliveryMode::LatestPerKey),
+        batches: Batches::default(),
+        now: Instant::now(),
+    };
     bench.outbox.begin(bench.now, &Arc::from([step("a", 0, 1, 2)]), Revision(5));
     for told in ["a:0->1 @2", "synced 1 @5"] {
         assert_eq!(bench.next(), [told]);

@@ -93,6 +93,14 @@ fn an_empty_list_is_a_first_state_too() {
 }
 
 #[test]
+fn readers_are_told_of_the_first_list_though_nobody_observes() {
+    let mut bench = Bench::new();
+    let version = |bench: &Bench| bench.store.shared.point.borrow().version;
+    bench.list(&[kv("a", "1", 3)], 5);
+    assert_eq!((version(&bench), bench.shown()), (1, vec!["a=1".to_owned()]));
+}
+
+#[test]
 fn keys_that_are_not_ours_are_not_there() {
     let mut strangers = vec![kv("", "1", 2), kv("a", "1", 2)];
     strangers.push(KeyValue { path: (&b"p/\xff"[..]).into(), ..kv("", "1", 3) });

@@ -125,7 +125,7 @@ fn a_relist_that_compaction_overtakes_asks_for_changes_and_names_in_one_page_eac
     assert_eq!(watch.handle(Outcome::Opened(header(60))), Some(Delivery::Live));
     let asked = |watch: &Watch| (listing(watch).limit, listing(watch).keys_only, listing(watch).revision.is_some());
     compacted(&mut watch);
-    for limits in [[500, 500], [500, 500], [34_250, 34_250]] {
+    for limits in [[500, 5000], [500, 5000], [34_250, 34_250]] {
         assert_eq!(asked(&watch), (limits[0], false, false));
         let _ = watch.handle(answer(1, false));
         assert_eq!(asked(&watch), (limits[1], true, true));

@@ -109,13 +109,13 @@ fn the_names_begin_with_a_page_limit_of_their_own() {
     assert_eq!((listing(&watch).limit, listing(&watch).keys_only), (15, false), "16 MiB of such values");
     let _ =
         watch.handle(Outcome::Listed(ListPage { header: header(60), count: 9, kvs: vec![put("c", 56)], more: false }));
-    assert_eq!((listing(&watch).limit, listing(&watch).keys_only), (500, true), "names are small");
+    assert_eq!((listing(&watch).limit, listing(&watch).keys_only), (5000, true), "names are small");
     let _ = watch.handle(page(vec![put("a", 3)]));
-    assert_eq!(listing(&watch).limit, 2000);
+    assert_eq!(listing(&watch).limit, 20_000);
     let _ = watch.handle(page(vec![put("b", 3)]));
-    assert_eq!(listing(&watch).limit, 8000);
+    assert_eq!(listing(&watch).limit, 80_000);
     let _ = watch.handle(page(vec![put("c", 3)]));
-    assert_eq!(listing(&watch).limit, 10_000, "a tenth of all keys, however many are left");
+    assert_eq!(listing(&watch).limit, 100_000, "as many as there are");
 }
 
 #[test]
