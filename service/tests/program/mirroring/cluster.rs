@@ -87,6 +87,13 @@ pub(super) fn contents(server: &EtcdServer, prefix: &str) -> BTreeMap<String, St
     lines.chunks(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect()
 }
 
+/// When the keys below a prefix were written last.
+pub(super) fn revisions(server: &EtcdServer, prefix: &str) -> Vec<u64> {
+    let answer = server.etcdctl(&["get", "--prefix", prefix, "--write-out", "json"]);
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    answer["kvs"].as_array().unwrap().iter().map(|kv| kv["mod_revision"].as_u64().unwrap()).collect()
+}
+
 pub(super) fn source(cluster: &str, endpoint: &str) -> String {
     format!("[[source]]\ncluster = {cluster:?}\nendpoints = [{endpoint:?}]\n")
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 use shared_store_support::{DeliveryMode, EtcdServer, Proxy, Version, eventually_blocking, real_time_blocking};
 
 use super::PATIENCE;
-use super::cluster::{Remote, config, contents, mirror, source, status, until_ready, watch};
+use super::cluster::{Remote, config, contents, mirror, revisions, source, status, until_ready, watch};
 use crate::running::Running;
 use crate::serving::client::Service;
 
@@ -144,11 +144,4 @@ fn a_local_etcd_that_was_wiped_has_all_copies_again_and_the_canaries_after_them(
     }
     assert_eq!(contents(&local, "cilium/cluster-config/").len(), 1);
     mirror.leaves();
-}
-
-/// When keys were created.
-fn revisions(server: &EtcdServer, prefix: &str) -> Vec<u64> {
-    let answer = server.etcdctl(&["get", "--prefix", prefix, "--write-out", "json"]);
-    let answer: Value = serde_json::from_str(&answer).unwrap();
-    answer["kvs"].as_array().unwrap().iter().map(|kv| kv["create_revision"].as_u64().unwrap()).collect()
 }

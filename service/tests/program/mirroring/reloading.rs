@@ -3,7 +3,7 @@
 use shared_store_support::{EtcdServer, Version, eventually_blocking};
 
 use super::PATIENCE;
-use super::cluster::{Remote, config, contents, mirror, source, status, text, until_ready, watch};
+use super::cluster::{Remote, config, contents, mirror, revisions, source, status, text, until_ready, watch};
 
 #[test]
 fn a_reload_adds_changes_and_removes_sources_and_does_not_touch_the_others() {
@@ -14,14 +14,20 @@ fn a_reload_adds_changes_and_removes_sources_and_does_not_touch_the_others() {
     let mirror = mirror(&file);
     until_ready(&mirror);
     let before = contents(&local, "cilium/cache/");
+    let written = revisions(&local, "cilium/cache/nodes/v1/one/");
     let mut readers = [watch(&local, "cilium/cache/nodes/v1/one"), watch(&local, "cilium/cluster-config")];
     for reader in &mut readers {
         reader.next("synced");
     }
 
-    // The second source has another name of its etcd, and a third one is there.
+    // The second source has another name of its etcd, a third one is there, and one that is away.
     let other_name = two.endpoint().replace("127.0.0.1", "localhost");
-    let sources = [same.clone(), source("two", &other_name), source("three", &three.endpoint())];
+    let sources = [
+        same.clone(),
+        source("two", &other_name),
+        source("three", &three.endpoint()),
+        source("away", "http://127.0.0.1:1"),
+    ];
     std::fs::write(&file, text(&local, "grace = \"1s\"", &sources)).unwrap();
     mirror.process.signal("HUP");
     mirror.process.hear("the configuration is read again");
@@ -29,6 +35,9 @@ fn a_reload_adds_changes_and_removes_sources_and_does_not_touch_the_others() {
     for cluster in ["one", "two", "three"] {
         eventually_blocking("it is ready", PATIENCE, || ready(cluster), |ready| *ready);
     }
+    let probe = mirror.send("GET", "/readyz", &[], "");
+    assert_eq!((probe.status, &probe.json()["sources"][0]["complete"]), (200, &false.into()), "{}", probe.body);
+    assert_eq!(revisions(&local, "cilium/cache/nodes/v1/one/"), written, "it is not touched");
     let mut expected = before.clone();
     expected.extend(three.copies());
     assert_eq!(contents(&local, "cilium/cache/"), expected);
@@ -39,6 +48,7 @@ fn a_reload_adds_changes_and_removes_sources_and_does_not_touch_the_others() {
     std::fs::write(&file, text(&local, "grace = \"1s\"", std::slice::from_ref(&same))).unwrap();
     mirror.process.signal("HUP");
     mirror.process.hear("the configuration is read again");
+    mirror.process.hear("source \"away\" is removed; it was not reached");
     for _ in ["two", "three"] {
         mirror.process.hear("is removed, and its copies are deleted");
     }
