@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use shared_store::mirror::{MirrorMetrics, MirrorRule, MirrorRules, MirrorTimes};
-use shared_store::{BackendError, ConflictPolicy, METRICS, publish};
+use shared_store::{BackendError, ConflictPolicy, METRICS, State, publish};
 use shared_store_core::backend::WriteAction;
 use shared_store_core::backend::faulty::{Faulty, Op, When};
 use shared_store_core::mirror::Mirror as Machine;

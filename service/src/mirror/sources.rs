@@ -150,9 +150,17 @@ impl Sources {
 
     /// How all sources are.
     pub(super) async fn status(&self) -> Vec<MirrorStatus> {
-        let mirrors: Vec<_> = self.running().values().map(|running| running.mirror.clone()).collect();
-        // One that has just left has no status any more.
-        join_all(mirrors.iter().map(Mirror::status)).await.into_iter().flatten().collect()
+        let of = |running: &Running| (running.mirror.clone(), matches!(running.phase, Phase::Leaves(_)));
+        let all: Vec<_> = self.running().values().map(of).collect();
+        let statuses = all.iter().map(async |(mirror, leaves)| {
+            // One that has just left has no status any more.
+            let mut status = mirror.status().await.ok()?;
+            // It may not have heard of it yet.
+            status.leaves |= leaves;
+            status.ready &= !status.leaves;
+            Some(status)
+        });
+        join_all(statuses).await.into_iter().flatten().collect()
     }
 
     /// All sources end. Their copies stay until their leases end.

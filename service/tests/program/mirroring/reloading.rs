@@ -73,14 +73,14 @@ fn a_reload_adds_changes_and_removes_sources_and_does_not_touch_the_others() {
 fn a_source_that_is_added_again_on_its_way_out_starts_when_it_is_gone() {
     let (local, one) = (EtcdServer::start(Version::V35), Remote::start("one"));
     let sources = [source("one", &one.endpoint())];
-    let file = config(&local, "grace = \"1s\"", &sources);
+    let file = config(&local, "grace = \"5s\"", &sources);
     let mirror = mirror(&file);
     until_ready(&mirror);
-    std::fs::write(&file, text(&local, "grace = \"1s\"", &[])).unwrap();
+    std::fs::write(&file, text(&local, "grace = \"5s\"", &[])).unwrap();
     mirror.process.signal("HUP");
     mirror.process.hear("the configuration is read again");
     assert_eq!(status(&mirror, "one")["leaves"], true);
-    std::fs::write(&file, text(&local, "grace = \"1s\"", &sources)).unwrap();
+    std::fs::write(&file, text(&local, "grace = \"5s\"", &sources)).unwrap();
     mirror.process.signal("HUP");
     mirror.process.hear("is on its way out: it starts again when its copies are gone");
     mirror.process.hear("is removed, and its copies are deleted");
