@@ -22,12 +22,14 @@ mkdir "$work/man"
 for page in "$work"/man/*; do
     put 644 "$page" "$share/man/man1/$(basename "$page")"
 done
-sed "s#/usr/bin/#$prefix/bin/#" service/packaging/shared-store.service > "$work/unit"
-put 644 "$work/unit" "/lib/systemd/system/shared-store.service"
+for unit in shared-store.service shared-store-mirror.service; do
+    sed "s#/usr/bin/#$prefix/bin/#" "service/packaging/$unit" > "$work/unit"
+    put 644 "$work/unit" "/lib/systemd/system/$unit"
+done
 put 644 service/packaging/grafana-dashboard.json "$share/shared-store/grafana-dashboard.json"
 put 644 service/packaging/alerts.yml "$share/shared-store/alerts.yml"
 # Configuration of an administrator stays.
-for file in "serve.toml shared-store/serve.toml" "packaging/shared-store.default default/shared-store"; do
+for file in "serve.toml shared-store/serve.toml" "mirror.toml shared-store/mirror.toml" "packaging/shared-store.default default/shared-store"; do
     read -r from to <<< "$file"
     [ -e "$root/etc/$to" ] || put 644 "service/$from" "/etc/$to"
 done

@@ -64,6 +64,8 @@ mod guide {
     enum Reading {}
     #[doc = include_str!("../docs/src/publishing.md")]
     enum Publishing {}
+    #[doc = include_str!("../docs/src/mirror.md")]
+    enum Mirroring {}
     #[doc = include_str!("../docs/src/testing.md")]
     enum Testing {}
     #[doc = include_str!("../docs/src/web-service.md")]

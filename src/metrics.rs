@@ -4,6 +4,7 @@
 //! `metrics-exporter-prometheus`, before it joins a store. Without a recorder nothing happens.
 
 mod backend;
+mod mirror;
 mod status;
 
 use std::sync::Once;
@@ -11,6 +12,7 @@ use std::sync::Once;
 use ::metrics::{Counter, Gauge, Histogram, Label, SharedString, Unit};
 
 pub use self::backend::MeasuredBackend;
+pub use self::mirror::MirrorMetrics;
 pub use self::status::StatusMetrics;
 
 /// What a metric is.
@@ -185,6 +187,30 @@ const OBSERVER_LAG: Metric =
         .seconds();
 const OBSERVER_PANICS: Metric =
     Metric::counter("shared_store_observer_panics_total", OBSERVER, "Panics of an observer or of its filter.");
+const CLUSTER: &[&str] = &["target_cluster"];
+const CLUSTER_RULE: &[&str] = &["target_cluster", "rule"];
+const REMOTE_CLUSTERS: Metric = Metric::gauge("remote_clusters", &[], "Sources of the mirror.");
+const REMOTE_FAILURES: Metric = Metric::gauge(
+    "remote_cluster_failures",
+    CLUSTER,
+    "How often a source was lost, or told something that makes no sense.",
+);
+const REMOTE_LAST_FAILURE: Metric =
+    Metric::gauge("remote_cluster_last_failure_ts", CLUSTER, "Unix time of the last of these failures, or 0.")
+        .seconds();
+const REMOTE_READINESS: Metric = Metric::gauge(
+    "remote_cluster_readiness_status",
+    CLUSTER,
+    "1 if every copy of a source is complete and follows it, else 0.",
+);
+const MIRROR_KEYS: Metric = Metric::gauge("shared_store_mirror_keys", CLUSTER_RULE, "Keys that are copied.");
+const MIRROR_PENDING: Metric = Metric::gauge(
+    "shared_store_mirror_pending_keys",
+    CLUSTER_RULE,
+    "Copies that are not in the kvstore as they should be, yet.",
+);
+const MIRROR_REFUSED: Metric =
+    Metric::gauge("shared_store_mirror_refused_keys", CLUSTER_RULE, "Copies that the kvstore refuses.");
 
 /// All metrics. The guide's chapter "Metrics" has the same table; a test compares them.
 pub const METRICS: &[Metric] = &[
@@ -217,6 +243,13 @@ pub const METRICS: &[Metric] = &[
     OBSERVER_PENDING,
     OBSERVER_LAG,
     OBSERVER_PANICS,
+    REMOTE_CLUSTERS,
+    REMOTE_FAILURES,
+    REMOTE_LAST_FAILURE,
+    REMOTE_READINESS,
+    MIRROR_KEYS,
+    MIRROR_PENDING,
+    MIRROR_REFUSED,
 ];
 
 /// Tells the recorder what the metrics mean: once in a process, when the first store begins.

@@ -17,6 +17,8 @@ use crate::owner::Owner;
 use crate::thread::StoreThread;
 
 pub use self::heartbeat::Heartbeat;
+#[cfg(feature = "metrics")]
+pub use shared_store_core::metrics::MirrorMetrics;
 pub use shared_store_core::mirror::{
     ClusterConfig, ClusterConfigError, CopyStatus, Failed, MirrorRule, MirrorRules, MirrorStatus, MirrorTimes,
     cilium_rules,
@@ -121,9 +123,10 @@ impl MirrorConfig {
     }
 }
 
-/// Cilium's rule for names of clusters: at most 32 lower case letters, digits and hyphens, which begin and end with a letter
+/// Whether Cilium accepts a name of a cluster: at most 32 lower case letters, digits and hyphens, which begin and end with a letter
 /// or a digit.
-fn is_cluster_name(name: &str) -> bool {
+#[must_use]
+pub fn is_cluster_name(name: &str) -> bool {
     let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     name.len() <= 32
         && name.chars().all(|c| is_word(c) || c == '-')

@@ -14,6 +14,8 @@ pub(crate) use self::args::{
     Conflict, DeleteArgs, DeliveryMode, DemoArgs, DiffArgs, ExportArgs, GetArgs, ImportArgs, JoinArgs, ListArgs,
     NameArg, Observe, OnExit, OriginArg, Own, PublishArgs, ServeArgs, Shape, StatusArgs, WatchArgs,
 };
+#[cfg(feature = "etcd")]
+pub(crate) use self::args::{MirrorArgs, MirrorCommand};
 pub(crate) use self::groups::command;
 pub(crate) use self::parse::duration;
 use self::parse::{endpoint, log};
@@ -208,6 +210,17 @@ Commands on stdin, one JSON object a line; replies carry the id:
   shared-store --endpoints http://127.0.0.1:2379 --prefix demo/nodes serve
   shared-store serve --config /etc/shared-store/serve.toml")]
     Serve(ServeArgs),
+    /// Copy the keys of other clusters' kvstores into this one, as Cilium's KVStoreMesh does
+    ///
+    /// A source that cannot be reached or has lost its data changes nothing. It prints `listening on http://HOST:PORT` on
+    /// stderr when it answers. SIGHUP reads the configuration again; a source that is no longer in it is taken apart:
+    /// configuration of the cluster, copies. SIGTERM and SIGINT end it; the copies stay until their leases end.
+    #[cfg(feature = "etcd")]
+    #[command(after_help = "Examples: check the configuration, run, and ask how it goes
+  shared-store mirror --config /etc/shared-store/mirror.toml --check
+  shared-store mirror --config /etc/shared-store/mirror.toml
+  shared-store mirror status")]
+    Mirror(MirrorArgs),
     /// Ask a running service how its stores are; exit code 1 unless all are synced
     #[command(after_help = "Examples: the service on this machine, and another one for a script
   shared-store status

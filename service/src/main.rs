@@ -10,10 +10,14 @@ mod diff;
 mod document;
 mod entry;
 mod history;
+mod hosting;
+mod http;
 mod input;
 mod join;
 mod kvstore;
 mod manual;
+#[cfg(feature = "etcd")]
+mod mirror;
 mod output;
 mod printable;
 mod progress;
@@ -22,6 +26,7 @@ mod read;
 mod record;
 mod remove;
 mod serve;
+mod settings;
 mod setup;
 mod signals;
 mod since;
@@ -41,6 +46,8 @@ use clap::FromArgMatches;
 use shared_store::Revision;
 
 use crate::cli::{Cli, Command, ValueForm, WatchArgs};
+#[cfg(feature = "etcd")]
+use crate::cli::{MirrorArgs, MirrorCommand};
 use crate::setup::Failure;
 use crate::signals::Signals;
 use crate::value::{Base64, Form, Json, Text};
@@ -88,6 +95,12 @@ async fn command<V: Form>(cli: Cli) -> Result<(), Failure> {
         }
         Command::Watch(args) => return join::watch::<V>(&common, args, signals).await,
         Command::Serve(args) => return serve::run(&common, args, signals).await,
+        #[cfg(feature = "etcd")]
+        Command::Mirror(MirrorArgs { command: Some(MirrorCommand::Status { url }), .. }) => {
+            return mirror::status(&common, url);
+        }
+        #[cfg(feature = "etcd")]
+        Command::Mirror(args) => return mirror::run(&common, args, signals).await,
         #[cfg(feature = "etcd")]
         Command::DevEtcd { listen } => return dev_etcd::run(listen, signals).await,
         Command::Demo(args) => return demo::run(&common, args, signals).await,

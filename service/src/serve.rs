@@ -1,6 +1,5 @@
 //! `serve`: stores behind HTTP, with metrics and a page.
 
-mod access;
 mod api;
 mod cached;
 mod feed;
@@ -11,44 +10,38 @@ mod names;
 mod openapi;
 mod page;
 mod probes;
-mod problem;
 mod publishing;
 mod server;
 mod settings;
 mod stores;
 mod stream;
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::web;
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use sd_notify::NotifyState;
-use tokio::signal::unix::{SignalKind, signal};
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::{interval, timeout};
+use tokio::time::timeout;
 
-use self::access::Access;
-use self::problem::Problem;
 use self::settings::Limits;
 pub(crate) use self::settings::Settings;
 pub(crate) use self::stores::Connection;
 use self::stores::Stores;
 use crate::cli::{Common, ServeArgs};
+use crate::hosting::Hosting;
+use crate::http::{Access, Problem};
 use crate::setup::{Failure, say};
 use crate::signals::Signals;
 
 /// How long leaving waits until streams have ended.
 const STREAMS_END: Duration = Duration::from_secs(1);
-/// Durations are kept until they are summed up, here or when they are read.
-const UPKEEP: Duration = Duration::from_secs(5);
 
 /// What requests are answered from.
 #[derive(Debug)]
 pub(crate) struct Service {
     stores: Stores,
-    access: Access,
+    access: web::Data<Access>,
     limits: Limits,
     prometheus: PrometheusHandle,
     streams: Arc<Semaphore>,
@@ -70,7 +63,7 @@ pub(crate) async fn run(common: &Common, args: &ServeArgs, signals: Signals) -> 
     let connection = Connection::open(common, &settings)?;
     if args.check {
         settings.check_files()?;
-        Access::new(&settings, settings.address())?;
+        Access::new(settings.allowed())?;
         say("the configuration is good");
         return Ok(());
     }
@@ -89,18 +82,16 @@ pub(crate) async fn host(
     started: impl FnOnce(String),
     stop: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
-    let mut left = pin!(stop);
-    let mut hang_up = signal(SignalKind::hangup())?;
     // Before the stores: what was recorded before is lost.
-    let prometheus = PrometheusBuilder::new().install_recorder().map_err(Failure::promise)?;
+    let mut hosting = Hosting::start()?;
     server::describe_metrics();
-    let (stop, stopping) = watch::channel(false);
+    let (stops, stopping) = watch::channel(false);
     let streams = Arc::new(Semaphore::new(settings.limits.streams));
     let service = web::Data::new(Service {
         stores: Stores::default(),
-        access: Access::new(&settings, settings.address())?,
+        access: web::Data::new(Access::new(settings.allowed())?),
         limits: settings.limits.clone(),
-        prometheus: prometheus.clone(),
+        prometheus: hosting.prometheus(),
         streams: Arc::clone(&streams),
         stopping,
     });
@@ -111,29 +102,12 @@ pub(crate) async fn host(
     let (running, handle) = server.run();
     say(format_args!("listening on {url}"));
     started(url);
-    notify(&[NotifyState::Ready]);
-    let mut upkeep = interval(UPKEEP);
-    let mut watchdog = interval(watchdog());
-    loop {
-        tokio::select! {
-            () = &mut left => break,
-            _ = upkeep.tick() => prometheus.run_upkeep(),
-            _ = watchdog.tick() => notify(&[NotifyState::Watchdog]),
-            _ = hang_up.recv() => {
-                notify(&reloading());
-                match change(reload(), common, &service, &mut connection, &settings).await {
-                    Ok(new) => {
-                        settings = new;
-                        say("the configuration is read again");
-                    }
-                    Err(failure) => say(format_args!("the configuration is not changed: {failure}")),
-                }
-                notify(&[NotifyState::Ready]);
-            }
-        }
-    }
-    notify(&[NotifyState::Stopping]);
-    stop.send_replace(true);
+    let read_again = async || {
+        settings = change(reload(), common, &service, &mut connection, &settings).await?;
+        Ok(())
+    };
+    hosting.until(stop, read_again).await;
+    stops.send_replace(true);
     // Streams are told first that the service goes: they never end by themselves.
     let all = u32::try_from(settings.limits.streams).unwrap_or(u32::MAX);
     let _ = timeout(STREAMS_END, streams.acquire_many(all)).await;
@@ -161,23 +135,7 @@ async fn change(
     if renew {
         *connection = Arc::new(Connection::open(common, &new)?);
     }
-    service.access.reload(&new, new.address())?;
+    service.access.reload(new.allowed())?;
     service.stores.apply(connection, &new, renew).await?;
     Ok(new)
-}
-
-/// Tells systemd, if it wants to know.
-fn notify(state: &[NotifyState<'_>]) {
-    let _ = sd_notify::notify(state);
-}
-
-/// With the time, which systemd compares with that of its wish.
-fn reloading() -> Vec<NotifyState<'static>> {
-    let time = NotifyState::monotonic_usec_now().ok();
-    [NotifyState::Reloading].into_iter().chain(time).collect()
-}
-
-/// How often systemd wants to hear of a service that lives; rarely if it does not.
-fn watchdog() -> Duration {
-    sd_notify::watchdog_enabled().map_or(Duration::from_secs(3600), |limit| limit / 3)
 }

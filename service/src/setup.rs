@@ -171,9 +171,14 @@ fn backend(common: &Common, config: Config, alone: Alone) -> Result<Config, Fail
 
 #[cfg(feature = "etcd")]
 fn etcd(common: &Common, config: Config) -> Result<Config, Failure> {
-    use shared_store::{EtcdBackend, EtcdConfig, EtcdConfigError};
+    let backend = shared_store::EtcdBackend::new(etcd_config(common)?).map_err(|error| bad_etcd(&error))?;
+    Ok(config.backend(backend))
+}
 
-    let mut etcd = EtcdConfig::new(&common.endpoints);
+/// The way to etcd.
+#[cfg(feature = "etcd")]
+pub(crate) fn etcd_config(common: &Common) -> Result<shared_store::EtcdConfig, Failure> {
+    let mut etcd = shared_store::EtcdConfig::new(&common.endpoints);
     if let Some(user) = &common.user {
         let password = match &common.password_file {
             Some(file) => secret(file)?,
@@ -192,14 +197,16 @@ fn etcd(common: &Common, config: Config) -> Result<Config, Failure> {
         (Some(_), None) => return Err(Failure::usage("--tls-cert needs --tls-key, the key of that certificate")),
         (None, Some(_)) => return Err(Failure::usage("--tls-key needs --tls-cert, the certificate of that key")),
     }
-    let backend = EtcdBackend::new(etcd).map_err(|error| {
-        if let EtcdConfigError::Thread(error) = error {
-            return cannot_start(error);
-        }
-        let source = std::error::Error::source(&error).map_or_else(String::new, |source| format!(": {source}"));
-        Failure::usage(format_args!("{error}{source}"))
-    })?;
-    Ok(config.backend(backend))
+    Ok(etcd)
+}
+
+#[cfg(feature = "etcd")]
+pub(crate) fn bad_etcd(error: &shared_store::EtcdConfigError) -> Failure {
+    if let shared_store::EtcdConfigError::Thread(error) = error {
+        return cannot_start(error);
+    }
+    let source = std::error::Error::source(error).map_or_else(String::new, |source| format!(": {source}"));
+    Failure::usage(format_args!("{error}{source}"))
 }
 
 #[cfg(not(feature = "etcd"))]

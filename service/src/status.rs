@@ -21,7 +21,19 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const HEAD: [&str; 7] = ["STORE", "STATE", "KEYS", "OWN", "PENDING", "REVISION", "CAUSE"];
 
 pub(crate) fn run(common: &Common, args: &StatusArgs) -> Result<(), Failure> {
-    let url = format!("{}/v1/stores", args.url.trim_end_matches('/'));
+    let all = ask(common, &args.url, "/v1/stores")?;
+    let Some(stores) = all["stores"].as_array() else { return Err(no_service(&args.url, &all)) };
+    print_all(|out| print(out, common.output, stores))?;
+    let not_synced = stores.iter().filter(|store| store["state"] != "synced").count();
+    if not_synced == 0 {
+        return Ok(());
+    }
+    Err(Failure::promise(format_args!("{not_synced} of {} stores do not show the kvstore", stores.len())))
+}
+
+/// What a running service answers.
+pub(crate) fn ask(common: &Common, url: &str, path: &str) -> Result<Value, Failure> {
+    let url = format!("{}{path}", url.trim_end_matches('/'));
     let told = |error: &dyn std::fmt::Display| Failure::promise(format_args!("{url}: {error}"));
     let tls = TlsConfig::builder()
         .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -32,16 +44,21 @@ pub(crate) fn run(common: &Common, args: &StatusArgs) -> Result<(), Failure> {
         Agent::config_builder().timeout_global(Some(PATIENCE)).http_status_as_error(false).tls_config(tls).build();
     let mut answer = Agent::from(agent).get(&url).call().map_err(|error| told(&error))?;
     let text = answer.body_mut().read_to_string().map_err(|error| told(&error))?;
-    let all: Value = serde_json::from_str(&text).map_err(|_| told(&"it is no shared-store service"))?;
-    let Some(stores) = all["stores"].as_array() else {
-        return Err(told(&all["detail"].as_str().unwrap_or("it is no shared-store service")));
-    };
-    print_all(|out| print(out, common.output, stores))?;
-    let not_synced = stores.iter().filter(|store| store["state"] != "synced").count();
-    if not_synced == 0 {
-        return Ok(());
+    serde_json::from_str(&text).map_err(|_| told(&"it is no shared-store service"))
+}
+
+/// The answer is not what the service answers.
+pub(crate) fn no_service(url: &str, answer: &Value) -> Failure {
+    Failure::promise(format_args!("{url}: {}", answer["detail"].as_str().unwrap_or("it is no shared-store service")))
+}
+
+/// A member of an answer, for people.
+pub(crate) fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => printable(text).into_owned(),
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
     }
-    Err(Failure::promise(format_args!("{not_synced} of {} stores do not show the kvstore", stores.len())))
 }
 
 /// Who signs certificates: those of `--tls-ca`, or those whom browsers trust.
@@ -76,11 +93,6 @@ fn print(out: &mut dyn Write, format: Format, stores: &[Value]) -> io::Result<()
     if format == Format::Json {
         return stores.iter().try_for_each(|store| writeln!(out, "{}", printable(&store.to_string())));
     }
-    let cell = |value: &Value| match value {
-        Value::Null => "-".to_owned(),
-        Value::String(text) => printable(text).into_owned(),
-        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
-    };
     let members = ["name", "state", "entries", "own", "pending_writes", "revision", "cause"];
     table(out, HEAD, stores.iter().map(|store| members.map(|member| cell(&store[member]))))
 }

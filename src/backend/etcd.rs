@@ -77,11 +77,26 @@ impl EtcdBackend {
     /// # Errors
     /// [`EtcdConfigError`] names what cannot work.
     pub fn new(config: EtcdConfig) -> Result<Self, EtcdConfigError> {
-        let call_timeout = config.call_timeout;
-        let cluster = Arc::new(Cluster::new(config)?);
-        let bulk = Connection::new(Role::Bulk, Arc::clone(&cluster), Thread::start("shared-store-bulk")?).into();
-        let live = Connection::new(Role::Live, Arc::clone(&cluster), Thread::start("shared-store-live")?).into();
-        Ok(Self { cluster, bulk, live, call_timeout })
+        // Before the threads: what is wrong with the configuration needs none.
+        let (call_timeout, cluster) = (config.call_timeout, Cluster::new(config)?);
+        Ok(Self::on(cluster, call_timeout, Thread::start("shared-store-bulk")?, Thread::start("shared-store-live")?))
+    }
+
+    /// A backend for another cluster, on the threads of this one: any number of clusters need no more threads than one. They
+    /// share the time of those threads, too.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn beside(&self, config: EtcdConfig) -> Result<Self, EtcdConfigError> {
+        let (call_timeout, cluster) = (config.call_timeout, Cluster::new(config)?);
+        Ok(Self::on(cluster, call_timeout, self.bulk.thread.clone(), self.live.thread.clone()))
+    }
+
+    fn on(cluster: Cluster, call_timeout: Duration, bulk: Thread, live: Thread) -> Self {
+        let cluster = Arc::new(cluster);
+        let bulk = Connection::new(Role::Bulk, Arc::clone(&cluster), bulk).into();
+        let live = Connection::new(Role::Live, Arc::clone(&cluster), live).into();
+        Self { cluster, bulk, live, call_timeout }
     }
 
     /// Replaces the endpoints, for all clones. Calls under way go on where they are; a watch on an endpoint that is no

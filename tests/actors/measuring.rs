@@ -1,11 +1,14 @@
 //! Metrics, as a recorder gets them.
 
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
-use shared_store::{BackendError, ConflictPolicy, METRICS, publish};
+use shared_store::mirror::{MirrorMetrics, MirrorRule, MirrorRules, MirrorTimes};
+use shared_store::{BackendError, ConflictPolicy, METRICS, State, publish};
 use shared_store_core::backend::WriteAction;
 use shared_store_core::backend::faulty::{Faulty, Op, When};
+use shared_store_core::mirror::Mirror as Machine;
 use shared_store_core::{Backend, LeaseId};
 
 use super::owning::meddle;
@@ -61,12 +64,16 @@ fn a_run_records_the_documented_metrics_and_no_others() {
         store.audit(PATIENCE).await.unwrap();
         meddle(&backend, "b", WriteAction::Delete).await;
         store.close().await.unwrap();
+        let rule = MirrorRule::new("nodes/v1", Prefix::new("nodes").unwrap(), Prefix::new("copies").unwrap());
+        MirrorMetrics::new().record(&[
+            Machine::new("c1", MirrorRules::These(vec![rule]), MirrorTimes::default()).status(Instant::now())
+        ]);
 
         let mut found: BTreeSet<(String, String)> = BTreeSet::new();
         for name in recorded(&snapshotter).into_keys() {
             let (name, labels) = name.split_once('{').unwrap();
-            let labels = labels.trim_end_matches('}').split(',').map(|label| label.split_once('=').unwrap().0);
-            found.insert((name.to_owned(), labels.collect::<Vec<_>>().join(",")));
+            let labels = labels.trim_end_matches('}').split(',').filter_map(|label| label.split_once('='));
+            found.insert((name.to_owned(), labels.map(|(label, _)| label).collect::<Vec<_>>().join(",")));
         }
         let documented = METRICS.iter().map(|metric| (metric.name.to_owned(), metric.labels.join(",")));
         assert_eq!(found, documented.collect());
@@ -207,5 +214,41 @@ fn a_publisher_records_its_keys_and_when_all_are_in_the_kvstore() {
         assert_eq!(metrics["shared_store_own_keys{scope=nodes}"], 1.0);
         assert_eq!(metrics["shared_store_state{scope=nodes,state=synced}"], 1.0);
         publisher.close().await.unwrap();
+    });
+}
+
+#[test]
+fn the_sources_of_a_mirror_are_recorded_and_those_that_have_left_are_0() {
+    measured(|snapshotter| async move {
+        let rule = MirrorRule::new("nodes/v1", Prefix::new("nodes").unwrap(), Prefix::new("copies").unwrap());
+        let mut machine = Machine::new("c1", MirrorRules::These(vec![rule]), MirrorTimes::default());
+        let start = Instant::now();
+        machine.source_is(start, 0, State::Connecting { cause: Some("it is away".into()) });
+        let lost = machine.status(start + SECOND);
+        machine.completed(0);
+        machine.source_is(start, 0, State::Synced);
+        let mut ready = machine.status(start + 2 * SECOND);
+        ready.copies[0].keys = 5;
+        let mut metrics = MirrorMetrics::new();
+        let c1 = "{target_cluster=c1}";
+        let recorded = || recorded(&snapshotter);
+
+        metrics.record(&[lost]);
+        let before = recorded();
+        let failed = before[&format!("remote_cluster_last_failure_ts{c1}")];
+        assert_eq!((before["remote_clusters{}"], before[&format!("remote_cluster_readiness_status{c1}")]), (1.0, 0.0));
+        assert_eq!(before[&format!("remote_cluster_failures{c1}")], 1.0);
+        assert!(failed > 1e9, "{failed}");
+
+        metrics.record(&[ready]);
+        let after = recorded();
+        assert_eq!(after[&format!("remote_cluster_readiness_status{c1}")], 1.0);
+        assert_eq!(after["shared_store_mirror_keys{target_cluster=c1,rule=nodes/v1}"], 5.0);
+        assert_eq!(after[&format!("remote_cluster_last_failure_ts{c1}")], failed, "the same failure has the same time");
+
+        metrics.record(&[]);
+        let none = recorded();
+        assert_eq!((none["remote_clusters{}"], none[&format!("remote_cluster_readiness_status{c1}")]), (0.0, 0.0));
+        assert_eq!(none["shared_store_mirror_keys{target_cluster=c1,rule=nodes/v1}"], 0.0);
     });
 }

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use serde::Deserialize;
 use shared_store::LeaseId;
 
@@ -130,6 +130,37 @@ pub(crate) struct ServeArgs {
     /// Check the configuration and exit: code 2 if it is bad
     #[arg(long)]
     pub(crate) check: bool,
+}
+
+#[cfg(feature = "etcd")]
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub(crate) struct MirrorArgs {
+    /// The configuration file (TOML); service/mirror.toml is an example that documents every setting
+    #[arg(long, value_name = "FILE", required = true)]
+    pub(crate) config: Option<PathBuf>,
+    /// Where to listen; port 0 takes a free one [default: 127.0.0.1:8081]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Check the configuration and exit: code 2 if it is bad
+    #[arg(long)]
+    pub(crate) check: bool,
+    #[command(subcommand)]
+    pub(crate) command: Option<MirrorCommand>,
+}
+
+#[cfg(feature = "etcd")]
+#[derive(Debug, Subcommand)]
+pub(crate) enum MirrorCommand {
+    /// Ask a running mirror how its sources are; exit code 1 unless all are ready
+    #[command(after_help = "Examples: the mirror on this machine, and another one for a script
+  shared-store mirror status
+  shared-store --output json mirror status --url http://10.0.0.7:8081")]
+    Status {
+        /// Where the mirror listens
+        #[arg(long, env = "SHARED_STORE_MIRROR_URL", value_name = "URL", default_value = "http://127.0.0.1:8081")]
+        url: String,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -12,7 +12,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
     ("Look", &["list", "get", "owners", "explain", "history", "top"]),
     ("Compare, save and mend", &["diff", "export", "import", "delete"]),
     ("Find faults", &["troubleshoot", "audit"]),
-    ("Run a service", &["serve", "status"]),
+    ("Run a service", &["serve", "status", "mirror"]),
     ("More", &["demo", "dev-etcd", "completions", "man", "help"]),
 ];
 

@@ -15,8 +15,8 @@ use utoipa::IntoParams;
 use super::Service;
 use super::hosted::{Entry, Hosted, Owners, Page, Wanted, Written};
 use super::names::Names;
-use super::problem::{Problem, Reads, Writes};
 use super::stream;
+use crate::http::{Problem, Reads, Writes};
 
 type Data = web::Data<Service>;
 type Answer = Result<HttpResponse, Problem>;

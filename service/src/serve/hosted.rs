@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::log::Since;
 use super::names::Names;
-use super::problem::Problem;
+use crate::http::Problem;
 use crate::record::Value;
 
 /// A store of the configuration.

@@ -4,7 +4,8 @@ use actix_web::{HttpResponse, get};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{api, probes, problem};
+use super::{api, probes};
+use crate::http;
 
 /// All paths of the interface.
 #[derive(OpenApi)]
@@ -12,9 +13,9 @@ use super::{api, probes, problem};
     info(title = "shared-store", description = "Stores of keys that many processes share over etcd."),
     paths(
         api::list_stores, api::get_store, api::list_keys, api::get_key, api::put_key, api::delete_key, api::list_owners, api::explain_key,
-        api::recent_changes, api::stream_changes, probes::livez, probes::readyz, probes::metrics,
+        api::recent_changes, api::stream_changes, http::livez, probes::readyz, probes::metrics,
     ),
-    components(schemas(problem::Problem)),
+    components(schemas(http::Problem)),
     modifiers(&Token),
 )]
 struct Document;

@@ -4,7 +4,7 @@ use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_P
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpResponse, get};
 
-use super::problem::Problem;
+use crate::http::Problem;
 
 /// Nothing from elsewhere, and nothing inline.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use shared_store::State;
 use utoipa::{IntoParams, ToSchema};
 
-use super::Service;
-use super::problem::{Asks, Problem};
+use super::{Service, server};
+use crate::http::{Asks, Problem};
 
 /// Whether the service can be routed to.
 #[derive(Debug, Serialize, ToSchema)]
@@ -38,13 +38,6 @@ pub(crate) struct ReadyQuery {
     store: Option<String>,
 }
 
-/// The process is alive, whatever the kvstore does.
-#[utoipa::path(tag = "probes", responses((status = 200, body = serde_json::Value)))]
-#[get("/livez")]
-pub(crate) async fn livez() -> HttpResponse {
-    HttpResponse::Ok().json(serde_json::json!({"alive": true}))
-}
-
 /// Whether every store shows the kvstore, and if not, why.
 #[utoipa::path(tag = "probes", params(ReadyQuery), responses(
     (status = 200, body = Ready), (status = 503, body = Ready), Asks))]
@@ -69,5 +62,6 @@ pub(crate) async fn readyz(service: web::Data<Service>, query: Query<ReadyQuery>
 #[utoipa::path(tag = "probes", responses((status = 200, body = String, content_type = "text/plain")))]
 #[get("/metrics")]
 pub(crate) async fn metrics(service: web::Data<Service>) -> HttpResponse {
+    server::record(&service);
     HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(service.prometheus.render())
 }

@@ -11,10 +11,10 @@ use super::cached::{json, keys};
 use super::hosted::{Entry, Feed, Hosted, Owners, Page, Wanted, Written};
 use super::log::Since;
 use super::names::Names;
-use super::problem::Problem;
 use super::settings::StoreSettings;
 use crate::cli::OnExit;
 use crate::document::Document;
+use crate::http::Problem;
 use crate::setup::Failure;
 use crate::value::Form;
 

@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use shared_store::Prefix;
 use toml::Spanned;
 
 use super::cached::keys;
-use crate::cli::{Backend, Common, Conflict, OnExit, ValueForm, duration};
+use crate::cli::{Backend, Common, Conflict, OnExit, ValueForm};
+use crate::http::{Allowed, Https};
+use crate::settings::{line, prefix, read, seconds};
 use crate::setup::Failure;
 use crate::value::{Base64, Json, Text};
 
@@ -41,15 +42,6 @@ pub(crate) struct Settings {
 pub(crate) enum BackendName {
     Etcd,
     Memory,
-}
-
-/// The certificate of the service, and whose clients it trusts.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Https {
-    pub(crate) cert: PathBuf,
-    pub(crate) key: PathBuf,
-    pub(crate) client_ca: Option<PathBuf>,
 }
 
 /// What clients can have at most.
@@ -132,15 +124,6 @@ pub(crate) struct StoreSettings {
     pub(crate) canary_timeout: Option<Duration>,
 }
 
-fn prefix<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Prefix, D::Error> {
-    Prefix::new(String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
-}
-
-fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    duration(&text).map(Some).map_err(serde::de::Error::custom)
-}
-
 impl StoreSettings {
     fn named(name: &str, prefix: Prefix) -> Self {
         Self {
@@ -199,11 +182,7 @@ impl Settings {
     /// Reads the file, and adds what the command line says, which counts more.
     pub(crate) fn load(common: &Common, file: Option<&Path>, listen: Option<SocketAddr>) -> Result<Self, Failure> {
         let mut settings = match file {
-            Some(file) => {
-                let text = std::fs::read_to_string(file)
-                    .map_err(|error| Failure::usage(format_args!("cannot read {}: {error}", file.display())))?;
-                Self::parse(&text).map_err(|error| Failure::usage(format_args!("{}: {error}", file.display())))?
-            }
+            Some(file) => read(file, Self::parse)?,
             None => Self::of_prefix(common)?,
         };
         if !common.endpoints.is_empty() {
@@ -251,13 +230,12 @@ impl Settings {
 
     fn parse(text: &str) -> Result<Self, String> {
         let settings: Self = toml::from_str(text).map_err(|error| error.to_string())?;
-        let line = |span: Range<usize>| 1 + text[..span.start].matches('\n').count();
         if settings.stores.is_empty() {
             return Err("there is no [[store]]".to_owned());
         }
         let mut names = BTreeMap::new();
         for store in &settings.stores {
-            let at = line(store.span());
+            let at = line(text, &store.span());
             let store = store.get_ref();
             store.check().map_err(|error| format!("line {at}, store {:?}: {error}", store.name))?;
             if let Some(first) = names.insert(store.name.as_str(), at) {
@@ -289,6 +267,16 @@ impl Settings {
     /// Where to listen.
     pub(crate) fn address(&self) -> SocketAddr {
         self.listen.unwrap_or_else(|| ([127, 0, 0, 1], 8080).into())
+    }
+
+    /// Who may connect and write.
+    pub(crate) fn allowed(&self) -> Allowed<'_> {
+        Allowed {
+            address: self.address(),
+            token_file: self.token_file.as_deref(),
+            known_clients: self.https.as_ref().is_some_and(|https| https.client_ca.is_some()),
+            hosts: &self.hosts,
+        }
     }
 
     /// Whether another connection to the kvstore is wanted.

@@ -9,10 +9,10 @@ use shared_store::{Backend, CanaryGate, Config, ConflictPolicy, GateProgress, Ga
 
 use super::cached::Cached;
 use super::hosted::Hosted;
-use super::problem::Problem;
 use super::publishing::Publishing;
 use super::settings::{Mode, Settings, StoreSettings};
 use crate::cli::{Common, Conflict, ValueForm};
+use crate::http::Problem;
 use crate::setup::{self, Alone, Failure};
 use crate::value::{Base64, Form, Json, Text};
 

@@ -15,7 +15,7 @@ use utoipa::IntoParams;
 
 use super::hosted::Feed;
 use super::log::{Since, event};
-use super::problem::Problem;
+use crate::http::Problem;
 
 /// After so long without a change a comment is sent, so that a client that is gone is noticed.
 const HEARTBEAT: Duration = Duration::from_secs(15);

@@ -9,6 +9,8 @@ mod etcd;
 mod hostile;
 #[cfg(feature = "etcd")]
 mod inspect;
+#[cfg(feature = "etcd")]
+mod mirroring;
 mod packaging;
 #[cfg(feature = "etcd")]
 mod publishing;

@@ -48,7 +48,10 @@ fn the_installation_has_all_files_and_keeps_what_an_administrator_has_changed() 
         "usr/share/bash-completion/completions/shared-store",
         "usr/share/zsh/site-functions/_shared-store",
         "usr/share/fish/vendor_completions.d/shared-store.fish",
+        "usr/share/man/man1/shared-store-mirror-status.1",
         "lib/systemd/system/shared-store.service",
+        "lib/systemd/system/shared-store-mirror.service",
+        "etc/shared-store/mirror.toml",
         "etc/default/shared-store",
     ] {
         assert!(std::fs::metadata(root.path().join(file)).unwrap().len() > 0, "{file}");

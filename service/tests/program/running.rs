@@ -199,6 +199,10 @@ impl Running {
         self.stdin.as_mut().unwrap()
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     pub(crate) fn signal(&self, signal: &str) {
         let status = Command::new("kill").args([&format!("-{signal}"), &self.process.id().to_string()]).status();
         assert!(status.unwrap().success());

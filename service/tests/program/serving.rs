@@ -2,8 +2,8 @@
 
 #[cfg(feature = "etcd")]
 mod asking;
-mod client;
-mod config;
+pub(crate) mod client;
+pub(crate) mod config;
 mod streams;
 
 use serde_json::{Value, json};

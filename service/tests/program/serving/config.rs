@@ -5,7 +5,7 @@ use tempfile::NamedTempFile;
 
 use super::client::Service;
 
-pub(super) fn file(text: &str) -> NamedTempFile {
+pub(crate) fn file(text: &str) -> NamedTempFile {
     let file = NamedTempFile::new().unwrap();
     std::fs::write(&file, text).unwrap();
     file

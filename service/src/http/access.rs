@@ -1,6 +1,7 @@
 //! Who may do what: names of the service, tokens, limits.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::{PoisonError, RwLock};
 
 use actix_web::HttpRequest;
@@ -8,8 +9,17 @@ use actix_web::http::header::AUTHORIZATION;
 use subtle::ConstantTimeEq;
 
 use super::problem::Problem;
-use super::settings::Settings;
 use crate::setup::{Failure, secret};
+
+/// Who may connect and write, as a configuration says it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Allowed<'a> {
+    pub(crate) address: SocketAddr,
+    pub(crate) token_file: Option<&'a Path>,
+    /// Clients show certificates.
+    pub(crate) known_clients: bool,
+    pub(crate) hosts: &'a [String],
+}
 
 /// The rules of the configuration. A reload changes them.
 #[derive(Debug)]
@@ -33,23 +43,23 @@ impl std::fmt::Debug for Rules {
 }
 
 impl Rules {
-    fn new(settings: &Settings, address: SocketAddr) -> Result<Self, Failure> {
+    fn new(allowed: Allowed<'_>) -> Result<Self, Failure> {
         Ok(Self {
-            token: settings.token_file.as_deref().map(secret).transpose()?,
-            loopback: address.ip().is_loopback(),
-            known_clients: settings.https.as_ref().is_some_and(|https| https.client_ca.is_some()),
-            hosts: settings.hosts.clone(),
+            token: allowed.token_file.map(secret).transpose()?,
+            loopback: allowed.address.ip().is_loopback(),
+            known_clients: allowed.known_clients,
+            hosts: allowed.hosts.to_vec(),
         })
     }
 }
 
 impl Access {
-    pub(crate) fn new(settings: &Settings, address: SocketAddr) -> Result<Self, Failure> {
-        Rules::new(settings, address).map(|rules| Self { rules: RwLock::new(rules) })
+    pub(crate) fn new(allowed: Allowed<'_>) -> Result<Self, Failure> {
+        Rules::new(allowed).map(|rules| Self { rules: RwLock::new(rules) })
     }
 
-    pub(crate) fn reload(&self, settings: &Settings, address: SocketAddr) -> Result<(), Failure> {
-        let rules = Rules::new(settings, address)?;
+    pub(crate) fn reload(&self, allowed: Allowed<'_>) -> Result<(), Failure> {
+        let rules = Rules::new(allowed)?;
         *self.rules.write().unwrap_or_else(PoisonError::into_inner) = rules;
         Ok(())
     }
