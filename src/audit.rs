@@ -163,7 +163,7 @@ impl Audit {
         let first = self.start == self.range.start;
         let range = KeyRange { start: self.start.clone(), end: end.clone().unwrap_or_else(|| self.range.end.clone()) };
         let pause = self.share(&page);
-        self.limit.took(&page);
+        self.limit.took(&page, false);
         let (kind, last) = (self.kind, end.is_none());
         match end {
             Some(end) => self.start = end,

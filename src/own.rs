@@ -76,7 +76,6 @@ pub struct OwnKeys {
     sync_interval: Duration,
     max_writes: usize,
     names: HashMap<KeyName, Box<OwnName>>,
-    /// How many of them have the wish [`Wish::Keep`].
     owned: usize,
     /// Names to be written now.
     dirty: VecDeque<KeyName>,
@@ -331,8 +330,7 @@ impl OwnKeys {
     /// How many keys this store owns.
     #[must_use]
     pub fn owned(&self) -> usize {
-        let keeps = |own: &&Box<OwnName>| matches!(own.wish, Wish::Keep { .. });
-        debug_assert_eq!(self.owned, self.names.values().filter(keeps).count());
+        debug_assert_eq!(self.owned, self.names.keys().filter(|name| self.owns(name)).count());
         self.owned
     }
 
@@ -351,11 +349,10 @@ impl OwnKeys {
     /// Whether the name is still known when all that was known of the kvstore is void.
     #[cfg(test)]
     pub(crate) fn is_wanted(&self, name: &KeyName) -> bool {
-        let wanted = |own: &Box<OwnName>| {
+        self.names.get(name).is_some_and(|own| {
             let wish = matches!(own.wish, Wish::Keep { .. } | Wish::Delete(_));
             own.once.is_some() || wish || own.step == Step::Sent
-        };
-        self.names.get(name).is_some_and(wanted)
+        })
     }
 
     /// The synchronous writes after which a key is owned, each as it is known when the watch shows it: by hash and lease.

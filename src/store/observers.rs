@@ -143,26 +143,26 @@ impl<K> Observers<K> {
         let mut steps = steps.into_iter().peekable();
         while steps.peek().is_some() {
             let part = steps.by_ref().take(PARCEL).collect();
-            self.push_part(now, part);
+            self.push_part(now, &part);
         }
     }
 
     /// Adds changes that name each key once.
     pub(super) fn push_difference(&mut self, now: Instant, changes: Vec<Change<K>>) {
         if !changes.is_empty() {
-            self.push_part(now, changes.into());
+            self.push_part(now, &changes.into());
         }
     }
 
-    fn push_part(&mut self, now: Instant, changes: Arc<[Change<K>]>) {
+    fn push_part(&mut self, now: Instant, changes: &Arc<[Change<K>]>) {
         if self.outboxes.is_empty() {
             return;
         }
         if !self.outboxes.values().any(Outbox::has_backlog) {
             self.batches.none_waits();
         }
-        let batch = self.batches.next(&changes);
-        self.each(|outbox| outbox.push(now, &changes, batch));
+        let batch = self.batches.next(changes);
+        self.each(|outbox| outbox.push(now, changes, batch));
     }
 
     /// Adds a notice once the changes of its batch are added.

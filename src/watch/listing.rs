@@ -163,7 +163,8 @@ impl Listing {
         if let Some(last) = page.kvs.last() {
             self.start = KeyRange::one(&last.path).end;
         }
-        self.limit().took(&page);
+        let only_names = matches!(self.phase, Phase::Names | Phase::Now);
+        self.limit().took(&page, only_names);
         // A page that is empty but promises more would repeat for ever.
         let more = page.more && !page.kvs.is_empty();
         let keys = if self.phase == Phase::Names { PageKeys::Names(page.kvs) } else { PageKeys::Full(page.kvs) };

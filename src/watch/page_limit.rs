@@ -19,10 +19,6 @@ const GROWTH: usize = 4;
 #[derive(Debug, Clone)]
 pub(crate) struct PageLimit {
     limit: usize,
-    /// How many keys a page has at most.
-    most: usize,
-    /// How many pages the list is to have.
-    pages: usize,
     /// How many keys the list has, as its first page says.
     total: Option<u64>,
     /// How many bytes a key takes, on the page where they are largest.
@@ -34,12 +30,12 @@ pub(crate) struct PageLimit {
 impl PageLimit {
     /// The limit of a first page with values.
     pub(crate) fn first() -> Self {
-        Self { limit: FIRST_PAGE, most: MAX_PAGE_KEYS, pages: PAGES, total: None, size: 0, few_pages: None }
+        Self { limit: FIRST_PAGE, total: None, size: 0, few_pages: None }
     }
 
     /// The limit of a first page of names.
     pub(crate) fn first_of_names() -> Self {
-        Self { limit: FIRST_PAGE_OF_NAMES, most: MAX_PAGE_NAMES, pages: 1, ..Self::first() }
+        Self { limit: FIRST_PAGE_OF_NAMES, ..Self::first() }
     }
 
     /// How many keys the next page asks for.
@@ -53,7 +49,7 @@ impl PageLimit {
     }
 
     /// Takes a page: the next one has a tenth of all keys, or all names, but not more than fit into the bounds at this page's size.
-    pub(crate) fn took(&mut self, page: &ListPage) {
+    pub(crate) fn took(&mut self, page: &ListPage, only_names: bool) {
         let bytes = |kv: &KeyValue| kv.path.len() + kv.value.len() + 64;
         let size = (page.kvs.iter().map(bytes).sum::<usize>() / page.kvs.len().max(1)).max(1);
         self.size = self.size.max(size);
@@ -62,7 +58,8 @@ impl PageLimit {
             self.limit = self.limit.min((bytes / size).max(1));
             return;
         }
-        let wanted = (total / self.pages).clamp(FIRST_PAGE, self.most);
+        let wanted = if only_names { total.min(MAX_PAGE_NAMES) } else { (total / PAGES).min(MAX_PAGE_KEYS) };
+        let wanted = wanted.max(FIRST_PAGE);
         self.limit = wanted.min(self.limit.saturating_mul(GROWTH)).min((MAX_PAGE_BYTES / size).max(1));
     }
 
@@ -73,7 +70,7 @@ impl PageLimit {
         let total = usize::try_from(total).unwrap_or(usize::MAX);
         // There may be more by now.
         let limit = total.saturating_add(total / 8).saturating_add(FIRST_PAGE).min((bytes / self.size.max(1)).max(1));
-        Self { limit, total: None, few_pages: Some(bytes), ..self.clone() }
+        Self { limit, total: None, size: self.size, few_pages: Some(bytes) }
     }
 
     /// Takes a failure: if the page may have been too large for a message or for the time it has, the next one has half
