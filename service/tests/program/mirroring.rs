@@ -45,6 +45,8 @@ fn what_cilium_has_of_two_clusters_is_copied_byte_for_byte_and_followed() {
     one.delete("cilium/state/nodes/v1/one/n1");
     assert_eq!(reader.next("delete")["name"], "n1");
 
+    let keys = || status(&mirror, "one")["copies"][0]["keys"].clone();
+    eventually_blocking("the deletion is answered", PATIENCE, keys, |keys| *keys == 2);
     let output = run(&["mirror", "status", "--url", &mirror.url]);
     let table = String::from_utf8(output.stdout.clone()).unwrap();
     let rows: Vec<Vec<_>> = table.lines().map(|line| line.split_whitespace().collect()).collect();

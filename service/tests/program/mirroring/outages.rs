@@ -50,10 +50,11 @@ fn a_source_that_is_killed_and_one_that_is_wiped_and_filled_again_take_no_copy_w
     one.server.restart();
     // Half of it is there.
     one.fill();
-    let waits = until(&mirror, "it waits for the canary", |status| {
-        status["copies"][0]["cause"].as_str().is_some_and(|cause| cause.contains("the source is not complete"))
+    until(&mirror, "it waits for the canary, and keeps its copies", |status| {
+        let nodes = &status["copies"][0];
+        let waits = nodes["cause"].as_str().is_some_and(|cause| cause.contains("the source is not complete"));
+        waits && nodes["keys"] == 2
     });
-    assert_eq!(waits["copies"][0]["keys"], 2);
     assert_eq!(contents(&local, "cilium/"), before);
     one.complete();
     until(&mirror, "the source is complete", |status| status["ready"] == true);
