@@ -20,6 +20,8 @@ pub struct MirrorMetrics {
 struct Cluster {
     rules: BTreeSet<String>,
     failures: u64,
+    /// Unix time of the last one.
+    failed_at: f64,
 }
 
 impl MirrorMetrics {
@@ -54,12 +56,13 @@ impl MirrorMetrics {
         let known = self.clusters.entry(source.cluster.clone()).or_default();
         REMOTE_READINESS.set(&[&label], u32::from(source.ready));
         REMOTE_FAILURES.set(&[&label], float(source.failures));
-        // Once for each failure: worked out anew, the time would change a little.
-        if known.failures != source.failures || source.failures == 0 {
-            let at = source.last_failure.as_ref().map_or(0.0, |failed| unix_time() - failed.seconds_ago);
-            REMOTE_LAST_FAILURE.set(&[&label], at);
+        // Worked out anew each time, it would change a little.
+        if known.failures != source.failures {
+            let failed = source.last_failure.as_ref();
+            known.failed_at = failed.map_or(0.0, |failed| unix_time() - failed.seconds_ago);
             known.failures = source.failures;
         }
+        REMOTE_LAST_FAILURE.set(&[&label], known.failed_at);
         for CopyStatus { name, keys, pending, refused, .. } in &source.copies {
             counts(&label, name.clone(), [*keys, *pending, *refused]);
             known.rules.insert(name.clone());
