@@ -208,7 +208,9 @@ impl Publishing {
 
     /// What it said about what it leaves behind.
     fn has_left(&self, world: &World, left: &[&KeyName]) {
-        if self.leaves == Some(Leave::Close) {
+        if self.leaves == Some(Leave::Close) && world.went_back_since(self.left_at) {
+            // A kvstore that is set back meanwhile shows keys again that were deleted, until their leases end.
+        } else if self.leaves == Some(Leave::Close) {
             for kv in world.all().iter().filter(|kv| self.granted(kv.lease)) {
                 let name = self.shell.config.prefix.strip(&kv.path).expect("it was written by its name");
                 assert!(left.contains(&&name), "{name} was left, untold");
