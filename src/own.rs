@@ -335,15 +335,10 @@ impl OwnKeys {
     }
 
     /// Whether a lease was granted by this owner: by this store, or by an earlier one of the same
-    /// [`Config::owner`](crate::Config::owner). Not by another one that runs now, as soon as that is known.
+    /// [`Config::owner`](crate::Config::owner).
     #[must_use]
     pub fn is_ours(&self, lease: LeaseId) -> bool {
-        self.leases.is_ours(lease) && !self.leases.is_foreign(lease)
-    }
-
-    /// How many leases of other live processes with the same owner are known.
-    pub(crate) fn rivals(&self) -> usize {
-        self.leases.rivals()
+        self.leases.is_ours(lease)
     }
 
     /// Whether the name is still known when all that was known of the kvstore is void.

@@ -59,8 +59,7 @@ use self::tombstones::Tombstones;
 /// 5. A value that cannot be decoded stops nothing: it is in quarantine until the key has a good value or is deleted.
 /// 6. [`OwnKeys`] sees every change of its names before the cache shows it, and the state of each after a list.
 /// 7. Mass deletions, and all deletions of another history, are held back ([`DeletionGuard`](crate::DeletionGuard)).
-/// 8. A key is [`Origin::Local`](crate::Origin::Local) if its lease was granted by this owner, and not by another live process
-///    with the same [`Config::owner`] that is known.
+/// 8. A key is [`Origin::Local`](crate::Origin::Local) if its lease was granted by this owner.
 #[derive(Debug)]
 pub struct Store<K: Key> {
     prefix: Prefix,
@@ -90,8 +89,6 @@ pub struct Store<K: Key> {
     own: OwnKeys,
     tombstones: Tombstones,
     observers: Observers<K>,
-    /// How many leases of other live processes with the same owner the cache takes into account.
-    rivals: usize,
     /// What has happened to own keys.
     events: VecDeque<OwnEvent>,
 }
@@ -156,7 +153,6 @@ impl<K: Key> Store<K> {
             own: OwnKeys::new(config, config.backend.max_writes()),
             tombstones: Tombstones::new(config.delete_delay),
             observers: Observers::default(),
-            rivals: 0,
             events: VecDeque::new(),
         }
     }

@@ -121,10 +121,6 @@ impl Leases {
         self.rivals.insert(lease);
     }
 
-    pub(super) fn rivals(&self) -> usize {
-        self.rivals.len()
-    }
-
     /// Whether another live owner granted the lease, or another live process with the same owner.
     pub(super) fn is_foreign(&self, lease: LeaseId) -> bool {
         lease != LeaseId::NONE && (!self.is_ours(lease) || self.rivals.contains(&lease))

@@ -356,7 +356,7 @@ fn difference<'a>(names: impl Iterator<Item = &'a KeyName>, present: &[KeyName])
 }
 
 /// The value is the same; the owner may have changed. Only observers whose filter checks the origin notice.
-pub(super) fn changed_hands<K>(
+fn changed_hands<K>(
     name: &KeyName,
     entry: &mut Entry<K>,
     at: Revision,

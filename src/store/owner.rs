@@ -6,10 +6,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::apply::changed_hands;
 use super::{Quarantined, Store};
-use crate::cache::Entry;
-use crate::change::{Notice, Origin};
+use crate::change::Notice;
 use crate::config::OnUndecodable;
 use crate::key::{Key, KeyError, KeyName, encoded};
 use crate::own::{Answer, Command, KeyState, Lifetime, Observation, OwnEvent, OwnStats, Request, RequestId, Ticket};
@@ -214,24 +212,6 @@ impl<K: Key> Store<K> {
             }
             self.events.push_back(event);
         }
-        if std::mem::replace(&mut self.rivals, self.own.rivals()) != self.own.rivals() {
-            self.rivals_known(now);
-        }
-    }
-
-    /// Keys of another live process with the same owner were taken for this store's: they change hands.
-    fn rivals_known(&mut self, now: Instant) {
-        let (shared, at) = (Arc::clone(&self.shared), self.revision);
-        let mut cache = shared.write();
-        let theirs = |entry: &Entry<K>| entry.origin == Origin::Local && !self.own.is_ours(entry.lease);
-        let mut names: Vec<_> = cache.iter().filter(|(_, entry)| theirs(entry)).map(|(name, _)| name.clone()).collect();
-        names.sort_unstable();
-        let changes = names
-            .iter()
-            .filter_map(|name| changed_hands(name, cache.get_mut(name)?, at, Origin::Remote, Reason::Event))
-            .collect();
-        drop(cache);
-        self.tell(now, changes);
     }
 
     /// The name is not kept any more: if somebody has deleted its key, the cache stops showing it.

@@ -204,26 +204,6 @@ fn the_value_of_another_owner_is_theirs_at_once_whatever_the_policy() {
     }
 }
 
-/// A key under a lease of the same owner may be of an earlier process. Once another process overwrites a stored key, all keys
-/// under its lease are known to be its.
-#[test]
-fn keys_of_a_second_live_process_with_the_same_owner_are_theirs_as_soon_as_that_is_known() {
-    for policy in [ConflictPolicy::Overwrite, ConflictPolicy::Yield, ConflictPolicy::Fail] {
-        let (mut bench, _) = owner(policy);
-        let lease = bench.store.own().lease_of_owner();
-        let theirs = |of: &str, revision| Event::Put(KeyValue { lease, ..kv(of, "7", revision) });
-        bench.events([theirs("b", 7)]);
-        let [ours, others] = origins(&mut bench);
-        assert_eq!(bench.told(ours), ["+a=1 @6 own", "+b=7 @7 own", "synced 2 @7"]);
-        bench.told(others);
-        bench.events([theirs("a", 8), theirs("c", 9)]);
-        let conflict = "conflict a @8".to_owned();
-        assert_eq!(bench.told(ours), ["-a @8", &conflict, "-b @9"], "{policy:?}");
-        assert_eq!(bench.told(others), ["+a=7 @8", "+c=7 @9", &conflict, "+b=7 @9"], "{policy:?}");
-        assert!(bench.reader.entries().all(|entry| entry.origin == Origin::Remote));
-    }
-}
-
 #[test]
 fn who_only_changes_hands_is_no_change_to_readers() {
     let mut bench = Bench::listed(&[kv("a", "1", 3)], 5);
