@@ -226,6 +226,15 @@ impl Mirror {
         self.config = Some(config);
     }
 
+    /// The source's configuration of the cluster cannot be read.
+    pub fn configuration_fails(&mut self, now: Instant, cause: &Arc<str>) {
+        // One that is known stays, and the copies tell how their source is.
+        if self.config.is_none() && self.problem.as_ref() != Some(cause) {
+            self.failed(now, Arc::clone(cause));
+            self.problem = Some(Arc::clone(cause));
+        }
+    }
+
     /// The cache of the source's keys by this rule has this state.
     pub fn source_is(&mut self, now: Instant, rule: usize, state: State) {
         let Some(copy) = self.copies.get_mut(rule) else { return };

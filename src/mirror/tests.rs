@@ -141,6 +141,20 @@ fn what_is_no_configuration_copies_nothing_and_says_why() {
 }
 
 #[test]
+fn a_source_that_was_never_reached_has_a_cause() {
+    let mut bench = Bench::new(MirrorTimes::default());
+    let cause: Arc<str> = "connection refused".into();
+    bench.mirror.configuration_fails(bench.now, &cause);
+    bench.mirror.configuration_fails(bench.now, &cause);
+    let status = bench.mirror.status(bench.now);
+    assert_eq!((status.problem.as_deref(), status.failures), (Some(&*cause), 1));
+    bench.configure(Some(CONFIG));
+    bench.mirror.configuration_fails(bench.now, &cause);
+    let status = bench.mirror.status(bench.now);
+    assert_eq!((status.problem, status.failures), (None, 1), "what is known stays");
+}
+
+#[test]
 fn a_configuration_without_capabilities_is_one() {
     for value in [r#"{"id":1}"#, r#"{"id":1,"capabilities":null}"#] {
         let config = ClusterConfig::parse(value.as_bytes()).unwrap();

@@ -37,6 +37,11 @@ pub(super) struct Remove;
 #[rtype(result = "()")]
 struct Configure(Option<Bytes>);
 
+/// The source's configuration of the cluster cannot be read.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct ConfigFails(Arc<str>);
+
 /// The source's keys of a rule have this state.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
@@ -225,10 +230,21 @@ async fn follow_config_once(
     let store = joining.start().await?;
     let changes = store.changes().await.map_err(|_| JoinError::Ended("the store of the source".into()))?;
     let mut parcels = changes.into_parcels();
-    let mut value = None;
-    while let Some(parcel) = parcels.next().await {
+    let (mut value, mut state) = (None, store.reader().state());
+    loop {
+        let parcel = tokio::select! {
+            parcel = parcels.next() => parcel,
+            now = store.reader().state_changed(&state) => {
+                state = now;
+                let Some(mirror) = mirror.upgrade() else { return Ok(()) };
+                if let Some(cause) = state.cause() {
+                    mirror.do_send(ConfigFails(Arc::clone(cause)));
+                }
+                continue;
+            }
+        };
         let news = match parcel {
-            Parcel::Changes(changes) => {
+            Some(Parcel::Changes(changes)) => {
                 let mut ours = changes.iter().filter(|change| change.name.as_str() == config.cluster);
                 ours.next_back().is_some_and(|change| {
                     value = change.new.as_ref().map(|new| new.value.clone());
@@ -236,14 +252,14 @@ async fn follow_config_once(
                     !change.initial
                 })
             }
-            Parcel::Notice(notice) => matches!(notice, Notice::Synced { .. }),
+            Some(Parcel::Notice(notice)) => matches!(notice, Notice::Synced { .. }),
+            None => return Ok(()),
         };
         let Some(mirror) = mirror.upgrade() else { return Ok(()) };
         if news {
             mirror.do_send(Configure(value.clone()));
         }
     }
-    Ok(())
 }
 
 impl Actor for MirrorActor {
@@ -265,6 +281,14 @@ impl Handler<Configure> for MirrorActor {
     fn handle(&mut self, Configure(value): Configure, ctx: &mut Self::Context) {
         self.mirror.configure(now(), value.as_deref());
         self.pump(ctx);
+    }
+}
+
+impl Handler<ConfigFails> for MirrorActor {
+    type Result = ();
+
+    fn handle(&mut self, ConfigFails(cause): ConfigFails, _: &mut Self::Context) {
+        self.mirror.configuration_fails(now(), &cause);
     }
 }
 

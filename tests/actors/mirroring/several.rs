@@ -1,9 +1,9 @@
-//! Several sources with one target.
+//! Several sources with one target, and sources that are away.
 
 use super::*;
 
-fn start_cluster(name: &str, source: &MemoryBackend, target: impl Backend) -> Mirror {
-    let config = MirrorConfig::cilium(name, Arc::new(source.clone()), Arc::new(target));
+fn start_cluster(name: &str, source: impl Backend, target: impl Backend) -> Mirror {
+    let config = MirrorConfig::cilium(name, Arc::new(source), Arc::new(target));
     Mirror::start_on(config, StoreThread::current()).unwrap()
 }
 
@@ -14,9 +14,9 @@ fn mirrors_of_two_clusters_leave_each_others_copies_alone() {
         put(&two, "cilium/cluster-config/c4", r#"{"id":4}"#).await;
         put(&two, "cilium/state/nodes/v1/c4/n1", "4").await;
         let faulty = Faulty::new(target.clone());
-        let first = start_cluster("c3", &one, faulty.clone());
+        let first = start_cluster("c3", one.clone(), faulty.clone());
         until(async || is_ready(&first).await).await;
-        let mut mirrors = vec![first, start_cluster("c4", &two, target.clone())];
+        let mut mirrors = vec![first, start_cluster("c4", two.clone(), target.clone())];
         until(async || is_ready(&mirrors[1]).await).await;
         let deleted = deletions(&target).await;
         let before = target.revision();
@@ -28,9 +28,9 @@ fn mirrors_of_two_clusters_leave_each_others_copies_alone() {
         assert_eq!((paths(&target).await.len(), deleted.lock().unwrap().len()), (all, 0));
         assert_eq!(target.revision(), before, "nothing was written in two hours");
         // One of them starts again, and later leaves.
-        mirrors.remove(0);
+        drop(mirrors.remove(0));
         pass(Duration::from_secs(1)).await;
-        let again = start_cluster("c3", &one, target.clone());
+        let again = start_cluster("c3", one.clone(), target.clone());
         until(async || is_ready(&again).await).await;
         pass(Duration::from_secs(3600)).await;
         assert_eq!(paths(&target).await.len(), all);
@@ -38,5 +38,18 @@ fn mirrors_of_two_clusters_leave_each_others_copies_alone() {
         assert!(other.mod_revision <= before, "it was never put again");
         again.remove().await.unwrap();
         assert_eq!(paths(&target).await.len(), 1 + 1 + 5);
+    });
+}
+
+#[test]
+fn a_source_that_was_never_reached_says_why() {
+    paused(async {
+        let source = Faulty::new(cluster().await);
+        source.fail(Op::List, usize::MAX, When::Before, BackendError::unreachable("connection refused"));
+        let mirror = start_cluster("c3", source.clone(), MemoryBackend::new());
+        until(async || mirror.status().await.unwrap().problem.is_some()).await;
+        assert_eq!(mirror.status().await.unwrap().to_string(), "c3: not connected: connection refused");
+        source.heal();
+        until(async || is_ready(&mirror).await).await;
     });
 }
