@@ -169,10 +169,11 @@ impl<K: Key> Store<K> {
         if cache.len() == 0 {
             cache.reserve(incoming.len());
         }
-        for mut incoming in incoming {
-            // Before it is observed: after that the name may be dropped.
+        // Before anything is observed: after that a name may be dropped.
+        let own_before: Vec<_> = incoming.iter().map(|incoming| self.own.contains(incoming.name.as_str())).collect();
+        for (mut incoming, was_ours) in incoming.into_iter().zip(own_before) {
             let own = self.own.name(incoming.name.as_str()).cloned();
-            let ours = own.is_some();
+            let ours = was_ours || own.is_some();
             // As it is stored already, so that it is in memory once.
             incoming.name = own.unwrap_or(incoming.name);
             // Also of an unknown name, if its key is under a lease of ours.

@@ -84,6 +84,21 @@ fn the_deletion_of_a_name_that_was_given_up_is_told_at_once_though_it_contradict
 }
 
 #[test]
+fn so_is_the_deletion_when_an_event_of_the_same_batch_contradicts_what_was_known() {
+    let delay = Duration::from_secs(100);
+    let mut bench = Bench::with(|config| config.conflict(ConflictPolicy::Yield).delete_delay(delay));
+    bench.list(&[], 6);
+    let id = bench.observer();
+    bench.want("a", 1);
+    bench.answer_next(refused(8, Some(kv("a", "9", 7))));
+    bench.events([put("a", "9", 7)]);
+    bench.give_up("a");
+    bench.told(id);
+    bench.events([put("a", "5", 8), delete("a", 9)]);
+    assert_eq!((bench.told(id), bench.shown()), (vec!["a:9->5 @8".to_owned(), "-a @9".into()], vec![]));
+}
+
+#[test]
 fn an_own_key_lost_to_another_while_it_is_gone_is_told_deleted_and_then_theirs() {
     let (mut bench, id) = owner(ConflictPolicy::Fail);
     bench.events([delete("a", 7)]);
