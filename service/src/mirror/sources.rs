@@ -55,9 +55,7 @@ impl Local {
             MirrorRules::These(rules) => MirrorConfig::new(cluster, rules, source, target),
         };
         let unused = Prefix::new("unused").expect("it is a prefix");
-        // The configurations of all clusters are below one prefix: each has an owner of its own.
-        let owner = format!("{}/{cluster}", wanted.owner);
-        let mut copies = Config::new(unused).owner(owner).list_timeout(self.common.list_timeout);
+        let mut copies = Config::new(unused).owner(wanted.owner.clone()).list_timeout(self.common.list_timeout);
         if let Some(ttl) = wanted.lease_ttl {
             copies = copies.lease_ttl(ttl);
         }
