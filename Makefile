@@ -26,6 +26,7 @@ verify: tools ## format, lints, docs and guards; never writes
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --workspace --all-targets --all-features -- -D warnings
 	cargo clippy -- -D warnings
+	cargo clippy --package shared-store-cli --no-default-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --all-features --no-deps
 	scripts/guards.sh
 

@@ -5,7 +5,9 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Subcommand, ValueEnum};
+#[cfg(feature = "etcd")]
+use clap::Subcommand;
+use clap::{Args, ValueEnum};
 use serde::Deserialize;
 use shared_store::LeaseId;
 
