@@ -190,7 +190,8 @@ impl Mirror {
     /// [`MirrorTimes::grace`]. Answers when all is gone.
     ///
     /// # Errors
-    /// [`CloseError`] names the keys that could not be deleted: they go with their lease.
+    /// [`CloseError`] names the keys that could not be deleted, or says that the mirror was released before: then the copies go
+    /// with their leases.
     pub async fn remove(&self) -> Result<(), CloseError> {
         self.owner.0.send(Remove).await.unwrap_or_else(|_| Err(CloseError::ended("the mirror has ended")))
     }

@@ -353,7 +353,8 @@ fn a_mirror_that_is_released_on_its_way_out_leaves_at_once() {
         let left = actix_rt::spawn(async move { leaving.remove().await });
         until(async || get(&target, CLUSTER_CONFIG).await.is_none()).await;
         mirror.release().await.unwrap();
-        assert_eq!(left.await.unwrap(), Ok(()));
+        let told = left.await.unwrap().unwrap_err();
+        assert_eq!(told.ended.as_deref(), Some("the mirror was released: its copies stay until their leases end"));
         assert_eq!(paths(&target).await.len(), 4 + 5);
     });
 }

@@ -66,8 +66,10 @@ pub(super) struct MirrorActor {
     cluster_config: Option<Publisher<Verbatim>>,
     /// Whether that is in the kvstore.
     config_put: watch::Sender<bool>,
-    /// Those who wait until all is gone.
-    leaving: Vec<oneshot::Sender<Result<(), CloseError>>>,
+    /// How it leaves.
+    leaves: Option<Leave>,
+    /// Those who wait for that, each for how it should leave.
+    leaving: Vec<(Leave, oneshot::Sender<Result<(), CloseError>>)>,
     timer: Option<SpawnHandle>,
 }
 
@@ -81,6 +83,7 @@ impl MirrorActor {
             copies: Vec::new(),
             cluster_config: None,
             config_put: watch::Sender::new(!needs_config),
+            leaves: None,
             leaving: Vec::new(),
             timer: None,
         }
@@ -162,8 +165,12 @@ impl MirrorActor {
         Ok(())
     }
 
-    /// Ends all copying, and then this actor.
+    /// Ends all copying, and then this actor. The first call counts.
     fn leave(&mut self, how: Leave, ctx: &mut Context<Self>) {
+        if self.leaves.is_some() {
+            return;
+        }
+        self.leaves = Some(how);
         let copies = std::mem::take(&mut self.copies);
         let cluster_config = self.cluster_config.take();
         let left = async move {
@@ -176,21 +183,26 @@ impl MirrorActor {
             let (config, copies) = tokio::join!(config, join_all(copies.iter().map(|copying| copying.leave(how))));
             copies.into_iter().fold(config, and)
         };
-        ctx.spawn(left.into_actor(self).map(|left, actor, ctx| {
-            for waiting in actor.leaving.drain(..) {
-                let _ = waiting.send(left.clone());
+        ctx.spawn(left.into_actor(self).map(move |left, actor, ctx| {
+            for (wanted, waiting) in actor.leaving.drain(..) {
+                let stays = wanted == Leave::Delete && how == Leave::Release;
+                let stays = if stays { Err(CloseError::ended(RELEASED)) } else { Ok(()) };
+                let _ = waiting.send(and(left.clone(), stays));
             }
             ctx.stop();
         }));
     }
 
     /// Answers when the mirror has left.
-    fn left(&mut self) -> ResponseFuture<Result<(), CloseError>> {
+    fn left(&mut self, how: Leave) -> ResponseFuture<Result<(), CloseError>> {
         let (sender, left) = oneshot::channel();
-        self.leaving.push(sender);
+        self.leaving.push((how, sender));
         Box::pin(async { left.await.unwrap_or_else(|_| Err(CloseError::ended("the mirror has ended"))) })
     }
 }
+
+/// What a removal is answered that a release has overtaken.
+const RELEASED: &str = "the mirror was released: its copies stay until their leases end";
 
 /// What both have left.
 fn and(one: Result<(), CloseError>, other: Result<(), CloseError>) -> Result<(), CloseError> {
@@ -331,7 +343,7 @@ impl Handler<Remove> for MirrorActor {
     type Result = ResponseFuture<Result<(), CloseError>>;
 
     fn handle(&mut self, _: Remove, ctx: &mut Self::Context) -> Self::Result {
-        let left = self.left();
+        let left = self.left(Leave::Delete);
         self.mirror.remove(now());
         self.pump(ctx);
         left
@@ -342,7 +354,7 @@ impl Handler<Release> for MirrorActor {
     type Result = ResponseFuture<Result<(), CloseError>>;
 
     fn handle(&mut self, _: Release, ctx: &mut Self::Context) -> Self::Result {
-        let left = self.left();
+        let left = self.left(Leave::Release);
         self.leave(Leave::Release, ctx);
         left
     }

@@ -53,3 +53,25 @@ fn a_source_that_was_never_reached_says_why() {
         until(async || is_ready(&mirror).await).await;
     });
 }
+
+#[test]
+fn a_release_does_not_cut_a_deletion_of_the_copies_short() {
+    paused(async {
+        let target = MemoryBackend::new();
+        let faulty = Faulty::new(target.clone());
+        let mirror = start_cluster("c3", cluster().await, faulty.clone());
+        until(async || is_ready(&mirror).await).await;
+        let leaving = mirror.clone();
+        let left = actix_rt::spawn(async move { leaving.remove().await });
+        until(async || get(&target, CLUSTER_CONFIG).await.is_none()).await;
+        faulty.hold(Op::Revoke, When::Before);
+        // The grace is over; a close may take ten seconds.
+        pass(Duration::from_secs(181)).await;
+        let releasing = mirror.clone();
+        let released = actix_rt::spawn(async move { releasing.release().await });
+        pass(Duration::from_secs(1)).await;
+        faulty.release(Op::Revoke);
+        assert_eq!((left.await.unwrap(), released.await.unwrap()), (Ok(()), Ok(())));
+        assert_eq!(paths(&target).await, <[&str; 0]>::default());
+    });
+}
