@@ -171,9 +171,10 @@ impl Mirror {
         config.check()?;
         let at = StoreThread::or_of(thread.clone(), &*config.target)?;
         let span = tracing::error_span!(parent: None, "mirror", cluster = %config.cluster);
+        let held = at.clone();
         let addr = at.start(span, move || {
             let machine = Machine::new(config.cluster.clone(), config.rules.clone(), config.times);
-            MirrorActor::new(config, machine, thread)
+            MirrorActor::new(config, machine, thread, held)
         });
         Ok(Self { owner: Arc::new(Owner(addr)) })
     }

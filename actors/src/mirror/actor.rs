@@ -71,10 +71,12 @@ pub(super) struct MirrorActor {
     /// Those who wait for that, each for how it should leave.
     leaving: Vec<(Leave, oneshot::Sender<Result<(), CloseError>>)>,
     timer: Option<SpawnHandle>,
+    /// Where this actor runs: the thread ends with it.
+    _held: StoreThread,
 }
 
 impl MirrorActor {
-    pub(super) fn new(config: MirrorConfig, mirror: Mirror, thread: Option<StoreThread>) -> Self {
+    pub(super) fn new(config: MirrorConfig, mirror: Mirror, thread: Option<StoreThread>, held: StoreThread) -> Self {
         let needs_config = config.rules == MirrorRules::Cilium;
         Self {
             mirror,
@@ -86,6 +88,7 @@ impl MirrorActor {
             leaves: None,
             leaving: Vec::new(),
             timer: None,
+            _held: held,
         }
     }
 

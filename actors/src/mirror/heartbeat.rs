@@ -42,7 +42,9 @@ impl Heartbeat {
 
     /// As [`start`](Self::start), on a given thread.
     pub fn start_on(backend: Arc<dyn Backend>, thread: &StoreThread) -> Self {
-        let addr = thread.start(tracing::error_span!(parent: None, "heartbeat"), move || HeartbeatActor { backend });
+        let held = thread.clone();
+        let span = tracing::error_span!(parent: None, "heartbeat");
+        let addr = thread.start(span, move || HeartbeatActor { backend, _held: held });
         Self { _owner: Arc::new(Owner(addr)) }
     }
 }
@@ -50,6 +52,8 @@ impl Heartbeat {
 #[derive(Debug)]
 struct HeartbeatActor {
     backend: Arc<dyn Backend>,
+    /// Where it runs: the thread ends with it.
+    _held: StoreThread,
 }
 
 impl Actor for HeartbeatActor {

@@ -1,5 +1,7 @@
 //! Several sources with one target, and sources that are away.
 
+use shared_store_support::eventually;
+
 use super::*;
 
 fn start_cluster(name: &str, source: impl Backend, target: impl Backend) -> Mirror {
@@ -74,4 +76,15 @@ fn a_release_does_not_cut_a_deletion_of_the_copies_short() {
         assert_eq!((left.await.unwrap(), released.await.unwrap()), (Ok(()), Ok(())));
         assert_eq!(paths(&target).await, <[&str; 0]>::default());
     });
+}
+
+/// Each has a thread of its own, which ends when nobody holds it.
+#[actix_rt::test]
+async fn a_mirror_and_a_heartbeat_run_on_backends_without_a_thread() {
+    let (source, target) = (cluster().await, MemoryBackend::new());
+    let config = MirrorConfig::cilium("c3", Arc::new(source), Arc::new(target.clone()));
+    let (mirror, _heartbeat) = (Mirror::start(config).unwrap(), Heartbeat::start(Arc::new(target.clone())).unwrap());
+    let look = async || (is_ready(&mirror).await, get(&target, "cilium/.heartbeat").await.is_some());
+    eventually("both work", PATIENCE, look, |seen| *seen == (true, true)).await;
+    mirror.release().await.unwrap();
 }
