@@ -216,7 +216,7 @@ Commands on stdin, one JSON object a line; replies carry the id:
     /// stderr when it answers. SIGHUP reads the configuration again; a source that is no longer in it is taken apart:
     /// configuration of the cluster, copies. SIGTERM and SIGINT end it; the copies stay until their leases end.
     #[cfg(feature = "etcd")]
-    #[command(after_help = "Examples: check the configuration, run, and ask how it goes
+    #[command(after_help = "Examples: check the configuration, run, and ask for the status
   shared-store mirror --config /etc/shared-store/mirror.toml --check
   shared-store mirror --config /etc/shared-store/mirror.toml
   shared-store mirror status")]

@@ -191,6 +191,7 @@ impl Copier {
                     Some(Order::Follow(rule)) => return Ok(Next::Follow(rule)),
                     Some(Order::Expire) => {
                         self.expired = true;
+                        (first, listing) = (None, None);
                         let deletes = self.given.drain().collect();
                         if self.apply(Vec::new(), deletes).await.is_err() {
                             return Ok(Next::Again);
@@ -198,6 +199,8 @@ impl Copier {
                     }
                     Some(Order::Fill) => {
                         self.expired = false;
+                        // A first state that was complete before is not this one.
+                        listing = None;
                         (parcels, first) = (source.changes().await.map_err(ended)?.into_parcels(), Some(BTreeMap::new()));
                     }
                     Some(Order::Leave { how, done }) => {

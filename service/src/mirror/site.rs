@@ -12,7 +12,7 @@ use super::settings::Settings;
 use crate::http::{self, Server, Site};
 use crate::setup::Failure;
 
-/// Whoever asks a mirror are probes and operators.
+/// Only probes and operators connect to it.
 const CONNECTIONS: usize = 256;
 
 const ROUTES: [(&str, &str); 4] =

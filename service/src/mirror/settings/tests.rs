@@ -14,7 +14,7 @@ fn copy(name: &str, from: &str, to: &str) -> String {
     format!("[[source.copy]]\nname = {name:?}\nfrom = {from:?}\nto = {to:?}\n")
 }
 
-/// The names of a type's members, from how it is shown.
+/// The names of a type's members, from its `Debug` text.
 fn members(shown: &str) -> impl Iterator<Item = &str> {
     shown.split([' ', '{', '(']).filter_map(|word| word.strip_suffix(':'))
 }
