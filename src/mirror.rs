@@ -101,6 +101,9 @@ impl Default for MirrorTimes {
 pub enum MirrorAction {
     /// Publish this value as the configuration of the cluster.
     PutConfig(Bytes),
+    /// Own the copies that are there by these rules, as they are: an earlier mirror made them, and its leases end. The source
+    /// has no say yet.
+    TakeOver(Vec<MirrorRule>),
     /// Copy by these rules from now on. What is there stays until the first list by these rules is complete.
     Copy(Vec<MirrorRule>),
     /// Delete the copies of a rule; the source is copied on.
@@ -118,7 +121,8 @@ pub enum MirrorAction {
 ///
 /// # Invariants
 /// 1. Nothing is copied before the configuration of the cluster is known, and it is published first.
-/// 2. What was once known stays when the source is lost, and when it says that it has no configuration any more.
+/// 2. What was once known stays when the source is lost, and when it says that it has no configuration any more. That
+///    includes what an earlier mirror knew: its configuration and its copies.
 /// 3. Copies are deleted for three reasons only: the source has deleted the key, [`MirrorTimes::keep`] is over, the source was
 ///    removed.
 #[derive(Debug)]
@@ -127,6 +131,8 @@ pub struct Mirror {
     rules: MirrorRules,
     times: MirrorTimes,
     config: Option<ClusterConfig>,
+    /// A configuration is published: the source's, or that of an earlier mirror.
+    announced: bool,
     /// Why the configuration is not as it should be.
     problem: Option<Arc<str>>,
     copies: Vec<Copied>,
@@ -151,50 +157,73 @@ struct Copied {
     source: State,
     /// The first list is copied and announced.
     complete: bool,
+    /// Copies of an earlier mirror are there.
+    taken_over: bool,
     lost: Option<Instant>,
     expired: bool,
 }
 
+impl Copied {
+    fn new(rule: MirrorRule) -> Self {
+        let source = State::Connecting { cause: None };
+        Self { rule, source, complete: false, taken_over: false, lost: None, expired: false }
+    }
+
+    fn can_expire(&self) -> bool {
+        self.rule.expires && (self.complete || self.taken_over) && !self.expired
+    }
+}
+
 impl Mirror {
     /// A mirror of one cluster. `rules` begin at once, unless they wait for the configuration of the cluster.
+    ///
+    /// # Panics
+    /// As [`cilium_rules`].
     #[must_use]
     pub fn new(cluster: impl Into<String>, rules: MirrorRules, times: MirrorTimes) -> Self {
-        let mut mirror = Self {
-            cluster: cluster.into(),
+        let cluster = cluster.into();
+        let (first, problem) = match &rules {
+            // Where the copies are does not depend on the configuration.
+            MirrorRules::Cilium => (
+                cilium_rules(&cluster, &ClusterConfig::unknown()),
+                Some("the configuration of the cluster is not read yet".into()),
+            ),
+            MirrorRules::These(rules) => (rules.clone(), None),
+        };
+        let mut actions = VecDeque::from([MirrorAction::TakeOver(first.clone())]);
+        if rules != MirrorRules::Cilium {
+            actions.push_back(MirrorAction::Copy(first.clone()));
+        }
+        Self {
+            cluster,
+            rules,
             times: MirrorTimes { keep: times.keep.map(bounded), grace: bounded(times.grace) },
             config: None,
-            problem: None,
-            copies: Vec::new(),
+            announced: false,
+            problem,
+            copies: first.into_iter().map(Copied::new).collect(),
             phase: Phase::Copies,
             failures: 0,
             last_failure: None,
-            actions: VecDeque::new(),
-            rules,
-        };
-        if let MirrorRules::These(rules) = &mirror.rules {
-            let rules = rules.clone();
-            mirror.copy(rules);
+            actions,
         }
-        mirror
     }
 
-    fn copy(&mut self, rules: Vec<MirrorRule>) {
-        let copied = |rule: &MirrorRule| Copied {
-            rule: rule.clone(),
-            source: State::Connecting { cause: None },
-            complete: false,
-            lost: None,
-            expired: false,
-        };
-        if self.copies.is_empty() {
-            self.copies = rules.iter().map(copied).collect();
-        } else {
-            // The same targets as before, from other places.
-            for (copy, rule) in self.copies.iter_mut().zip(&rules) {
-                copy.rule = rule.clone();
-            }
+    /// The target has this configuration of the cluster, of an earlier mirror. It stays until the source's is known.
+    pub fn take_over_configuration(&mut self, value: Bytes) {
+        if !self.announced && self.phase == Phase::Copies && ClusterConfig::parse(&value).is_ok() {
+            self.announced = true;
+            self.actions.push_back(MirrorAction::PutConfig(value));
         }
-        self.actions.push_back(MirrorAction::Copy(rules));
+    }
+
+    /// So many copies of an earlier mirror are there by this rule. They expire as if they had been copied now.
+    pub fn taken_over(&mut self, now: Instant, rule: usize, copies: usize) {
+        let Some(copy) = self.copies.get_mut(rule) else { return };
+        copy.taken_over |= copies > 0;
+        if copy.source != State::Synced {
+            copy.lost.get_or_insert(now);
+        }
     }
 
     /// The source's configuration of the cluster is this, or there is none.
@@ -218,10 +247,15 @@ impl Mirror {
         if self.config.as_ref() == Some(&config) {
             return;
         }
+        self.announced = true;
         self.actions.push_back(MirrorAction::PutConfig(config.of_a_cache()));
         let rules = cilium_rules(&self.cluster, &config);
-        if self.copies.is_empty() || self.copies.iter().map(|copy| &copy.rule).ne(&rules) {
-            self.copy(rules);
+        if self.config.is_none() || self.copies.iter().map(|copy| &copy.rule).ne(&rules) {
+            // The same targets as before, perhaps from other places.
+            for (copy, rule) in self.copies.iter_mut().zip(&rules) {
+                copy.rule = rule.clone();
+            }
+            self.actions.push_back(MirrorAction::Copy(rules));
         }
         self.config = Some(config);
     }
@@ -274,7 +308,7 @@ impl Mirror {
             return;
         }
         // Without a configuration nobody has to leave the cluster first.
-        let grace = if self.config.is_some() { self.times.grace } else { Duration::ZERO };
+        let grace = if self.announced { self.times.grace } else { Duration::ZERO };
         self.actions.push_back(MirrorAction::DeleteConfig);
         self.phase = Phase::Leaves(now + grace);
         self.timeout(now);
@@ -288,8 +322,7 @@ impl Mirror {
             Phase::Left => None,
             Phase::Copies => {
                 let keep = self.times.keep?;
-                let expires = |copy: &&Copied| copy.rule.expires && copy.complete && !copy.expired;
-                self.copies.iter().filter(expires).filter_map(|copy| Some(copy.lost? + keep)).min()
+                self.copies.iter().filter(|copy| copy.can_expire()).filter_map(|copy| Some(copy.lost? + keep)).min()
             }
         }
     }
@@ -304,7 +337,7 @@ impl Mirror {
             (Phase::Copies, Some(keep)) => {
                 for (rule, copy) in self.copies.iter_mut().enumerate() {
                     let is_over = copy.lost.is_some_and(|lost| lost + keep <= now);
-                    if copy.rule.expires && copy.complete && !copy.expired && is_over {
+                    if copy.can_expire() && is_over {
                         copy.expired = true;
                         self.actions.push_back(MirrorAction::Expire(rule));
                     }

@@ -2,6 +2,7 @@
 
 mod actor;
 mod copying;
+mod earlier;
 mod heartbeat;
 mod verbatim;
 

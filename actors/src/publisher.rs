@@ -164,6 +164,11 @@ impl<K: Key> Publisher<K> {
         self.owner.0.send(AwaitSynced).await?
     }
 
+    /// As [`synced`](Self::synced), without an answer: who waits for one keeps the publisher running.
+    pub(crate) fn announce(&self) {
+        self.owner.0.do_send(AwaitSynced);
+    }
+
     /// The current status.
     ///
     /// # Errors

@@ -25,7 +25,7 @@
 //! etcd-... --child writer singles 50000 ENDPOINT
 //! ```
 //!
-//! The sides and works are those of `raw.rs`, `store.rs` and `writer.rs`. A child prints its figures as JSON, with what each
+//! The sides and works are those of `raw.rs`, `store.rs` and `writer.rs`; works of a mirror take two endpoints with a comma between. A child prints its figures as JSON, with what each
 //! of its threads used.
 #![allow(
     clippy::unwrap_used,
@@ -36,6 +36,7 @@
 )]
 
 mod figures;
+mod mirror;
 mod node;
 mod raw;
 mod report;

@@ -6,10 +6,11 @@ use std::time::Instant;
 
 use futures_util::{StreamExt, stream};
 use shared_store_core::backend::etcd::served::client::{
-    Client, EventType, GetOptions, PutOptions, Txn, TxnOp, WatchOptions,
+    Client, EventType, GetOptions, KeyValue, PutOptions, Txn, TxnOp, WatchOptions,
 };
 
 use crate::figures::{Delays, Figures, Meter};
+use crate::mirror;
 use crate::node::{LAST, Node, PREFIX, connect, encoded, kv, node, now, path};
 
 pub(crate) async fn run(work: &str, endpoint: &str, count: usize) -> Figures {
@@ -17,6 +18,8 @@ pub(crate) async fn run(work: &str, endpoint: &str, count: usize) -> Figures {
         // Without a store there is no relist that is less than a list.
         "join" | "relist" => join(endpoint, count).await,
         "publish" => publish(endpoint, count).await,
+        "mirror" => mirror::raw_copy(endpoint, count).await,
+        "mirror-steady" => mirror::raw_follow(endpoint, count).await,
         "steady" | "singles" | "batches" => watch(endpoint, count).await,
         _ => panic!("raw does not know {work}"),
     }
@@ -30,20 +33,28 @@ fn name(path: &[u8]) -> String {
 
 /// Pages at one revision, decoded into a map.
 async fn list(client: &Client) -> (Map, i64) {
-    let (mut map, mut revision) = (Map::new(), 0);
+    let mut map = Map::new();
+    let decode = async |kvs: &[KeyValue]| {
+        map.extend(kvs.iter().map(|kv| (name(kv.key()), Arc::new(serde_json::from_slice(kv.value()).unwrap()))));
+    };
+    let revision = pages(client, decode).await;
+    (map, revision)
+}
+
+/// Pages at one revision, which is answered.
+pub(crate) async fn pages(client: &Client, mut page: impl AsyncFnMut(&[KeyValue])) -> i64 {
+    let mut revision = 0;
     let mut start = format!("{PREFIX}/").into_bytes();
     loop {
         let options = GetOptions::new().with_range(format!("{PREFIX}0")).with_limit(10_000).with_revision(revision);
-        let page = kv(client).get(start, Some(options)).await.unwrap();
+        let answer = kv(client).get(start, Some(options)).await.unwrap();
         if revision == 0 {
-            revision = page.header().unwrap().revision();
+            revision = answer.header().unwrap().revision();
         }
-        for kv in page.kvs() {
-            map.insert(name(kv.key()), Arc::new(serde_json::from_slice(kv.value()).unwrap()));
-        }
-        match page.kvs().last() {
-            Some(last) if page.more() => start = [last.key(), &[0]].concat(),
-            _ => return (map, revision),
+        page(answer.kvs()).await;
+        match answer.kvs().last() {
+            Some(last) if answer.more() => start = [last.key(), &[0]].concat(),
+            _ => return revision,
         }
     }
 }
@@ -81,7 +92,7 @@ async fn publish(endpoint: &str, count: usize) -> Figures {
 }
 
 /// A list, and then a watch whose events are decoded into the map.
-async fn watch(endpoint: &str, count: usize) -> Figures {
+pub(crate) async fn watch(endpoint: &str, count: usize) -> Figures {
     let client = connect(endpoint).await;
     let (mut map, revision) = list(&client).await;
     let options = WatchOptions::new().with_range(format!("{PREFIX}0")).with_start_revision(revision + 1);

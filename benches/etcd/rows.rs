@@ -37,6 +37,8 @@ fn rows(scale: bool) -> Vec<Row> {
     }
     let sides = &["store", "store-on-the-same-thread"];
     row("steady", 5 * RATE, LIVE_KEYS, sides, &[P50, P99, Cpu, Switches]);
+    row("mirror", 100_000, 100_000, &["store"], &[Time, Cpu, Switches, Peak]);
+    row("mirror-steady", 5 * RATE, LIVE_KEYS, &["store"], &[P50, P99, Cpu, Switches]);
     let sides = &["store", "store-10-observers"];
     row("singles", 50_000, LIVE_KEYS, sides, &[Rate, Cpu, Switches, Told, Peak]);
     row("batches", 300_000, LIVE_KEYS, sides, &[Rate, Cpu, Switches, Told, Peak]);
@@ -67,26 +69,33 @@ pub(crate) fn run(words: &[&str]) {
 }
 
 impl Row {
-    /// All sides take turns. Who publishes finds an empty etcd each time, all others share one.
+    /// All sides take turns. Who publishes or mirrors finds an empty etcd each time, all others share one.
     fn measure(&self, rounds: usize) -> Vec<Side> {
         let names = std::iter::once("raw").chain(self.sides.iter().copied());
         let mut sides: Vec<_> = names.map(|name| Side { name, rounds: Vec::new() }).collect();
-        let mut server = self.server();
+        let mut servers = self.servers();
         for _ in 0..rounds {
             for side in &mut sides {
-                if self.work == "publish" {
-                    server = self.server();
+                if self.work == "publish" || self.is_mirror() {
+                    servers = self.servers();
                 }
-                side.rounds.push(self.once(side.name, &server.endpoint()));
+                let endpoints: Vec<_> = servers.iter().map(EtcdServer::endpoint).collect();
+                side.rounds.push(self.once(side.name, &endpoints.join(",")));
             }
         }
         sides
     }
 
-    fn server(&self) -> EtcdServer {
-        let server = EtcdServer::start(Version::V35);
-        load(self.keys, &server.endpoint());
-        server
+    fn is_mirror(&self) -> bool {
+        self.work.starts_with("mirror")
+    }
+
+    /// The first one has the keys.
+    fn servers(&self) -> Vec<EtcdServer> {
+        let count = if self.is_mirror() { 2 } else { 1 };
+        let servers: Vec<_> = std::iter::repeat_with(|| EtcdServer::start(Version::V35)).take(count).collect();
+        load(self.keys, &servers[0].endpoint());
+        servers
     }
 
     fn once(&self, side: &str, endpoint: &str) -> Figures {

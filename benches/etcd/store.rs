@@ -11,10 +11,16 @@ use shared_store_core::{EtcdBackend, EtcdConfig, Prefix};
 use tokio::sync::mpsc;
 
 use crate::figures::{Delays, Figures, Meter};
+use crate::mirror;
 use crate::node::{LAST, Node, PREFIX, connect, kv, node, now};
 
 /// `side` is `store`, or one of the variants of [`crate::rows`].
 pub(crate) async fn run(side: &str, work: &str, endpoint: &str, count: usize) -> Figures {
+    match work {
+        "mirror" => return mirror::copy(endpoint, count).await,
+        "mirror-steady" => return Box::pin(mirror::follow(endpoint, count)).await,
+        _ => {}
+    }
     let config = Config::new(Prefix::new(PREFIX).unwrap()).backend(backend(endpoint));
     match (side, work) {
         ("store", "join") => joined(config, count).await,
@@ -33,7 +39,7 @@ pub(crate) async fn run(side: &str, work: &str, endpoint: &str, count: usize) ->
     }
 }
 
-fn backend(endpoint: &str) -> EtcdBackend {
+pub(crate) fn backend(endpoint: &str) -> EtcdBackend {
     EtcdBackend::new(EtcdConfig::new([endpoint])).unwrap()
 }
 

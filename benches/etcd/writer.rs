@@ -14,10 +14,11 @@ pub(crate) const LIVE_KEYS: usize = 10_000;
 pub(crate) const RATE: usize = 2000;
 
 pub(crate) async fn run(work: &str, endpoint: &str, count: usize) {
-    let client = connect(endpoint).await;
+    // Those of a mirror write to its source.
+    let client = connect(endpoint.split(',').next().unwrap()).await;
     match work {
         "load" => return transactions(&client, count, 128, usize::MAX).await,
-        "steady" => steady(&client, count).await,
+        "steady" | "mirror-steady" => steady(&client, count).await,
         "singles" => {
             let mut written = stream::iter(0..count).map(|n| put(&client, live(n))).buffer_unordered(64);
             while written.next().await.is_some() {}

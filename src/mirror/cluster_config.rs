@@ -35,6 +35,11 @@ pub enum ClusterConfigError {
 }
 
 impl ClusterConfig {
+    /// Nothing is known of the cluster.
+    pub(super) fn unknown() -> Self {
+        Self { whole: Map::new(), has_canaries: false, is_cached: false }
+    }
+
     /// Reads and checks a value of the kvstore.
     ///
     /// # Errors

@@ -12,7 +12,10 @@ struct Bench {
 
 impl Bench {
     fn new(times: MirrorTimes) -> Self {
-        Self { mirror: Mirror::new("c3", MirrorRules::Cilium, times), now: Instant::now() }
+        let mut mirror = Mirror::new("c3", MirrorRules::Cilium, times);
+        let Some(MirrorAction::TakeOver(rules)) = mirror.poll_action() else { panic!("nothing is taken over") };
+        assert_eq!(rules.len(), 5);
+        Self { mirror, now: Instant::now() }
     }
 
     /// A mirror that copies all, and what it did for that is taken.
@@ -224,6 +227,49 @@ fn what_was_never_complete_does_not_expire() {
 }
 
 #[test]
+fn what_an_earlier_mirror_left_stays_until_the_source_is_known_and_expires_as_if_it_was_lost_now() {
+    let of_before = Bytes::from_static(br#"{"id":3,"capabilities":{"cached":true,"syncedCanaries":true}}"#);
+    let mut bench = Bench::new(kept_for(LOST));
+    bench.mirror.take_over_configuration("nonsense".into());
+    assert_eq!(bench.actions(), [], "nobody takes that over");
+    bench.mirror.take_over_configuration(of_before.clone());
+    assert_eq!(bench.actions(), [MirrorAction::PutConfig(of_before.clone())]);
+    for (rule, copies) in [(0, 7), (1, 1), (2, 0)] {
+        bench.mirror.taken_over(bench.now, rule, copies);
+    }
+    bench.is_lost();
+    bench.passes(LOST);
+    assert_eq!(bench.actions(), [MirrorAction::Expire(1)], "services, if there are any");
+    // The source is there at last: its configuration and its rules count.
+    bench.configure(Some(CONFIG));
+    assert!(matches!(bench.actions()[..], [MirrorAction::PutConfig(_), MirrorAction::Copy(_)]));
+    bench.mirror.take_over_configuration(of_before);
+    bench.is(1, State::Synced);
+    assert_eq!(bench.actions(), [MirrorAction::Fill(1)], "a configuration of before is not news any more");
+}
+
+#[test]
+fn copies_of_a_source_that_is_there_do_not_expire() {
+    let mut bench = Bench::new(kept_for(LOST));
+    bench.configure(Some(CONFIG));
+    bench.is(1, State::Synced);
+    bench.mirror.taken_over(bench.now, 1, 1);
+    assert_eq!(bench.mirror.deadline(), None);
+}
+
+#[test]
+fn agents_have_time_to_leave_a_cluster_that_only_an_earlier_mirror_knew() {
+    let mut bench = Bench::new(MirrorTimes::default());
+    bench.mirror.take_over_configuration(CONFIG.into());
+    bench.mirror.remove(bench.now);
+    assert_eq!(bench.actions()[1..], [MirrorAction::DeleteConfig]);
+    bench.passes(Duration::from_secs(179));
+    assert_eq!(bench.actions(), []);
+    bench.passes(Duration::from_secs(1));
+    assert_eq!(bench.actions(), [MirrorAction::DeleteCopies]);
+}
+
+#[test]
 fn a_removed_source_loses_its_configuration_at_once_and_its_copies_after_three_minutes() {
     let mut bench = Bench::complete(kept_for(LOST));
     bench.mirror.remove(bench.now);
@@ -245,6 +291,7 @@ fn rules_of_ones_own_begin_at_once_and_have_nothing_to_wait_for_when_they_are_re
     let rule = MirrorRule::new("nodes", Prefix::new("nodes").unwrap(), Prefix::new("eu/nodes").unwrap());
     let rules = MirrorRules::These(vec![rule.clone()]);
     let mut mirror = Mirror::new("eu", rules, MirrorTimes::default());
+    assert_eq!(mirror.poll_action(), Some(MirrorAction::TakeOver(vec![rule.clone()])));
     assert_eq!(mirror.poll_action(), Some(MirrorAction::Copy(vec![rule])));
     mirror.remove(Instant::now());
     assert_eq!(mirror.poll_action(), Some(MirrorAction::DeleteConfig));

@@ -52,18 +52,28 @@ struct Lease {
     under_way: Option<(RequestId, Instant)>,
 }
 
+impl Config {
+    /// Whether this is the id of a lease that this [`owner`](Self::owner) granted, now or in an earlier process. Without a name
+    /// none is.
+    #[must_use]
+    pub fn is_own_lease(&self, lease: LeaseId) -> bool {
+        self.owner.as_deref().is_some_and(|owner| lease.0 >> NUMBER_BITS == bits_of(upper_bits(owner)) >> NUMBER_BITS)
+    }
+}
+
+/// The bits of a lease's id that name the owner.
+fn bits_of(owner: u64) -> i64 {
+    // The lease's id is positive: etcd takes 0 for no id.
+    ((owner >> (NUMBER_BITS + 1)).max(1) << NUMBER_BITS).cast_signed()
+}
+
 impl Leases {
     pub(super) fn new(config: &Config) -> Self {
         // A publisher's keys and its canary, and stores of one configuration, have the same owner and seed. If they chose
         // the same ids, one would keep the lease of another alive and think that it was its own.
         let prefix = upper_bits(config.prefix.as_str());
         let rng = fastrand::Rng::with_seed(config.seed ^ prefix);
-        let owner = match &config.owner {
-            Some(owner) => upper_bits(owner),
-            None => fastrand::u64(..),
-        };
-        // The lease's id is positive: etcd takes 0 for no id.
-        let owner = ((owner >> (NUMBER_BITS + 1)).max(1) << NUMBER_BITS).cast_signed();
+        let owner = bits_of(config.owner.as_deref().map_or_else(|| fastrand::u64(..), upper_bits));
         let ttl = bounded(config.lease_ttl);
         let (alive, lost, requested, rivals) = Default::default();
         Self { owner, ttl, rng, alive, lost, requested, rivals, granting: None, ahead_at: None }

@@ -1,5 +1,6 @@
 //! Keys of one kvstore copied into another.
 
+mod earlier;
 mod histories;
 mod several;
 

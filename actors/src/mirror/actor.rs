@@ -13,6 +13,7 @@ use tokio::time::sleep;
 
 use super::MirrorConfig;
 use super::copying::{Copying, Leave, Order};
+use super::earlier::cluster_config;
 use super::verbatim::Verbatim;
 use crate::clock::now;
 use crate::error::{CloseError, JoinError, StoreError};
@@ -48,6 +49,14 @@ struct ConfigFails(Arc<str>);
 pub(super) struct SourceIs {
     pub(super) rule: usize,
     pub(super) state: State,
+}
+
+/// So many copies of an earlier mirror are there by a rule.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct TakenOver {
+    pub(super) rule: usize,
+    pub(super) copies: usize,
 }
 
 /// The first list of a rule is copied and announced.
@@ -100,15 +109,16 @@ impl MirrorActor {
                         tracing::error!(%error, "cannot publish the configuration of the cluster");
                     }
                 }
-                MirrorAction::Copy(rules) => {
-                    for (index, rule) in rules.into_iter().enumerate() {
-                        if let Some(copying) = self.copies.get(index) {
-                            copying.order(Order::Follow(rule));
-                            continue;
-                        }
+                MirrorAction::TakeOver(rules) => {
+                    let start = |(index, rule)| {
                         let (config, mirror) = (Arc::clone(&self.config), ctx.address().downgrade());
-                        let (thread, put) = (self.thread.clone(), self.config_put.subscribe());
-                        self.copies.push(Copying::start(index, rule, config, thread, put, mirror));
+                        Copying::start(index, rule, config, self.thread.clone(), self.config_put.subscribe(), mirror)
+                    };
+                    self.copies = rules.into_iter().enumerate().map(start).collect();
+                }
+                MirrorAction::Copy(rules) => {
+                    for (copying, rule) in self.copies.iter().zip(rules) {
+                        copying.order(Order::Follow(rule));
                     }
                 }
                 MirrorAction::Expire(rule) => {
@@ -208,7 +218,7 @@ impl MirrorActor {
 const RELEASED: &str = "the mirror was released: its copies stay until their leases end";
 
 /// What both have left.
-fn and(one: Result<(), CloseError>, other: Result<(), CloseError>) -> Result<(), CloseError> {
+pub(super) fn and(one: Result<(), CloseError>, other: Result<(), CloseError>) -> Result<(), CloseError> {
     match (one, other) {
         (Ok(()), other) => other,
         (one, Ok(())) => one,
@@ -283,8 +293,16 @@ impl Actor for MirrorActor {
     fn started(&mut self, ctx: &mut Self::Context) {
         if self.config.rules == MirrorRules::Cilium {
             let follow = follow_config(Arc::clone(&self.config), self.thread.clone(), ctx.address().downgrade());
-            // It ends with this actor.
+            let config = Arc::clone(&self.config);
+            let of_before = async move { cluster_config(&config).await };
+            // Both end with this actor.
             ctx.spawn(follow.into_actor(self));
+            ctx.spawn(of_before.into_actor(self).map(|value, actor, ctx| {
+                if let Some(value) = value {
+                    actor.mirror.take_over_configuration(value);
+                    actor.pump(ctx);
+                }
+            }));
         }
         self.pump(ctx);
     }
@@ -304,6 +322,15 @@ impl Handler<ConfigFails> for MirrorActor {
 
     fn handle(&mut self, ConfigFails(cause): ConfigFails, _: &mut Self::Context) {
         self.mirror.configuration_fails(now(), &cause);
+    }
+}
+
+impl Handler<TakenOver> for MirrorActor {
+    type Result = ();
+
+    fn handle(&mut self, TakenOver { rule, copies }: TakenOver, ctx: &mut Self::Context) {
+        self.mirror.taken_over(now(), rule, copies);
+        self.pump(ctx);
     }
 }
 

@@ -2,23 +2,21 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::future::pending;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use actix::WeakAddr;
 use actix::prelude::*;
 use bytes::Bytes;
-use shared_store_core::backend::ListRequest;
 use shared_store_core::mirror::{GatedBackend, MirrorRule};
-use shared_store_core::{
-    Backend, BackendError, Backoff, Changes, Config, KeyName, Notice, Parcel, Prefix, PublisherStatus, State,
-};
+use shared_store_core::{Backend, Changes, KeyName, Notice, Parcel, PublisherStatus, State};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep;
 
 use super::MirrorConfig;
-use super::actor::{Completed, MirrorActor, SourceIs};
+use super::actor::{Completed, MirrorActor, SourceIs, TakenOver, and};
+use super::earlier::take_over;
 use super::verbatim::Verbatim;
 use crate::error::{CloseError, JoinError, StoreError};
 use crate::join::join;
@@ -27,8 +25,9 @@ use crate::thread::StoreThread;
 
 /// How long to wait before something is started again that has ended by itself.
 const RESTART: Duration = Duration::from_secs(1);
-/// How many names a page of the copies of before has.
-const PAGE: usize = 10_000;
+
+/// What a removal is answered that comes too early.
+const NOT_READ: &str = "the copies of an earlier mirror were not read yet: they go with their leases";
 
 /// What a task is told to do.
 #[derive(Debug)]
@@ -74,6 +73,7 @@ pub(super) struct Copying {
 type Shared = Arc<Mutex<Option<Publisher<Verbatim>>>>;
 
 impl Copying {
+    /// Takes over the copies of an earlier mirror, and follows the source when it is told to.
     pub(super) fn start(
         index: usize,
         rule: MirrorRule,
@@ -94,6 +94,7 @@ impl Copying {
             shared: Arc::clone(&publisher),
             publisher: None,
             given: HashSet::new(),
+            follows: false,
             expired: false,
         };
         actix_rt::spawn(copier.run(rule));
@@ -124,38 +125,45 @@ struct Copier {
     mirror: WeakAddr<MirrorActor>,
     orders: mpsc::UnboundedReceiver<Order>,
     shared: Shared,
+    /// None before it is started, and after it has ended by itself.
     publisher: Option<Publisher<Verbatim>>,
     /// The names of all copies.
     given: HashSet<KeyName>,
+    /// The source is known.
+    follows: bool,
     /// The copies are deleted, and nothing is copied until they are wanted again.
     expired: bool,
 }
 
 /// What the task does next.
 enum Next {
+    /// Follow this rule from now on.
     Follow(MirrorRule),
-    /// Something has ended by itself.
-    Again,
+    /// Go on with the next step, now or after something has ended by itself.
+    Go,
+    Restart,
     End,
 }
 
-/// What has to be done before copying: it ends when it is done.
-type Doing<T> = Pin<Box<dyn Future<Output = T>>>;
-
-async fn done<T>(doing: &mut Option<Doing<T>>) -> T {
-    match doing {
-        Some(doing) => doing.await,
-        None => pending().await,
-    }
-}
+/// What answers when the copies are in the kvstore.
+type Completing = Pin<Box<dyn Future<Output = Result<PublisherStatus, StoreError>>>>;
 
 impl Copier {
     async fn run(mut self, mut rule: MirrorRule) {
         loop {
-            match self.follow(&rule).await {
-                Ok(Next::Follow(next)) => rule = next,
+            let next = match self.publisher.clone() {
+                None => self.take_over(&rule).await,
+                Some(publisher) if self.follows => self.follow(&rule, publisher).await,
+                Some(publisher) => self.wait(&publisher).await,
+            };
+            match next {
+                Ok(Next::Follow(next)) => {
+                    self.follows = true;
+                    rule = next;
+                }
+                Ok(Next::Go) => {}
                 Ok(Next::End) => return,
-                Ok(Next::Again) => sleep(RESTART).await,
+                Ok(Next::Restart) => sleep(RESTART).await,
                 Err(error) => {
                     tracing::error!(%error, rule = rule.name, "copying has ended: starting again");
                     sleep(RESTART).await;
@@ -164,7 +172,67 @@ impl Copier {
         }
     }
 
-    async fn follow(&mut self, rule: &MirrorRule) -> Result<Next, JoinError> {
+    /// Starts a publisher, which owns the copies that are there: so they stay, whatever the source is.
+    async fn take_over(&mut self, rule: &MirrorRule) -> Result<Next, JoinError> {
+        let mut publishing = publish::<Verbatim>(self.config.owned(rule.to.clone()));
+        if let Some((canaries, name)) = rule.announce.clone() {
+            publishing = publishing.canary_named(canaries, name);
+        }
+        if let Some(thread) = &self.thread {
+            publishing = publishing.on(thread.clone());
+        }
+        let publisher = publishing.start()?;
+        let mut follow = None;
+        let given = {
+            let mut taking_over = pin!(take_over(&self.config, rule, &publisher));
+            loop {
+                tokio::select! {
+                    biased;
+                    order = self.orders.recv() => match order {
+                        None => return Ok(Next::End),
+                        Some(Order::Follow(rule)) => follow = Some(rule),
+                        Some(Order::Expire) => self.expired = true,
+                        Some(Order::Fill) => self.expired = false,
+                        Some(Order::Leave { how, done }) => {
+                            let left = how.of(&publisher).await;
+                            // Those that were not read cannot be deleted.
+                            let stays = if how == Leave::Delete { Err(CloseError::ended(NOT_READ)) } else { Ok(()) };
+                            let _ = done.send(and(left, stays));
+                            return Ok(Next::End);
+                        }
+                    },
+                    given = &mut taking_over => break given.map_err(|error| JoinError::Ended(error.to_string().into()))?,
+                }
+            }
+        };
+        self.tell(TakenOver { rule: self.index, copies: given.len() });
+        self.given = given;
+        self.share(Some(publisher));
+        if self.expired {
+            self.expire().await;
+        }
+        Ok(follow.map_or(Next::Go, Next::Follow))
+    }
+
+    /// Waits until the source is known.
+    async fn wait(&mut self, publisher: &Publisher<Verbatim>) -> Result<Next, JoinError> {
+        match self.orders.recv().await {
+            None => return Ok(Next::End),
+            Some(Order::Follow(rule)) => return Ok(Next::Follow(rule)),
+            Some(Order::Expire) => {
+                self.expired = true;
+                self.expire().await;
+            }
+            Some(Order::Fill) => self.expired = false,
+            Some(Order::Leave { how, done }) => {
+                let _ = done.send(how.of(publisher).await);
+                return Ok(Next::End);
+            }
+        }
+        Ok(Next::Go)
+    }
+
+    async fn follow(&mut self, rule: &MirrorRule, publisher: Publisher<Verbatim>) -> Result<Next, JoinError> {
         let backend: Arc<dyn Backend> = match rule.canary.clone() {
             Some(canary) => Arc::new(GatedBackend::new(Arc::clone(&self.config.source), canary)),
             None => Arc::clone(&self.config.source),
@@ -179,9 +247,8 @@ impl Copier {
         let mut first = Some(BTreeMap::new());
         let mut state = source.reader().state();
         self.tell_state(&state);
-        // The names of the copies that are there already, and then what the canary waits for.
-        let (mut listing, mut completing) =
-            (None::<Doing<Vec<KeyName>>>, None::<Doing<Result<PublisherStatus, StoreError>>>);
+        let mut config_put = *self.config_put.borrow();
+        let mut completing = None::<Completing>;
         loop {
             tokio::select! {
                 // An order is never left to wait.
@@ -190,27 +257,18 @@ impl Copier {
                     None => return Ok(Next::End),
                     Some(Order::Follow(rule)) => return Ok(Next::Follow(rule)),
                     Some(Order::Expire) => {
-                        self.expired = true;
-                        (first, listing) = (None, None);
-                        let deletes = self.given.drain().collect();
-                        if self.apply(Vec::new(), deletes).await.is_err() {
-                            return Ok(Next::Again);
-                        }
+                        (self.expired, first) = (true, None);
+                        self.expire().await;
                     }
                     Some(Order::Fill) => {
                         self.expired = false;
                         // A first state that was complete before is not this one.
-                        listing = None;
                         (parcels, first) = (source.changes().await.map_err(ended)?.into_parcels(), Some(BTreeMap::new()));
                     }
                     Some(Order::Leave { how, done }) => {
                         // First, so that nothing that the source's end causes is copied.
                         drop(parcels);
-                        let result = match &self.publisher {
-                            Some(publisher) => how.of(publisher).await,
-                            None => Ok(()),
-                        };
-                        let _ = done.send(result);
+                        let _ = done.send(how.of(&publisher).await);
                         return Ok(Next::End);
                     }
                 },
@@ -218,96 +276,59 @@ impl Copier {
                     state = now;
                     self.tell_state(&state);
                     if let State::Closed { .. } = state {
-                        return Ok(Next::Again);
+                        return Ok(Next::Restart);
                     }
                 }
-                names = done(&mut listing), if listing.is_some() => {
-                    listing = None;
-                    let copies = first.take().unwrap_or_default();
-                    if self.replace(rule, copies, names).await.is_err() {
-                        return Ok(Next::Again);
-                    }
-                    completing = self.publisher.clone().map(|publisher| -> Doing<_> { Box::pin(async move { publisher.synced().await }) });
-                }
+                // When the mirror is gone, so are the orders.
+                _ = self.config_put.changed(), if !config_put => config_put = *self.config_put.borrow(),
                 completed = done(&mut completing), if completing.is_some() => {
                     completing = None;
-                    if completed.is_err() {
-                        return Ok(Next::Again);
+                    if completed.is_ok() {
+                        self.tell(Completed(self.index));
                     }
-                    self.tell(Completed(self.index));
                 }
-                parcel = parcels.next(), if listing.is_none() => {
-                    let Some(parcel) = parcel else { return Ok(Next::Again) };
+                parcel = parcels.next(), if config_put => {
+                    let Some(parcel) = parcel else { return Ok(Next::Restart) };
                     if self.expired {
                         continue;
                     }
-                    match (parcel, &mut first) {
-                        (Parcel::Changes(changes), Some(first)) => stage(first, &changes),
-                        (Parcel::Changes(changes), None) => {
-                            if self.copy(&changes).await.is_err() {
-                                return Ok(Next::Again);
-                            }
+                    match parcel {
+                        Parcel::Changes(changes) => match &mut first {
+                            Some(first) => stage(first, &changes),
+                            None => self.copy(&changes).await,
+                        },
+                        Parcel::Notice(Notice::Synced { .. }) => {
+                            let Some(first) = first.take() else { continue };
+                            self.replace(first).await;
+                            let publisher = publisher.clone();
+                            completing = Some(Box::pin(async move { publisher.synced().await }));
                         }
-                        (Parcel::Notice(Notice::Synced { .. }), Some(_)) => listing = Some(self.names(rule)),
-                        (Parcel::Notice(_), _) => {}
+                        Parcel::Notice(_) => {}
                     }
                 }
             }
-        }
-    }
-
-    /// The names of all copies, once the configuration of the cluster is there.
-    fn names(&self, rule: &MirrorRule) -> Doing<Vec<KeyName>> {
-        if self.publisher.is_some() {
-            let given = self.given.iter().cloned().collect();
-            return Box::pin(async { given });
-        }
-        let (target, prefix, mut config_put) =
-            (Arc::clone(&self.config.target), rule.to.clone(), self.config_put.clone());
-        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5), self.config.copies.seed);
-        Box::pin(async move {
-            // The mirror is gone if it fails, and so is this task.
-            let _ = config_put.wait_for(|put| *put).await;
-            loop {
-                match names(&*target, &prefix).await {
-                    Ok(names) => return names,
-                    Err(error) => {
-                        tracing::warn!(%error, %prefix, "cannot list the copies of before: trying again");
-                        sleep(backoff.fail()).await;
-                    }
-                }
+            if self.publisher.is_none() {
+                // It has ended by itself: another one begins with all keys.
+                return Ok(Next::Restart);
             }
-        })
+        }
     }
 
     /// Makes the copies what the source has.
-    async fn replace(
-        &mut self,
-        rule: &MirrorRule,
-        copies: BTreeMap<KeyName, Bytes>,
-        before: Vec<KeyName>,
-    ) -> Result<(), StoreError> {
-        if self.publisher.is_none() {
-            let mut publishing = publish::<Verbatim>(self.owned(rule));
-            if let Some((canaries, name)) = rule.announce.clone() {
-                publishing = publishing.canary_named(canaries, name);
-            }
-            if let Some(thread) = &self.thread {
-                publishing = publishing.on(thread.clone());
-            }
-            let publisher = publishing.start().map_err(|_| StoreError::Closed)?;
-            self.share(Some(publisher));
-        }
-        let deletes = before.into_iter().filter(|name| !copies.contains_key(name)).collect();
-        self.given = copies.keys().cloned().collect();
-        self.apply(copies.into_iter().collect(), deletes).await
+    async fn replace(&mut self, copies: BTreeMap<KeyName, Bytes>) {
+        let given = copies.keys().cloned().collect();
+        let deletes = std::mem::replace(&mut self.given, given);
+        let deletes = deletes.into_iter().filter(|name| !copies.contains_key(name)).collect();
+        self.apply(copies.into_iter().collect(), deletes).await;
     }
 
-    fn owned(&self, rule: &MirrorRule) -> Config {
-        self.config.owned(rule.to.clone())
+    /// Deletes the copies.
+    async fn expire(&mut self) {
+        let deletes = self.given.drain().collect();
+        self.apply(Vec::new(), deletes).await;
     }
 
-    async fn copy(&mut self, changes: &Changes<Verbatim>) -> Result<(), StoreError> {
+    async fn copy(&mut self, changes: &Changes<Verbatim>) {
         // Of several changes of a key the last one counts.
         let last: HashMap<_, _> = changes.iter().map(|change| (&change.name, change.new.as_ref())).collect();
         let (mut puts, mut deletes) = (Vec::new(), Vec::new());
@@ -320,17 +341,14 @@ impl Copier {
                 deletes.push(name.clone());
             }
         }
-        self.apply(puts, deletes).await
+        self.apply(puts, deletes).await;
     }
 
-    async fn apply(&mut self, puts: Vec<(KeyName, Bytes)>, deletes: Vec<KeyName>) -> Result<(), StoreError> {
-        let Some(publisher) = &self.publisher else { return Ok(()) };
-        let applied = publisher.apply(puts, deletes).await;
-        if applied.is_err() {
-            // It has ended by itself: another one begins with all keys.
+    async fn apply(&mut self, puts: Vec<(KeyName, Bytes)>, deletes: Vec<KeyName>) {
+        let Some(publisher) = &self.publisher else { return };
+        if publisher.apply(puts, deletes).await.is_err() {
             self.share(None);
         }
-        applied
     }
 
     fn share(&mut self, publisher: Option<Publisher<Verbatim>>) {
@@ -363,18 +381,9 @@ fn stage(first: &mut BTreeMap<KeyName, Bytes>, changes: &Changes<Verbatim>) {
     }
 }
 
-/// The names of all keys below a prefix.
-async fn names(backend: &dyn Backend, prefix: &Prefix) -> Result<Vec<KeyName>, BackendError> {
-    let mut request = ListRequest::new(prefix.range());
-    (request.limit, request.keys_only) = (PAGE, true);
-    let mut names = Vec::new();
-    loop {
-        let page = backend.list(request.clone()).await?;
-        names.extend(page.kvs.iter().filter_map(|kv| prefix.strip(&kv.path)));
-        match page.kvs.last() {
-            Some(last) if page.more => request.range.start = shared_store_core::KeyRange::one(&last.path).end,
-            Some(_) | None => return Ok(names),
-        }
-        request.revision.get_or_insert(page.header.revision);
+async fn done(completing: &mut Option<Completing>) -> Result<PublisherStatus, StoreError> {
+    match completing {
+        Some(completing) => completing.await,
+        None => pending().await,
     }
 }

@@ -65,12 +65,9 @@ impl SourceReady {
                 let cause = copy.cause.as_ref().map_or_else(|| copy.state.to_owned(), Clone::clone);
                 Some(format!("{}: {cause}, {} to write", copy.name, copy.pending))
             }
-            (None, None) if status.copies.is_empty() => {
-                Some("the configuration of the cluster is not read yet".to_owned())
-            }
             (None, None) => None,
         };
-        let complete = !status.copies.is_empty() && open.is_none();
+        let complete = open.is_none();
         Self { cluster: status.cluster.clone(), complete, waits_for: waits_for.filter(|_| !complete) }
     }
 }

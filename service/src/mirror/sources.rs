@@ -130,11 +130,7 @@ impl Sources {
 
     /// Removes a source, and starts it again if it was added meanwhile.
     async fn removed(self: Arc<Self>, cluster: String, mirror: Mirror) {
-        let never_reached = mirror.status().await.is_ok_and(|status| status.copies.is_empty());
         match mirror.remove().await {
-            Ok(()) if never_reached => say(format_args!(
-                "source {cluster:?} is removed; it was not reached, so copies that an earlier mirror made go with their leases"
-            )),
             Ok(()) => say(format_args!("source {cluster:?} is removed, and its copies are deleted")),
             Err(error) => say(format_args!("source {cluster:?} is removed: {error}")),
         }

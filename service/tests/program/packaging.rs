@@ -13,7 +13,8 @@ const OF_HTTP: [&str; 3] =
 /// What looks like the name of a metric.
 fn metrics(text: &str) -> Vec<&str> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-    words.filter(|word| word.starts_with("shared_store_") || word.starts_with("kvstore_")).collect()
+    let begins = ["shared_store_", "kvstore_", "remote_cluster"];
+    words.filter(|word| begins.iter().any(|begin| word.starts_with(begin))).collect()
 }
 
 #[test]

@@ -71,7 +71,7 @@ impl History {
     }
 
     async fn step(&mut self) {
-        match self.dice.usize(..12) {
+        match self.dice.usize(..13) {
             0 | 1 => {
                 let n = self.dice.usize(..STEADY);
                 if self.complete {
@@ -107,6 +107,20 @@ impl History {
                 self.mirror();
             }
             10 => {
+                // The source is away for longer than a lease lasts, perhaps from the start of a mirror on.
+                for op in [Op::List, Op::Watch] {
+                    self.faulty_source.fail(op, usize::MAX, When::Before, BackendError::unreachable("cut"));
+                }
+                self.faulty_source.break_watches(BackendError::unavailable("cut"));
+                if self.dice.bool() {
+                    self.mirror = None;
+                    self.time().await;
+                    self.mirror();
+                }
+                pass(Duration::from_secs(2000)).await;
+                self.faulty_source.heal();
+            }
+            11 => {
                 // Somebody damages a copy. It is put again, so its deletion counts for nothing.
                 put(&self.target, "cilium/cache/nodes/v1/c3/n0", "damage").await;
             }

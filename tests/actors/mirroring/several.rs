@@ -88,3 +88,26 @@ async fn a_mirror_and_a_heartbeat_run_on_backends_without_a_thread() {
     eventually("both work", PATIENCE, look, |seen| *seen == (true, true)).await;
     mirror.release().await.unwrap();
 }
+
+/// A path and its value; the time as Cilium's Go programs write it (RFC 3339) is shown as such.
+fn line(kv: &KeyValue) -> String {
+    let is_time = std::str::from_utf8(&kv.value).is_ok_and(|text| {
+        let shape: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+        shape == "0000-00-00T00:00:00Z"
+    });
+    let value = if is_time { "<time>".to_owned() } else { kv.value.escape_ascii().to_string() };
+    format!("{} = {value}\n", kv.path.escape_ascii())
+}
+
+#[test]
+fn what_is_written_for_a_cluster_of_cilium_is_byte_for_byte_what_the_file_shows() {
+    paused(async {
+        let (source, target) = (cluster().await, MemoryBackend::new());
+        let heartbeat = Heartbeat::start_on(Arc::new(target.clone()), &StoreThread::current());
+        let mirror = complete(source, target.clone()).await;
+        let all = KeyRange { start: Bytes::from_static(b"\0"), end: Bytes::from_static(b"\xff") };
+        let written: String = target.list(ListRequest::new(all)).await.unwrap().kvs.iter().map(line).collect();
+        assert_eq!(written, include_str!("cluster.txt"));
+        drop((mirror, heartbeat));
+    });
+}

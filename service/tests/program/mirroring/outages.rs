@@ -128,6 +128,33 @@ fn a_mirror_that_was_killed_takes_its_copies_over_and_deletes_what_went_meanwhil
 }
 
 #[test]
+fn a_mirror_that_starts_while_a_source_is_away_keeps_what_an_earlier_one_copied() {
+    let (local, mut one) = (EtcdServer::start(Version::V35), Remote::start("one"));
+    let file = config(&local, "lease_ttl = \"2s\"", &[source("one", &one.endpoint())]);
+    let first = mirror(&file);
+    until_ready(&first);
+    let before = contents(&local, "cilium/");
+    let mut reader = watch(&local, NODES);
+    reader.next("synced");
+    one.server.kill();
+    first.process.signal("KILL");
+    drop(first);
+    let mirror = mirror(&file);
+    until(&mirror, "the copies are its own", |status| status["copies"][0]["keys"] == 2);
+    // For longer than the leases of the first one.
+    real_time_blocking(Duration::from_secs(4));
+    assert_eq!(contents(&local, "cilium/"), before);
+    let told = status(&mirror, "one");
+    assert!(told["ready"] == false && told["problem"].is_string(), "{told}");
+    one.server.restart();
+    until(&mirror, "the source is back", |status| status["ready"] == true);
+    one.delete("cilium/state/nodes/v1/one/n1");
+    assert_eq!(reader.next("delete")["name"], "n1");
+    saw_no_deletion(reader);
+    mirror.leaves();
+}
+
+#[test]
 fn a_local_etcd_that_was_wiped_has_all_copies_again_and_the_canaries_after_them() {
     let (mut local, one) = (EtcdServer::start(Version::V35), Remote::start("one"));
     let mirror = mirror(&config(&local, "", &[source("one", &one.endpoint())]));
