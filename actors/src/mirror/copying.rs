@@ -152,15 +152,12 @@ impl Copier {
     async fn run(mut self, mut rule: MirrorRule) {
         loop {
             let next = match self.publisher.clone() {
-                None => self.take_over(&rule).await,
+                None => self.take_over(&mut rule).await,
                 Some(publisher) if self.follows => self.follow(&rule, publisher).await,
                 Some(publisher) => self.wait(&publisher).await,
             };
             match next {
-                Ok(Next::Follow(next)) => {
-                    self.follows = true;
-                    rule = next;
-                }
+                Ok(Next::Follow(next)) => (self.follows, rule) = (true, next),
                 Ok(Next::Go) => {}
                 Ok(Next::End) => return,
                 Ok(Next::Restart) => sleep(RESTART).await,
@@ -173,7 +170,7 @@ impl Copier {
     }
 
     /// Starts a publisher, which owns the copies that are there: so they stay, whatever the source is.
-    async fn take_over(&mut self, rule: &MirrorRule) -> Result<Next, JoinError> {
+    async fn take_over(&mut self, rule: &mut MirrorRule) -> Result<Next, JoinError> {
         let mut publishing = publish::<Verbatim>(self.config.owned(rule.to.clone()));
         if let Some((canaries, name)) = rule.announce.clone() {
             publishing = publishing.canary_named(canaries, name);
@@ -201,17 +198,21 @@ impl Copier {
                             return Ok(Next::End);
                         }
                     },
-                    given = &mut taking_over => break given.map_err(|error| JoinError::Ended(error.to_string().into()))?,
+                    given = &mut taking_over => break given,
                 }
             }
         };
+        if let Some(next) = follow {
+            (self.follows, *rule) = (true, next);
+        }
+        let given = given.map_err(|error| JoinError::Ended(error.to_string().into()))?;
         self.tell(TakenOver { rule: self.index, copies: given.len() });
         self.given = given;
         self.share(Some(publisher));
         if self.expired {
             self.expire().await;
         }
-        Ok(follow.map_or(Next::Go, Next::Follow))
+        Ok(Next::Go)
     }
 
     /// Waits until the source is known.
@@ -283,8 +284,9 @@ impl Copier {
                 _ = self.config_put.changed(), if !config_put => config_put = *self.config_put.borrow(),
                 completed = done(&mut completing), if completing.is_some() => {
                     completing = None;
-                    if completed.is_ok() {
-                        self.tell(Completed(self.index));
+                    match completed {
+                        Ok(_) => self.tell(Completed(self.index)),
+                        Err(_) => self.share(None),
                     }
                 }
                 parcel = parcels.next(), if config_put => {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use shared_store_core::backend::ListRequest;
 use shared_store_core::mirror::MirrorRule;
-use shared_store_core::{BackendError, Backoff, KeyName, KeyRange};
+use shared_store_core::{BackendError, Backoff, KeyName, KeyRange, KeyValue};
 use tokio::time::sleep;
 
 use super::MirrorConfig;
@@ -23,7 +23,7 @@ pub(super) async fn cluster_config(config: &MirrorConfig) -> Option<Bytes> {
     let name = KeyName::new(config.cluster.as_str()).ok()?;
     let request = ListRequest::new(KeyRange::one(&MirrorConfig::cluster_configs().path(&name)));
     let page = until_read(config, "the configuration of the cluster", || config.target.list(request.clone())).await;
-    page.kvs.into_iter().next().map(|kv| kv.value)
+    page.kvs.into_iter().find(|kv| is_ours(config, kv)).map(|kv| kv.value)
 }
 
 /// Gives the copies of a rule to a publisher, once the target can be read, and answers their names. If they are announced, they
@@ -35,6 +35,11 @@ pub(super) async fn take_over(
 ) -> Result<HashSet<KeyName>, StoreError> {
     // If it fails, from the beginning: the revision can be compacted.
     until_read(config, &rule.to, || copies(config, rule, publisher)).await
+}
+
+/// What others have put there stays theirs.
+fn is_ours(config: &MirrorConfig, kv: &KeyValue) -> bool {
+    config.copies.is_own_lease(kv.lease)
 }
 
 async fn until_read<T>(
@@ -65,8 +70,7 @@ async fn copies(
     loop {
         let page = config.target.list(request.clone()).await?;
         let last = page.kvs.last().map(|kv| kv.path.clone());
-        // What others have put there stays theirs.
-        let ours = page.kvs.into_iter().filter(|kv| config.copies.is_own_lease(kv.lease));
+        let ours = page.kvs.into_iter().filter(|kv| is_ours(config, kv));
         let copies: Vec<_> = ours.filter_map(|kv| Some((rule.to.strip(&kv.path)?, kv.value))).collect();
         given.extend(copies.iter().map(|(name, _)| name.clone()));
         if let Err(error) = publisher.apply(copies, Vec::new()).await {
@@ -81,7 +85,7 @@ async fn copies(
     if let Some((canaries, name)) = &rule.announce {
         request.range = KeyRange::one(&canaries.path(name));
         request.keys_only = true;
-        if !config.target.list(request).await?.kvs.is_empty() {
+        if config.target.list(request).await?.kvs.iter().any(|kv| is_ours(config, kv)) {
             publisher.announce();
         }
     }

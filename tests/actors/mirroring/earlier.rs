@@ -59,6 +59,28 @@ fn copies_that_no_canary_announced_are_kept_and_not_announced() {
 }
 
 #[test]
+fn what_others_have_put_there_stays_theirs() {
+    paused(async {
+        let (_, faulty, target) = orphans().await;
+        let others = [CLUSTER_CONFIG, NODE.1, &canary("cache", "ip")];
+        for path in others {
+            put(&target, path, CONFIG).await;
+        }
+        let mirror = start(faulty.clone(), target.clone());
+        pass(Duration::from_secs(3600)).await;
+        for path in others {
+            assert_eq!(get(&target, path).await.unwrap().lease, LeaseId::NONE, "{path}");
+        }
+        // The source says what is right.
+        faulty.heal();
+        until(async || is_ready(&mirror).await).await;
+        for path in others {
+            assert_ne!(value(&target, path).await.unwrap(), CONFIG, "{path}");
+        }
+    });
+}
+
+#[test]
 fn the_copies_of_a_source_that_was_never_reached_are_deleted_when_it_is_removed() {
     paused(async {
         let (_, faulty, target) = orphans().await;
