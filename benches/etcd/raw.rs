@@ -19,7 +19,7 @@ pub(crate) async fn run(work: &str, endpoint: &str, count: usize) -> Figures {
         "join" | "relist" => join(endpoint, count).await,
         "publish" => publish(endpoint, count).await,
         "mirror" => mirror::raw_copy(endpoint, count).await,
-        "mirror-steady" => mirror::raw_follow(endpoint, count).await,
+        "mirror-steady" => Box::pin(mirror::raw_follow(endpoint, count)).await,
         "steady" | "singles" | "batches" => watch(endpoint, count).await,
         _ => panic!("raw does not know {work}"),
     }
