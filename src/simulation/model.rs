@@ -30,7 +30,7 @@ pub(super) type Raw = (Bytes, Revision, LeaseId);
 pub(super) struct Known {
     raw: BTreeMap<KeyName, Raw>,
     /// The last good values, those of keys that are gone left out.
-    good: BTreeMap<KeyName, u32>,
+    good: BTreeMap<KeyName, (u32, LeaseId)>,
 }
 
 impl Known {
@@ -53,6 +53,8 @@ pub(super) struct Model {
     pub(super) raw: BTreeMap<KeyName, Raw>,
     /// What the cache shows.
     pub(super) visible: BTreeMap<KeyName, (u32, Origin)>,
+    /// The leases of the last good values: what cannot be decoded has another one.
+    leases: BTreeMap<KeyName, LeaseId>,
     pub(super) own: Own,
     /// Own keys that somebody deleted.
     deleted_own: BTreeSet<KeyName>,
@@ -77,6 +79,7 @@ impl Model {
             revision: Revision::ZERO,
             raw: BTreeMap::new(),
             visible: BTreeMap::new(),
+            leases: BTreeMap::new(),
             own: Own::default(),
             deleted_own: BTreeSet::new(),
             delayed: BTreeMap::new(),
@@ -89,20 +92,21 @@ impl Model {
     /// What is in the snapshot when the process ends.
     pub(super) fn known(&self) -> Known {
         let there = self.visible.iter().filter(|(name, _)| self.raw.contains_key(*name));
-        let good = there.map(|(name, (value, _))| (name.clone(), *value)).collect();
+        let good = there.map(|(name, (value, _))| (name.clone(), (*value, self.leases[name]))).collect();
         Known { raw: self.raw.clone(), good }
     }
 
     /// Begins with what was known.
     pub(super) fn restore(&mut self, known: &Known, revision: Revision) {
         (self.raw, self.revision, self.restored) = (known.raw.clone(), revision, true);
-        for (name, (value, at, lease)) in &known.raw {
+        for (name, (value, at, _)) in &known.raw {
             let bad = decode(value).is_none();
             if bad {
                 self.undecodable.insert((name.clone(), *at));
             }
-            if let Some(good) = known.good.get(name).filter(|_| !(bad && self.remove_undecodable)) {
+            if let Some((good, lease)) = known.good.get(name).filter(|_| !(bad && self.remove_undecodable)) {
                 self.visible.insert(name.clone(), (*good, self.own.origin(*lease)));
+                self.leases.insert(name.clone(), *lease);
             }
         }
     }
@@ -235,6 +239,7 @@ impl Model {
         self.delayed.remove(name);
         self.guard.recent.remove(name);
         if let Some(value) = decode(&kv.value) {
+            self.leases.insert(name.clone(), kv.lease);
             self.show(name, Some((value, origin)), revision);
         } else {
             self.undecodable.insert((name.clone(), revision));
