@@ -33,7 +33,7 @@ fn print(out: &mut dyn Write, format: Format, sources: &[Value]) -> io::Result<(
     table(out, HEAD, sources.iter().flat_map(rows))
 }
 
-/// A row for each rule; one if there is none yet.
+/// A row for each rule.
 fn rows(source: &Value) -> Vec<[String; 10]> {
     let answer = |value: &Value| if *value == true { "yes" } else { "no" }.to_owned();
     let ready = if source["leaves"] == true { "leaves".to_owned() } else { answer(&source["ready"]) };
@@ -45,10 +45,7 @@ fn rows(source: &Value) -> Vec<[String; 10]> {
         let (rule, failures) = (cell(&copy["name"]), cell(&source["failures"]));
         [cluster, ready.clone(), connected, rule, state, keys, pending, refused, failures, last_failure(source)]
     };
-    match source["copies"].as_array() {
-        Some(copies) if !copies.is_empty() => copies.iter().map(row).collect(),
-        Some(_) | None => vec![row(&Value::Null)],
-    }
+    source["copies"].as_array().into_iter().flatten().map(row).collect()
 }
 
 /// Of a source whose configuration is not as it should be: what is wrong with it.
