@@ -1,6 +1,7 @@
 //! The own keys of one owner: what it wants of each, what is known of each, and what follows.
 
 mod closing;
+mod known;
 mod leases;
 mod limiter;
 mod listed;

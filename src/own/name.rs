@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::known::Known;
 use super::leases::Leases;
 use super::repairs::Repairs;
 use super::wish::{Deletable, Once, Wish};
@@ -100,31 +101,6 @@ pub(super) enum Step {
     Delayed(Instant),
     /// On its way to the kvstore.
     Sent,
-}
-
-/// The newest known state of a name in the kvstore: from the watch, a list, an answer or a refusal.
-#[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Known {
-    /// The revision at which it was so; 0 if nothing is known.
-    pub(super) as_of: Revision,
-    pub(super) state: Option<KeyState>,
-}
-
-impl Known {
-    /// The revision that wrote the key.
-    pub(super) fn written(&self) -> Revision {
-        self.state.map_or(self.as_of, |seen| seen.mod_revision)
-    }
-
-    /// The state, if it was written at this revision.
-    fn written_at(&self, revision: Revision) -> Option<KeyState> {
-        self.state.filter(|seen| seen.mod_revision == revision)
-    }
-
-    /// What a write of the key is compared with; 0 for one that does not exist.
-    pub(super) fn expected(&self) -> Revision {
-        self.state.map_or(Revision::ZERO, |seen| seen.mod_revision)
-    }
 }
 
 /// What a name needs.
@@ -315,22 +291,14 @@ impl OwnName {
         }
     }
 
-    /// Whether this state cannot follow from the known one: it is of another history.
+    /// Whether this state cannot follow from the known one, nor lead to it: it is of another history.
     pub(super) fn contradicts(&self, as_of: Revision, state: Option<KeyState>) -> bool {
-        let same_write = |seen: KeyState| self.known.written_at(seen.mod_revision);
-        self.contradicts_names(as_of, state.map(|seen| seen.mod_revision))
-            || !self.unsure && state.is_some_and(|seen| same_write(seen).is_some_and(|known| known != seen))
+        !self.unsure && self.known.contradicts(as_of, state)
     }
 
     /// The same of a list without values.
     pub(super) fn contradicts_names(&self, as_of: Revision, written: Option<Revision>) -> bool {
-        let Known { as_of: known, state } = self.known;
-        !self.unsure
-            && as_of >= known
-            && match written {
-                Some(written) => written <= known && self.known.written_at(written).is_none(),
-                None => as_of == known && state.is_some(),
-            }
+        !self.unsure && self.known.contradicts_names(as_of, written)
     }
 
     /// Takes what the watch saw; whether it was newer.

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::name::{Known, Refusal, SetAside, Step, Target, Verdict};
+use super::known::Known;
+use super::name::{Refusal, SetAside, Step, Target, Verdict};
 use super::wish::Wish;
 use super::{Answer, KeyState, LATEST_PUT, Lifetime, OwnEvent, OwnKeys, Request, RequestId, WriteError};
 use crate::backend::{Applied, BackendError, Expect, LeaseGrant, Write, WriteAction, WriteOutcome};

@@ -195,6 +195,26 @@ fn write_under_way(world: &mut World, key: &str) -> (RequestId, Answer) {
     }
 }
 
+/// A refusal has told another owner's key as it was in a history that is gone; in the one after it that owner leaves, at a
+/// revision that the refusal had passed.
+#[test]
+fn a_change_between_two_states_that_an_answer_has_shown_to_be_the_same_is_of_another_history() {
+    let mut world = World::new(&config().conflict(ConflictPolicy::Yield));
+    let theirs = world.foreign_lease();
+    world.stranger("a", "theirs", theirs);
+    let backup = world.kv.clone();
+    for _ in 0..2 {
+        world.stranger("b", "theirs", LeaseId::NONE);
+    }
+    let (id, refused) = write_under_way(&mut world, "a");
+    world.sync.answer(world.now, id, refused);
+    world.kv.restore(&backup, world.now);
+    world.kv.revoke(theirs);
+    world.run();
+    world.pass(secs(60));
+    assert_eq!(world.value("a").as_deref(), Some("mine"));
+}
+
 #[test]
 fn an_answer_from_before_the_watch_began_again_does_not_say_how_the_key_is_now() {
     // Refused, because it is another owner's; meanwhile that one has left.
