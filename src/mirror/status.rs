@@ -36,7 +36,7 @@ pub struct CopyStatus {
     pub from: String,
     /// The prefix of the copies.
     pub to: String,
-    /// The state of the source's keys: the name of a [`State`].
+    /// The state of the source's keys: the name of a [`State`](crate::State).
     pub state: &'static str,
     /// Why they are not synced.
     pub cause: Option<String>,
