@@ -133,7 +133,7 @@ fn a_mirror_that_starts_while_a_source_is_away_keeps_what_an_earlier_one_copied(
     let file = config(&local, "lease_ttl = \"2s\"", &[source("one", &one.endpoint())]);
     let first = mirror(&file);
     until_ready(&first);
-    let before = contents(&local, "cilium/");
+    let before = contents(&local, "cilium/cache/");
     let mut reader = watch(&local, NODES);
     reader.next("synced");
     one.server.kill();
@@ -143,7 +143,10 @@ fn a_mirror_that_starts_while_a_source_is_away_keeps_what_an_earlier_one_copied(
     until(&mirror, "the copies are its own", |status| status["copies"][0]["keys"] == 2);
     // For longer than the leases of the first one.
     real_time_blocking(Duration::from_secs(4));
-    assert_eq!(contents(&local, "cilium/"), before);
+    assert_eq!(contents(&local, "cilium/cache/"), before);
+    // Announced anew, at another time.
+    assert_eq!(contents(&local, "cilium/synced/one/").len(), 5);
+    assert_eq!(contents(&local, "cilium/cluster-config/").len(), 1);
     let told = status(&mirror, "one");
     assert!(told["ready"] == false && told["problem"].is_string(), "{told}");
     one.server.restart();
