@@ -3,16 +3,14 @@
 use std::sync::Arc;
 
 use actix_rt::task::JoinHandle;
-use futures_util::{FutureExt, StreamExt, stream};
+use futures_util::FutureExt;
 use shared_store::mirror::{Mirror, MirrorConfig, MirrorRule};
 use shared_store_core::Prefix;
-use shared_store_core::backend::etcd::served::client::{
-    Client, Event, EventType, PutOptions, Txn, TxnOp, WatchOptions, WatchStream,
-};
+use shared_store_core::backend::etcd::served::client::{Event, EventType, Txn, TxnOp};
 
 use crate::figures::{Figures, Meter};
 use crate::node::{PREFIX, connect, kv};
-use crate::raw::{self, pages};
+use crate::raw::{self, pages, put_all, watch_from};
 use crate::store::{self, backend};
 
 /// The endpoints of the source and of the target.
@@ -20,7 +18,7 @@ pub(crate) fn endpoints(both: &str) -> (&str, &str) {
     both.split_once(',').unwrap()
 }
 
-/// Pages of the source, each put in transactions of 128, four under way, 1000 keys a lease.
+/// Pages of the source, each put into the target.
 pub(crate) async fn raw_copy(endpoint: &str, count: usize) -> Figures {
     let meter = Meter::start();
     let (source, target) = endpoints(endpoint);
@@ -28,24 +26,7 @@ pub(crate) async fn raw_copy(endpoint: &str, count: usize) -> Figures {
     let mut copied = 0;
     pages(&source, async |kvs| {
         copied += kvs.len();
-        let mut batches = Vec::new();
-        for thousand in kvs.chunks(1000) {
-            let lease = target.lease_client().grant(900, None).await.unwrap().id();
-            batches.extend(thousand.chunks(128).map(|batch| {
-                let put = |kv: &shared_store_core::backend::etcd::served::client::KeyValue| {
-                    TxnOp::put(kv.key(), kv.value(), Some(PutOptions::new().with_lease(lease)))
-                };
-                Txn::new().and_then(batch.iter().map(put).collect::<Vec<_>>())
-            }));
-        }
-        let write = |txn| {
-            let mut kv = kv(&target);
-            async move { kv.txn(txn).await }
-        };
-        let mut written = stream::iter(batches).map(write).buffer_unordered(4);
-        while let Some(answer) = written.next().await {
-            assert!(answer.unwrap().succeeded());
-        }
+        put_all(&target, kvs, |kv, options| TxnOp::put(kv.key(), kv.value(), options)).await;
     })
     .await;
     assert_eq!(copied, count);
@@ -77,7 +58,8 @@ pub(crate) async fn raw_follow(endpoint: &str, count: usize) -> Figures {
     let (source, target) = endpoints(endpoint);
     let (from, to) = (connect(source).await, connect(target).await);
     raw_copy(endpoint, crate::writer::LIVE_KEYS).await;
-    let mut events = watch(&from).await;
+    // From now on.
+    let mut events = watch_from(&from, 0).await;
     let following: JoinHandle<()> = actix_rt::spawn(async move {
         loop {
             let mut puts = Vec::new();
@@ -98,14 +80,6 @@ pub(crate) async fn raw_follow(endpoint: &str, count: usize) -> Figures {
 fn put(event: &Event) -> TxnOp {
     let kv = event.kv().unwrap();
     TxnOp::put(kv.key(), kv.value(), None)
-}
-
-async fn watch(client: &Client) -> WatchStream {
-    let options = WatchOptions::new().with_range(format!("{PREFIX}0"));
-    let mut watch = client.watch_client().max_decoding_message_size(1 << 30);
-    let mut watch = watch.watch(format!("{PREFIX}/"), Some(options)).await.unwrap();
-    assert!(watch.message().await.unwrap().unwrap().created());
-    watch
 }
 
 /// A mirror, and a store of the target whose observer is told each change by a message of its own.

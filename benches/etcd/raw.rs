@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use futures_util::{StreamExt, stream};
 use shared_store_core::backend::etcd::served::client::{
-    Client, EventType, GetOptions, KeyValue, PutOptions, Txn, TxnOp, WatchOptions,
+    Client, EventType, GetOptions, KeyValue, PutOptions, Txn, TxnOp, WatchOptions, WatchStream,
 };
 
 use crate::figures::{Delays, Figures, Meter};
@@ -68,37 +68,47 @@ async fn join(endpoint: &str, count: usize) -> Figures {
     figures
 }
 
-/// Transactions of 128 puts, four under way, 1000 keys a lease.
 async fn publish(endpoint: &str, count: usize) -> Figures {
     let client = connect(endpoint).await;
     let nodes: Vec<_> = (0..count).map(node).collect();
     let meter = Meter::start();
+    put_all(&client, &nodes, |node, options| TxnOp::put(path(node), encoded(node), options)).await;
+    meter.stop(count)
+}
+
+/// Transactions of 128 puts, four under way, 1000 keys a lease.
+pub(crate) async fn put_all<T>(client: &Client, keys: &[T], put: impl Fn(&T, Option<PutOptions>) -> TxnOp) {
     let mut batches = Vec::new();
-    for thousand in nodes.chunks(1000) {
+    for thousand in keys.chunks(1000) {
         let lease = client.lease_client().grant(900, None).await.unwrap().id();
         batches.extend(thousand.chunks(128).map(|batch| (lease, batch)));
     }
-    let write = |(lease, batch): (i64, &[Node])| {
-        let put = |node| TxnOp::put(path(node), encoded(node), Some(PutOptions::new().with_lease(lease)));
+    let write = |(lease, batch): (i64, &[T])| {
+        let put = |key| put(key, Some(PutOptions::new().with_lease(lease)));
         let txn = Txn::new().and_then(batch.iter().map(put).collect::<Vec<_>>());
-        let mut kv = kv(&client);
+        let mut kv = kv(client);
         async move { kv.txn(txn).await }
     };
     let mut written = stream::iter(batches).map(write).buffer_unordered(4);
     while let Some(answer) = written.next().await {
         assert!(answer.unwrap().succeeded());
     }
-    meter.stop(count)
+}
+
+/// A watch of all keys, begun already.
+pub(crate) async fn watch_from(client: &Client, revision: i64) -> WatchStream {
+    let options = WatchOptions::new().with_range(format!("{PREFIX}0")).with_start_revision(revision);
+    let mut watch = client.watch_client().max_decoding_message_size(1 << 30);
+    let mut watch = watch.watch(format!("{PREFIX}/"), Some(options)).await.unwrap();
+    assert!(watch.message().await.unwrap().unwrap().created());
+    watch
 }
 
 /// A list, and then a watch whose events are decoded into the map.
 pub(crate) async fn watch(endpoint: &str, count: usize) -> Figures {
     let client = connect(endpoint).await;
     let (mut map, revision) = list(&client).await;
-    let options = WatchOptions::new().with_range(format!("{PREFIX}0")).with_start_revision(revision + 1);
-    let mut watch = client.watch_client().max_decoding_message_size(1 << 30);
-    let mut watch = watch.watch(format!("{PREFIX}/"), Some(options)).await.unwrap();
-    assert!(watch.message().await.unwrap().unwrap().created());
+    let mut watch = watch_from(&client, revision + 1).await;
     println!("ready");
     let (meter, mut first, mut told) = (Meter::start(), None, 0);
     let mut delays = Vec::with_capacity(count);

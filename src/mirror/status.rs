@@ -16,7 +16,7 @@ pub struct MirrorStatus {
     pub connected: bool,
     /// Whether the source was removed, and its copies are on their way out.
     pub leaves: bool,
-    /// What is wrong with the source's configuration of the cluster.
+    /// What is wrong with the source's configuration of the cluster, or that it is not read yet.
     pub problem: Option<String>,
     /// Every rule, in order.
     pub copies: Vec<CopyStatus>,

@@ -97,6 +97,14 @@ async fn complete(source: impl Backend, target: impl Backend) -> Mirror {
     mirror
 }
 
+/// Cuts the source off.
+fn cut(source: &Faulty) {
+    for op in [Op::List, Op::Watch] {
+        source.fail(op, usize::MAX, When::Before, BackendError::unreachable("cut"));
+    }
+    source.break_watches(BackendError::unavailable("cut"));
+}
+
 /// Writes down every deletion that a reader of the copies is told.
 async fn deletions(target: &MemoryBackend) -> Arc<Mutex<Vec<String>>> {
     let told = Arc::new(Mutex::new(Vec::new()));
@@ -232,9 +240,7 @@ fn a_source_that_cannot_be_reached_changes_nothing() {
         let faulty = Faulty::new(source.clone());
         let mirror = complete(faulty.clone(), target.clone()).await;
         let deleted = deletions(&target).await;
-        faulty.fail(Op::List, usize::MAX, When::Before, BackendError::unreachable("cut"));
-        faulty.fail(Op::Watch, usize::MAX, When::Before, BackendError::unreachable("cut"));
-        faulty.break_watches(BackendError::unavailable("cut"));
+        cut(&faulty);
         delete(&source, NODE.0).await;
         pass(Duration::from_secs(3600)).await;
         assert_eq!(paths(&target).await.len(), 1 + 4 + 5);
@@ -254,9 +260,7 @@ fn services_of_a_source_that_is_lost_for_too_long_expire_on_wish_and_come_back()
         let times = MirrorTimes { keep: Some(PATIENCE * 10), ..MirrorTimes::default() };
         let mirror = start_with(faulty.clone(), target.clone(), times);
         until(async || is_ready(&mirror).await).await;
-        faulty.fail(Op::List, usize::MAX, When::Before, BackendError::unreachable("cut"));
-        faulty.fail(Op::Watch, usize::MAX, When::Before, BackendError::unreachable("cut"));
-        faulty.break_watches(BackendError::unavailable("cut"));
+        cut(&faulty);
         pass(PATIENCE * 9).await;
         assert!(get(&target, SERVICE.1).await.is_some());
         pass(PATIENCE * 2).await;

@@ -139,8 +139,9 @@ struct Copier {
 enum Next {
     /// Follow this rule from now on.
     Follow(MirrorRule),
-    /// Go on with the next step, now or after something has ended by itself.
+    /// This step is done.
     Go,
+    /// Something has ended by itself: begin again, after a while.
     Restart,
     End,
 }

@@ -2,14 +2,6 @@
 
 use super::*;
 
-/// Cuts the source off.
-fn cut(source: &Faulty) {
-    for op in [Op::List, Op::Watch] {
-        source.fail(op, usize::MAX, When::Before, BackendError::unreachable("cut"));
-    }
-    source.break_watches(BackendError::unavailable("cut"));
-}
-
 /// A mirror copies all, dies, and the source is cut off.
 async fn orphans() -> (MemoryBackend, Faulty, MemoryBackend) {
     let (source, target) = (cluster().await, MemoryBackend::new());

@@ -108,10 +108,7 @@ impl History {
             }
             10 => {
                 // The source is away for longer than a lease lasts, perhaps from the start of a mirror on.
-                for op in [Op::List, Op::Watch] {
-                    self.faulty_source.fail(op, usize::MAX, When::Before, BackendError::unreachable("cut"));
-                }
-                self.faulty_source.break_watches(BackendError::unavailable("cut"));
+                cut(&self.faulty_source);
                 if self.dice.bool() {
                     self.mirror = None;
                     self.time().await;
