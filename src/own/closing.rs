@@ -9,7 +9,7 @@ use super::wish::{Deletable, Wish};
 use super::{OwnEvent, OwnKeys, Request, RequestId, Ticket, WriteError};
 use crate::backend::BackendError;
 use crate::key::KeyName;
-use crate::kv::LeaseId;
+use crate::kv::{LeaseId, Revision};
 
 /// What becomes of the own keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -170,13 +170,16 @@ impl OwnKeys {
         let unknown = || Arc::from("not confirmed in time");
         let cause = self.requests.last_error().cloned().unwrap_or_else(unknown);
         let held = |lease: LeaseId| self.leases.may_exist(lease);
+        // After a change of history nothing is known of a key, and it can be on a lease of before.
+        let lost = self.leases.some_are_lost();
         let mut left: Vec<_> = self
             .names
             .iter()
             .filter(|(_, own)| {
                 if closing.revoke.is_some() {
                     let there = own.known.state.is_some_and(|seen| held(seen.lease)) || own.lease.is_some_and(held);
-                    there || matches!(own.wish, Wish::Delete(_))
+                    let doubtful = lost && own.known.as_of == Revision::ZERO;
+                    there || doubtful || matches!(own.wish, Wish::Delete(_))
                 } else {
                     own.step != Step::Idle || matches!(own.set_aside, SetAside::Refused(_) | SetAside::Retried)
                 }

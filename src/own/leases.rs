@@ -141,6 +141,11 @@ impl Leases {
         self.is_alive(lease) || self.lost.contains_key(&lease)
     }
 
+    /// Whether there are leases that were not confirmed and may exist.
+    pub(super) fn some_are_lost(&self) -> bool {
+        !self.lost.is_empty()
+    }
+
     /// All leases that may hold keys that this store has put.
     pub(super) fn all(&self) -> Vec<LeaseId> {
         self.alive.keys().chain(self.lost.keys()).copied().collect()

@@ -49,6 +49,17 @@ fn close_says_what_it_could_not_delete_when_its_time_is_over() {
 }
 
 #[test]
+fn close_names_a_key_of_which_nothing_is_known_since_the_history_changed() {
+    let mut world = World::new(&config().close_timeout(secs(10)));
+    world.put("a", "1");
+    world.down = true;
+    world.sync.new_history(world.now);
+    world.give(Command::Close { ticket: Ticket(1) });
+    world.pass(secs(10));
+    assert_eq!((closed(&world), world.value("a").as_deref()), (vec![(1, 1)], Some("1")));
+}
+
+#[test]
 fn a_close_that_fails_at_first_is_tried_again() {
     let mut world = World::new(&config());
     world.put("a", "1");
