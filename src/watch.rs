@@ -120,8 +120,8 @@ impl Watch {
     #[must_use]
     pub fn action(&self) -> Action {
         match &self.state {
-            State::Listing(listing) => Action::List(listing.request(&self.range)),
-            State::FindingStart(_) => Action::List(Listing::now(&self.range).request(&self.range)),
+            State::Listing(listing) => Action::List(listing.request()),
+            State::FindingStart(_) => Action::List(Listing::now(&self.range).request()),
             State::OpeningFirst(start, _) => Action::Open(WatchRequest { range: self.range.clone(), start: *start }),
             State::Opening { .. } => Action::Open(WatchRequest { range: self.range.clone(), start: self.cursor() }),
             State::Reading(reading) => Action::Read(reading.patience(self.silence)),
@@ -245,7 +245,7 @@ impl Watch {
 
     fn listed(&mut self, mut listing: Listing, page: ListPage) -> Option<Delivery> {
         let answered = page.header.cluster;
-        let Some(mut page) = listing.take(page, &self.range) else {
+        let Some(mut page) = listing.take(page) else {
             return self.other_history(other_cluster(answered));
         };
         let cluster = listing.cluster().or(self.history.map(|history| history.cluster).unwrap_or_default());
@@ -282,7 +282,7 @@ impl Watch {
             BackendError::Compacted { .. } => {
                 self.compactions.listed(&listing);
                 self.compactions.overtaken();
-                listing.anew(&self.range)
+                self.compactions.sized(listing.anew(&self.range))
             }
             BackendError::FutureRevision => self.whole(),
             BackendError::LeaseNotFound { .. }
@@ -318,12 +318,12 @@ impl Watch {
         self.state = State::Listing(self.changes());
     }
 
-    /// The list of what changed since the last delivery, if there was one: values only of keys written since.
+    /// The list of what changed since the last delivery, if there was one: names, and values only of keys written since.
     fn changes(&self) -> Listing {
-        match (self.lists, self.history) {
+        self.compactions.sized(match (self.lists, self.history) {
             (Lists::Values, Some(history)) => Listing::changes(&self.range, history.revision),
             (Lists::Values, None) | (Lists::Names, _) => self.whole(),
-        }
+        })
     }
 
     /// A list of what changed, after a random delay, so that watches do not list at the same moment.

@@ -60,7 +60,8 @@ pub(super) struct Model {
     deleted_own: BTreeSet<KeyName>,
     /// Foreign keys whose deletion is held back.
     delayed: BTreeMap<KeyName, Instant>,
-    staging: Option<BTreeMap<KeyName, Raw>>,
+    /// The pages of a list so far; `None` for a value that is still to come.
+    staging: Option<BTreeMap<KeyName, (Option<Bytes>, Revision, LeaseId)>>,
     /// Every step of the cache since the first list.
     pub(super) log: Vec<Step>,
     /// Every value that could not be decoded.
@@ -165,17 +166,19 @@ impl Model {
         for kv in kvs {
             let Some(name) = self.prefix.strip(&kv.path) else { continue };
             let value = match &page.keys {
-                PageKeys::Full(_) => kv.value.clone(),
+                PageKeys::Full(_) => Some(kv.value.clone()),
                 PageKeys::Names(_) => {
-                    let known = [staging.get(&name), self.raw.get(&name)];
-                    let known = known.into_iter().flatten().find(|known| known.1 == kv.mod_revision);
-                    known.expect("a list of names comes after the values").0.clone()
+                    self.raw.get(&name).filter(|known| known.1 == kv.mod_revision).map(|known| known.0.clone())
                 }
             };
             staging.insert(name, (value, kv.mod_revision, kv.lease));
         }
         if page.last {
-            self.list(now, staging, page);
+            let value = |(name, (value, revision, lease))| {
+                let value: Option<Bytes> = value;
+                (name, (value.expect("the values of changed keys follow the names"), revision, lease))
+            };
+            self.list(now, staging.into_iter().map(value).collect(), page);
         } else {
             self.staging = Some(staging);
         }

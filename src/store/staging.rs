@@ -17,14 +17,14 @@ pub(super) struct Staging<K> {
     pub(super) same_history: bool,
     /// New or changed keys, each once.
     incoming: Vec<Incoming<K>>,
-    /// Their revisions by name, once a page without values asks for them.
-    revisions: Option<HashMap<KeyName, Revision>>,
     /// The names of all keys.
     names: Vec<KeyName>,
+    /// The keys whose values neither the cache nor the list so far has, if the list began with names.
+    wanted: Option<HashMap<KeyName, Revision>>,
+    /// Its names and its values do not fit together.
+    contradicts: bool,
     /// The paths that are no keys of ours.
     ignored: BTreeSet<Bytes>,
-    /// Keys whose values neither the list nor the cache has.
-    missing: usize,
 }
 
 /// A complete list.
@@ -45,10 +45,10 @@ impl<K> Staging<K> {
             header,
             same_history: true,
             incoming: Vec::new(),
-            revisions: None,
             names: Vec::new(),
+            wanted: None,
+            contradicts: false,
             ignored: BTreeSet::new(),
-            missing: 0,
         }
     }
 
@@ -59,7 +59,7 @@ impl<K> Staging<K> {
 
     /// Whether each key's value is known.
     pub(super) fn is_complete(&self) -> bool {
-        self.missing == 0
+        !self.contradicts && self.wanted.as_ref().is_none_or(HashMap::is_empty)
     }
 
     /// Adds a page and its decoded values. `known` returns the name if the cache has the key at exactly that revision,
@@ -80,23 +80,27 @@ impl<K> Staging<K> {
                         continue;
                     };
                     let hash = incoming.arrived.as_ref().map(|arrived| arrived.hash);
-                    self.names.push(incoming.name.clone());
                     // Within one history, the same revision means the same value.
-                    if known(kv, hash).filter(|_| self.same_history).is_none() {
+                    let known = known(kv, hash).filter(|_| self.same_history).is_some();
+                    match &mut self.wanted {
+                        None => self.names.push(incoming.name.clone()),
+                        Some(wanted) => {
+                            let named = wanted.remove(&incoming.name) == Some(kv.mod_revision);
+                            self.contradicts |= !named && !known;
+                        }
+                    }
+                    if !known {
                         self.incoming.push(incoming);
                     }
                 }
             }
             PageKeys::Names(kvs) => {
-                // These pages come after all that have values.
-                let incoming = &self.incoming;
-                let revisions = || incoming.iter().map(|came| (came.name.clone(), came.revision)).collect();
-                let revisions = self.revisions.get_or_insert_with(revisions);
+                let wanted = self.wanted.get_or_insert_default();
                 for kv in kvs {
                     if let Some(name) = known(kv, None) {
                         self.names.push(name);
                     } else if let Some(name) = name(kv) {
-                        self.missing += usize::from(revisions.get(&name) != Some(&kv.mod_revision));
+                        wanted.insert(name.clone(), kv.mod_revision);
                         self.names.push(name);
                     } else {
                         self.ignored.insert(kv.path.clone());
@@ -108,7 +112,7 @@ impl<K> Staging<K> {
 
     /// The list as a whole.
     pub(super) fn finish(mut self) -> Listed<K> {
-        // The names are in order, except for keys that came twice: with their values, and in the list of names.
+        // They are in order already, unless the kvstore repeats a key.
         self.names.sort();
         self.names.dedup();
         self.incoming.sort_by_key(|incoming| incoming.revision);

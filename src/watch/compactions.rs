@@ -49,6 +49,14 @@ impl Compactions {
         self.overtaken = 0;
     }
 
+    /// A list whose first pages are as large as the last list allows, if it is of the same history.
+    pub(super) fn sized(&self, listing: Listing) -> Listing {
+        match &self.limits {
+            Some(limits) if listing.is_partial() => listing.limited(limits.of_changes()),
+            Some(_) | None => listing,
+        }
+    }
+
     /// A list beside a watch that is open from this revision on and stays so.
     pub(super) fn beside(&self, listing: Listing, open: Revision) -> Listing {
         self.whole(listing, BESIDE_BYTES).beside(open)
@@ -71,7 +79,7 @@ impl Watch {
         if self.compactions.overtaken < WATCH_FIRST {
             return State::Listing(self.compactions.whole(listing, WHOLE_BYTES));
         }
-        // A full list: a list of what changed and of the names takes two requests.
+        // A full list: a list of the names and of what changed takes two requests.
         State::FindingStart(self.compactions.whole(self.whole(), WHOLE_BYTES))
     }
 

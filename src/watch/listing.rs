@@ -1,7 +1,5 @@
 //! One list in pages, all at the revision of the first.
 
-use bytes::Bytes;
-
 use super::page_limit::PageLimit;
 use super::{Page, PageKeys};
 use crate::backend::{BackendError, ListPage, ListRequest};
@@ -13,8 +11,10 @@ pub(super) struct Listing {
     phase: Phase,
     /// The phase it began with.
     begins: Phase,
-    /// First path of the next page.
-    start: Bytes,
+    /// What the next page is to be of.
+    rest: KeyRange,
+    /// From the first to the last key whose value is to be listed, as the names so far say.
+    changed: Option<KeyRange>,
     limits: Limits,
     /// Revision and cluster of the first page.
     pinned: Option<(Revision, ClusterId)>,
@@ -32,6 +32,12 @@ pub(super) struct Limits {
 impl Limits {
     pub(super) fn first() -> Self {
         Self { values: PageLimit::first(), names: PageLimit::first_of_names() }
+    }
+
+    /// The first limits of a list of names and of the values that changed, by what these have shown.
+    pub(super) fn of_changes(&self) -> Self {
+        let names = if self.names.is_known() { &self.names } else { &self.values };
+        Self { values: self.values.like_these(), names: names.all_names() }
     }
 
     /// As few pages as this number of bytes a page allows. Both kinds of pages have the same keys.
@@ -53,11 +59,13 @@ enum Phase {
     Now,
     /// Every key with its value.
     Full,
-    /// The keys written after this revision, then the names of all.
-    Changes {
-        since: Revision,
+    /// The names of all keys.
+    Names {
+        /// After them the values of the keys written after this revision.
+        values_since: Option<Revision>,
     },
-    Names,
+    /// The keys written after this revision.
+    Changes { since: Revision },
 }
 
 impl Listing {
@@ -66,8 +74,8 @@ impl Listing {
     }
 
     fn of(phase: Phase, range: &KeyRange) -> Self {
-        let (start, limits) = (range.start.clone(), Limits::first());
-        Self { phase, begins: phase, start, limits, pinned: None, open: None }
+        let (rest, limits) = (range.clone(), Limits::first());
+        Self { phase, begins: phase, rest, changed: None, limits, pinned: None, open: None }
     }
 
     /// No key: where to begin.
@@ -77,12 +85,14 @@ impl Listing {
 
     /// The names of all keys.
     pub(super) fn names(range: &KeyRange) -> Self {
-        Self::of(Phase::Names, range)
+        Self::of(Phase::Names { values_since: None }, range)
     }
 
-    /// Only what changed after `since`, and the names of all keys: enough to know what was deleted.
+    /// The names of all keys, which tell what was deleted and what is new, and then only the values written after
+    /// `since`. In etcd a list of changes costs as much as a list of all keys, so there is none if nothing changed, and
+    /// else only from the first key that changed to the last one.
     pub(super) fn changes(range: &KeyRange, since: Revision) -> Self {
-        Self::of(Phase::Changes { since }, range)
+        Self::of(Phase::Names { values_since: Some(since) }, range)
     }
 
     /// Whether it leaves out values the consumer is thought to have.
@@ -99,8 +109,8 @@ impl Listing {
     }
 
     /// The next page.
-    pub(super) fn request(&self, range: &KeyRange) -> ListRequest {
-        let mut request = ListRequest::new(KeyRange { start: self.start.clone(), end: range.end.clone() });
+    pub(super) fn request(&self) -> ListRequest {
+        let mut request = ListRequest::new(self.rest.clone());
         request.revision = self.pinned.map(|(revision, _)| revision);
         match self.phase {
             Phase::Full => request.limit = self.limits.values.get(),
@@ -108,7 +118,7 @@ impl Listing {
                 request.limit = self.limits.values.get();
                 request.min_mod_revision = Some(since.next());
             }
-            Phase::Names => (request.limit, request.keys_only) = (self.limits.names.get(), true),
+            Phase::Names { .. } => (request.limit, request.keys_only) = (self.limits.names.get(), true),
             Phase::Now => (request.limit, request.keys_only) = (1, true),
         }
         request
@@ -147,12 +157,12 @@ impl Listing {
     fn limit(&mut self) -> &mut PageLimit {
         match self.phase {
             Phase::Full | Phase::Changes { .. } => &mut self.limits.values,
-            Phase::Names | Phase::Now => &mut self.limits.names,
+            Phase::Names { .. } | Phase::Now => &mut self.limits.names,
         }
     }
 
     /// Takes a page and moves on; `None` if another cluster answered.
-    pub(super) fn take(&mut self, page: ListPage, range: &KeyRange) -> Option<Page> {
+    pub(super) fn take(&mut self, page: ListPage) -> Option<Page> {
         let first = self.pinned.is_none();
         let (revision, cluster) = *self.pinned.get_or_insert((page.header.revision, page.header.cluster));
         if cluster.differs(page.header.cluster) {
@@ -161,23 +171,38 @@ impl Listing {
         let cluster = cluster.or(page.header.cluster);
         self.pinned = Some((revision, cluster));
         if let Some(last) = page.kvs.last() {
-            self.start = KeyRange::one(&last.path).end;
+            self.rest.start = KeyRange::one(&last.path).end;
         }
-        let only_names = matches!(self.phase, Phase::Names | Phase::Now);
+        let only_names = matches!(self.phase, Phase::Names { .. } | Phase::Now);
         self.limit().took(&page, only_names);
+        if let Phase::Names { values_since: Some(since) } = self.phase {
+            self.add_changed(&page, since);
+        }
         // A page that is empty but promises more would repeat for ever.
         let more = page.more && !page.kvs.is_empty();
-        let keys = if self.phase == Phase::Names { PageKeys::Names(page.kvs) } else { PageKeys::Full(page.kvs) };
-        let last = match (self.phase, more) {
+        let keys = match self.phase {
+            Phase::Names { .. } => PageKeys::Names(page.kvs),
+            Phase::Now | Phase::Full | Phase::Changes { .. } => PageKeys::Full(page.kvs),
+        };
+        let last = match (self.phase, self.changed.take()) {
             (Phase::Now, _) => true,
-            (_, true) => false,
-            (Phase::Changes { .. }, false) => {
-                self.phase = Phase::Names;
-                self.start = range.start.clone();
+            (_, changed) if more => {
+                self.changed = changed;
                 false
             }
-            (Phase::Full | Phase::Names, false) => true,
+            (Phase::Names { values_since: Some(since) }, Some(changed)) => {
+                (self.phase, self.rest) = (Phase::Changes { since }, changed);
+                false
+            }
+            (Phase::Full | Phase::Names { .. } | Phase::Changes { .. }, _) => true,
         };
         Some(Page { first, last, revision, cluster, same_history: true, keys })
+    }
+
+    fn add_changed(&mut self, page: &ListPage, since: Revision) {
+        let mut changed = page.kvs.iter().filter(|kv| kv.mod_revision > since);
+        let Some(first) = changed.next() else { return };
+        let end = KeyRange::one(&changed.next_back().unwrap_or(first).path).end;
+        self.changed.get_or_insert_with(|| KeyRange::one(&first.path)).end = end;
     }
 }

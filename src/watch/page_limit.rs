@@ -23,6 +23,8 @@ pub(crate) struct PageLimit {
     total: Option<u64>,
     /// How many bytes a key takes, on the page where they are largest.
     size: usize,
+    /// The same without its value.
+    name_size: usize,
     /// The bytes of a page of a list in few pages, because the kvstore compacts faster than it lists pages.
     few_pages: Option<usize>,
 }
@@ -30,7 +32,7 @@ pub(crate) struct PageLimit {
 impl PageLimit {
     /// The limit of a first page with values.
     pub(crate) fn first() -> Self {
-        Self { limit: FIRST_PAGE, total: None, size: 0, few_pages: None }
+        Self { limit: FIRST_PAGE, total: None, size: 0, name_size: 0, few_pages: None }
     }
 
     /// The limit of a first page of names.
@@ -50,9 +52,11 @@ impl PageLimit {
 
     /// Takes a page: the next one has a tenth of all keys, or all names, but not more than fit into the bounds at this page's size.
     pub(crate) fn took(&mut self, page: &ListPage, only_names: bool) {
-        let bytes = |kv: &KeyValue| kv.path.len() + kv.value.len() + 64;
-        let size = (page.kvs.iter().map(bytes).sum::<usize>() / page.kvs.len().max(1)).max(1);
+        let average = |bytes: fn(&KeyValue) -> usize| page.kvs.iter().map(bytes).sum::<usize>() / page.kvs.len().max(1);
+        let size = average(|kv| kv.path.len() + kv.value.len() + 64);
         self.size = self.size.max(size);
+        self.name_size = self.name_size.max(average(|kv| kv.path.len() + 64));
+        let size = size.max(1);
         let total = usize::try_from(*self.total.get_or_insert(page.count)).unwrap_or(usize::MAX);
         if let Some(bytes) = self.few_pages {
             self.limit = self.limit.min((bytes / size).max(1));
@@ -63,6 +67,22 @@ impl PageLimit {
         self.limit = wanted.min(self.limit.saturating_mul(GROWTH)).min((MAX_PAGE_BYTES / size).max(1));
     }
 
+    /// The limit of a first page of names, if this list has shown how many there are and how long they are: all of them,
+    /// within the bounds.
+    pub(crate) fn all_names(&self) -> Self {
+        let Some(total) = self.total else { return Self::first_of_names() };
+        let total = usize::try_from(total).unwrap_or(usize::MAX);
+        // There may be more by now.
+        let wanted = total.saturating_add(total / 8).clamp(FIRST_PAGE_OF_NAMES, MAX_PAGE_NAMES);
+        Self { limit: wanted.min(MAX_PAGE_BYTES / self.name_size.max(1)), ..Self::first() }
+    }
+
+    /// The limit of a first page with values, if this list has shown how large they are.
+    pub(crate) fn like_these(&self) -> Self {
+        let known = if self.size > 0 { MAX_PAGE_BYTES / self.size / GROWTH } else { 0 };
+        Self { limit: known.clamp(FIRST_PAGE, MAX_PAGE_KEYS), ..Self::first() }
+    }
+
     /// The limit of a list that is to have one page, if what is known of it says that it takes at most so many bytes, or
     /// else as few pages as that allows.
     pub(crate) fn whole(&self, bytes: usize) -> Self {
@@ -70,7 +90,7 @@ impl PageLimit {
         let total = usize::try_from(total).unwrap_or(usize::MAX);
         // There may be more by now.
         let limit = total.saturating_add(total / 8).saturating_add(FIRST_PAGE).min((bytes / self.size.max(1)).max(1));
-        Self { limit, total: None, size: self.size, few_pages: Some(bytes) }
+        Self { limit, total: None, few_pages: Some(bytes), ..*self }
     }
 
     /// Takes a failure: if the page may have been too large for a message or for the time it has, the next one has half

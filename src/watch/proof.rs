@@ -41,12 +41,12 @@ impl Gap {
 /// compacted and a watch begins at that revision (etcd #18089). Before 3.4.31 and 3.5.13 a compaction skips events of a
 /// watch whose client reads too slowly (#17529). A member that comes back can send a watch back in time (#15271).
 /// The first two need a compaction in the gap. So the proof asks for one name at the last revision before the gap: if
-/// the kvstore still has that revision, nothing is lost. Otherwise a list of the values that changed and of all names
+/// the kvstore still has that revision, nothing is lost. Otherwise a list of all names and of the values that changed
 /// ([`Watch::refresh`](super::Watch::refresh)) finds what is.
 ///
 /// # Costs
 /// One request and one key name for each gap. If a compaction came in it: the list, whose names take about 100 bytes a
-/// key, so about 10 MB in 11 requests for 100,000 keys. The state of a store stays synced meanwhile.
+/// key, so about 10 MB in one request for 100,000 keys. The state of a store stays synced meanwhile.
 #[derive(Debug)]
 pub struct Proof {
     range: KeyRange,

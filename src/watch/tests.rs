@@ -4,6 +4,7 @@ mod compactions;
 mod gaps;
 mod pages;
 mod proxies;
+mod relists;
 mod reopening;
 
 use super::*;
@@ -64,6 +65,14 @@ fn listing(watch: &Watch) -> ListRequest {
         Action::List(request) => request,
         action => panic!("{action:?}"),
     }
+}
+
+/// The revision after which it lists values, once it is told that a key changed.
+fn values_since(watch: &mut Watch) -> Option<Revision> {
+    let names = listing(watch);
+    assert_eq!((names.keys_only, names.revision, names.min_mod_revision), (true, None, None));
+    assert!(watch.handle(page(9000, vec![put("b", 9000)], false)).is_some());
+    listing(watch).min_mod_revision.map(|first| Revision(first.0 - 1))
 }
 
 /// Its watch begins in the compacted past.
@@ -179,31 +188,6 @@ fn another_cluster_in_the_middle_of_a_list_starts_it_anew() {
 }
 
 #[test]
-fn a_compacted_watch_lists_what_changed_and_the_names_of_all() {
-    let mut watch = reading(10);
-    compacted(&mut watch);
-    let changes = listing(&watch);
-    assert_eq!((changes.min_mod_revision, changes.keys_only), (Some(Revision(11)), false));
-    let Some(Delivery::Page(changed)) = watch.handle(page(60, vec![put("b", 55)], false)) else { panic!("no page") };
-    assert_eq!((changed.first, changed.last, changed.keys), (true, false, PageKeys::Full(vec![put("b", 55)])));
-    let names = listing(&watch);
-    assert_eq!((names.revision, names.keys_only, names.min_mod_revision), (Some(Revision(60)), true, None));
-    assert_eq!(names.range, range());
-    let Some(Delivery::Page(last)) = watch.handle(page(60, vec![put("b", 55)], false)) else { panic!("no page") };
-    assert_eq!((last.last, last.keys), (true, PageKeys::Names(vec![put("b", 55)])));
-    assert_eq!(start(&watch), 61);
-}
-
-#[test]
-fn the_names_are_listed_from_the_start_after_many_pages_of_changes() {
-    let mut watch = reading(10);
-    compacted(&mut watch);
-    let _ = watch.handle(page(60, vec![put("b", 55)], true));
-    let _ = watch.handle(page(60, vec![put("c", 56)], false));
-    assert_eq!(listing(&watch).range, range());
-}
-
-#[test]
 fn history_that_went_backwards_or_is_foreign_means_a_full_list() {
     for answer in [header(9), Header { cluster: ClusterId(8), revision: Revision(20) }] {
         let mut watch = reading(10);
@@ -244,14 +228,6 @@ fn a_member_that_lags_for_long_is_not_asked_for_list_after_list_at_once() {
 }
 
 #[test]
-fn a_list_of_changes_on_another_history_becomes_a_full_one() {
-    let mut watch = reading(10);
-    compacted(&mut watch);
-    assert_eq!(watch.handle(page(5, vec![], false)), None);
-    assert_eq!((listing(&watch).min_mod_revision, listing(&watch).keys_only), (None, false));
-}
-
-#[test]
 fn a_resumed_watch_is_live_only_when_it_has_seen_what_it_missed() {
     let mut watch = reading(10);
     breaks(&mut watch);
@@ -270,7 +246,7 @@ fn a_resumed_watch_that_says_nothing_proves_itself_by_a_relist() {
     breaks(&mut watch);
     assert_eq!(watch.handle(Outcome::Opened(header(12))), None);
     assert_eq!(watch.handle(Outcome::Silent), None);
-    assert_eq!(listing(&watch).min_mod_revision, Some(Revision(11)));
+    assert_eq!(values_since(&mut watch), Some(Revision(10)));
 }
 
 #[test]
@@ -281,7 +257,7 @@ fn a_watch_refused_right_after_its_list_waits_before_it_lists_again() {
         assert_eq!(watch.handle(Outcome::Failed(error.clone())), Some(Delivery::Broken(error)));
         assert!(matches!(watch.action(), Action::Wait(_)), "or it would list for ever without a pause");
         assert_eq!(watch.handle(Outcome::Waited), None);
-        assert_eq!(listing(&watch).min_mod_revision, Some(Revision(11)));
+        assert_eq!(values_since(&mut watch), Some(Revision(10)));
     }
 }
 
@@ -293,15 +269,6 @@ fn a_relist_the_consumer_asks_for_is_of_another_history_however_far_that_has_got
     let delivered = watch.handle(page(9, vec![put("a", 3)], false));
     assert!(matches!(delivered, Some(Delivery::Page(Page { same_history: false, last: true, .. }))), "{delivered:?}");
     assert_eq!(start(&watch), 10);
-}
-
-#[test]
-fn far_behind_it_relists_instead_of_replaying() {
-    let mut watch = reading(10);
-    breaks(&mut watch);
-    assert_eq!(watch.handle(Outcome::Opened(header(10 + REPLAY_LIMIT + 1))), None);
-    waits(&mut watch);
-    assert_eq!(listing(&watch).min_mod_revision, Some(Revision(11)));
 }
 
 #[test]
@@ -339,14 +306,15 @@ fn resumed(since: Option<u64>) -> Watch {
 }
 
 #[test]
-fn a_resumed_watch_lists_the_values_written_since_and_all_names_at_one_revision() {
+fn a_resumed_watch_lists_all_names_and_the_values_written_since_at_one_revision() {
     let mut watch = resumed(Some(8));
     let request = listing(&watch);
-    assert_eq!((request.min_mod_revision, request.revision, request.keys_only), (Some(Revision(9)), None, false));
-    let Some(Delivery::Page(page)) = watch.handle(page(12, vec![put("b", 11)], false)) else { panic!("no page") };
+    assert_eq!((request.min_mod_revision, request.revision, request.keys_only), (None, None, true));
+    let Some(Delivery::Page(page)) = watch.handle(page(12, vec![put("b", 9)], false)) else { panic!("no page") };
     assert_eq!((page.first, page.last, page.cluster, page.same_history), (true, false, CLUSTER, true));
     let request = listing(&watch);
-    assert_eq!((request.min_mod_revision, request.revision, request.keys_only), (None, Some(Revision(12)), true));
+    let expected = (Some(Revision(9)), Some(Revision(12)), false);
+    assert_eq!((request.min_mod_revision, request.revision, request.keys_only), expected);
 }
 
 #[test]

@@ -102,8 +102,8 @@ pub struct Page {
 pub enum PageKeys {
     /// Keys with their values.
     Full(Vec<KeyValue>),
-    /// Keys without values: those whose `mod_revision` is not what the consumer has came in a [`Full`](Self::Full)
-    /// part before, or the consumer lost something and must ask for a [`relist`](super::Watch::relist).
+    /// Keys without values: those whose `mod_revision` is not what the consumer has come in a [`Full`](Self::Full) part
+    /// after all names. If one does not, the consumer lost something and must ask for a [`relist`](super::Watch::relist).
     Names(Vec<KeyValue>),
 }
 

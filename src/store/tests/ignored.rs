@@ -32,11 +32,11 @@ fn a_name_that_is_empty_or_not_utf8_is_counted_with_an_example_while_it_is_there
 #[test]
 fn a_list_replaces_what_was_known_of_ignored_keys() {
     let mut bench = Bench::listed(&[odd(b"p/", 3), odd(b"p/\xff", 4)], 5);
-    // A list of changes names a key that changed twice: with its value and without.
+    // A list of changes has a key that changed twice: without its value and with it.
     let (changed, names) = (vec![odd(b"p/\xfe", 6)], vec![odd(b"p/\xfe", 6), odd(b"p/\xff", 4)]);
-    bench.deliver(Bench::page(bench::Part::First, 6, PageKeys::Full(changed)));
+    bench.deliver(Bench::page(bench::Part::First, 6, PageKeys::Names(names)));
     assert_eq!(ignored(&bench), (2, Some("p/".to_owned())), "half a list says nothing");
-    bench.deliver(Bench::page(bench::Part::Last, 6, PageKeys::Names(names)));
+    bench.deliver(Bench::page(bench::Part::Last, 6, PageKeys::Full(changed)));
     assert_eq!(ignored(&bench), (2, Some("p/\\xfe".to_owned())));
     bench.foreign_list(&[], 7);
     assert_eq!(ignored(&bench), (0, None));

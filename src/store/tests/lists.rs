@@ -15,14 +15,14 @@ fn a_relist_tells_exactly_the_difference_deletions_included() {
 }
 
 #[test]
-fn a_relist_of_changes_and_names_tells_the_same_difference() {
+fn a_relist_of_names_and_changes_tells_the_same_difference() {
     let mut bench = Bench::listed(&[kv("a", "1", 2), kv("b", "2", 3), kv("c", "3", 4)], 5);
     let id = bench.observer();
     bench.told(id);
     let changed = vec![kv("b", "9", 7), kv("d", "4", 6)];
     let names = vec![kv("b", "", 7), kv("c", "", 4), kv("d", "", 6)];
-    bench.deliver(Bench::page(bench::Part::First, 8, PageKeys::Full(changed)));
-    bench.deliver(Bench::page(bench::Part::Last, 8, PageKeys::Names(names)));
+    bench.deliver(Bench::page(bench::Part::First, 8, PageKeys::Names(names)));
+    bench.deliver(Bench::page(bench::Part::Last, 8, PageKeys::Full(changed)));
     assert_eq!(bench.told(id), ["+d=4 @6", "b:2->9 @7", "-a @8"]);
     assert_eq!(bench.shown(), ["b=9", "c=3", "d=4"]);
 }
@@ -35,8 +35,7 @@ fn a_relist_without_changes_tells_nothing_and_decodes_nothing() {
     bench.told(id);
     let before = Bench::decoded();
     bench.list(&keys, 8);
-    bench.deliver(Bench::page(bench::Part::First, 9, PageKeys::Full(vec![])));
-    bench.deliver(Bench::page(bench::Part::Last, 9, PageKeys::Names(keys.to_vec())));
+    bench.deliver(Bench::page(bench::Part::Whole, 9, PageKeys::Names(keys.to_vec())));
     bench.foreign_list(&keys, 4);
     assert_eq!(bench.told(id), ["resynced 5 to 4"]);
     assert_eq!(Bench::decoded(), before);
@@ -75,12 +74,27 @@ fn a_list_that_names_a_value_nobody_has_is_refused_and_a_full_one_mends_it() {
     let mut bench = Bench::listed(&[kv("a", "1", 2)], 5);
     let id = bench.observer();
     bench.told(id);
-    bench.deliver(Bench::page(bench::Part::First, 8, PageKeys::Full(vec![])));
-    let page = Bench::page(bench::Part::Last, 8, PageKeys::Names(vec![kv("a", "", 7)]));
+    let page = Bench::page(bench::Part::Whole, 8, PageKeys::Names(vec![kv("a", "", 7)]));
     assert_eq!(bench.store.deliver(bench.now, page), Err(Refused::Inconsistent));
     assert_eq!((bench.told(id), bench.shown()), (vec![], vec!["a=1".to_owned()]));
     bench.list(&[kv("a", "3", 7)], 9);
     assert_eq!(bench.told(id), ["a:1->3 @7"]);
+}
+
+/// The kvstore was set back between the pages and has reached the same revision again.
+#[test]
+fn values_that_the_names_of_their_list_do_not_have_are_refused() {
+    for value in [kv("a", "3", 6), kv("b", "3", 7)] {
+        let mut bench = Bench::listed(&[kv("a", "1", 2)], 5);
+        bench.deliver(Bench::page(bench::Part::First, 8, PageKeys::Names(vec![kv("a", "", 2)])));
+        let page = Bench::page(bench::Part::Last, 8, PageKeys::Full(vec![value]));
+        assert_eq!(bench.store.deliver(bench.now, page), Err(Refused::Inconsistent));
+        assert_eq!(bench.shown(), ["a=1"]);
+    }
+    let mut bench = Bench::listed(&[kv("a", "1", 2)], 5);
+    bench.deliver(Bench::page(bench::Part::First, 8, PageKeys::Names(vec![kv("a", "", 7)])));
+    let page = Bench::page(bench::Part::Last, 8, PageKeys::Full(vec![kv("a", "3", 6)]));
+    assert_eq!(bench.store.deliver(bench.now, page), Err(Refused::Inconsistent));
 }
 
 #[test]
@@ -108,8 +122,7 @@ fn keys_that_are_not_ours_are_not_there() {
     let mut bench = Bench::listed(&strangers, 5);
     assert_eq!(bench.shown(), ["a=1"]);
     bench.events([delete("", 6), put("", "2", 7)]);
-    bench.deliver(Bench::page(bench::Part::First, 9, PageKeys::Full(vec![])));
-    bench.deliver(Bench::page(bench::Part::Last, 9, PageKeys::Names(strangers)));
+    bench.deliver(Bench::page(bench::Part::Whole, 9, PageKeys::Names(strangers)));
     assert_eq!(bench.shown(), ["a=1"]);
 }
 

@@ -34,10 +34,10 @@ fn warm_with(file: &Bytes, config: impl FnOnce(Config) -> Config) -> (Bench, Res
 }
 
 impl Bench {
-    /// The list of a resumed watch: what was written since, and all names.
+    /// The list of a resumed watch: all names, and what was written since.
     fn resumed_list(&mut self, changed: &[KeyValue], names: &[KeyValue], revision: u64) -> Result<(), Refused> {
-        self.deliver(Self::page(bench::Part::First, revision, PageKeys::Full(changed.to_vec())));
-        self.store.deliver(self.now, Self::page(bench::Part::Last, revision, PageKeys::Names(names.to_vec())))
+        self.store.deliver(self.now, Self::page(bench::Part::First, revision, PageKeys::Names(names.to_vec())))?;
+        self.store.deliver(self.now, Self::page(bench::Part::Last, revision, PageKeys::Full(changed.to_vec())))
     }
 }
 
@@ -217,8 +217,8 @@ fn values_are_those_of_the_kvstore_after_a_restart_whatever_the_codec_leaves_out
     assert_eq!(store.reader().get("u").unwrap().password, "secret");
     assert_eq!(resume.since, Some(Revision(1)));
     // The kvstore has not changed.
-    store.deliver(now, Bench::page(bench::Part::First, 6, PageKeys::Full(vec![kv("u", value, 2)]))).unwrap();
-    store.deliver(now, Bench::page(bench::Part::Last, 6, PageKeys::Names(vec![kv("u", "", 2)]))).unwrap();
+    store.deliver(now, Bench::page(bench::Part::First, 6, PageKeys::Names(vec![kv("u", "", 2)]))).unwrap();
+    store.deliver(now, Bench::page(bench::Part::Last, 6, PageKeys::Full(vec![kv("u", value, 2)]))).unwrap();
     store.deliver(now, Delivery::Live).unwrap();
     assert_eq!(store.reader().state(), State::Synced);
     assert_eq!(store.reader().get("u").unwrap().password, "secret");

@@ -116,7 +116,7 @@ fn several(at: u64, revisions: &[u64]) -> Outcome {
 }
 
 #[test]
-fn a_relist_that_compaction_overtakes_asks_for_changes_and_names_in_one_page_each_and_then_for_all_in_one() {
+fn a_relist_that_compaction_overtakes_asks_for_names_and_changes_in_one_page_each_and_then_for_all_in_one() {
     let mut watch = Watch::new(range(), Duration::from_secs(60), 1);
     let kvs = |keys| vec![put("a", 3); keys];
     let answer = |keys, more| Outcome::Listed(ListPage { header: header(60), count: 30_000, kvs: kvs(keys), more });
@@ -125,10 +125,11 @@ fn a_relist_that_compaction_overtakes_asks_for_changes_and_names_in_one_page_eac
     assert_eq!(watch.handle(Outcome::Opened(header(60))), Some(Delivery::Live));
     let asked = |watch: &Watch| (listing(watch).limit, listing(watch).keys_only, listing(watch).revision.is_some());
     compacted(&mut watch);
-    for limits in [[500, 5000], [500, 5000], [34_250, 34_250]] {
-        assert_eq!(asked(&watch), (limits[0], false, false));
-        let _ = watch.handle(answer(1, false));
-        assert_eq!(asked(&watch), (limits[1], true, true));
+    for limits in [[33_750, 20_000], [33_750, 20_000], [34_250, 34_250]] {
+        assert_eq!(asked(&watch), (limits[0], true, false));
+        let names = vec![put("a", 3), put("b", 61)];
+        let _ = watch.handle(Outcome::Listed(ListPage { header: header(61), count: 30_000, kvs: names, more: false }));
+        assert_eq!(asked(&watch), (limits[1], false, true));
         compacted(&mut watch);
     }
     assert_eq!(asked(&watch), (1, true, false), "where to open the watch");
@@ -151,7 +152,6 @@ fn a_list_beside_a_watch_that_is_open_leaves_it_open() {
     assert_eq!(delivered(watch.handle(several(13, &[11, 13]))), [13]);
     watch.refresh();
     breaks(&mut watch);
-    let _ = watch.handle(page(14, vec![], false));
     let _ = watch.handle(page(14, vec![], false));
     assert_eq!(start(&watch), 15, "the wait has ended it");
 }
@@ -177,5 +177,9 @@ fn a_watch_that_has_proven_itself_lists_in_pages_again() {
     let revision = busy.kv.header().revision.0;
     let _ = watch.handle(several(revision, &[revision]));
     compacted(&mut watch);
-    assert_eq!(listing(&watch).limit, 500);
+    assert_eq!(listing(&watch).limit, 33_750, "as many names as there were, and an eighth more");
+    let kvs = vec![put("a", revision + 1); 10];
+    let header = header(revision + 1);
+    let _ = watch.handle(Outcome::Listed(ListPage { header, count: 30_000, kvs, more: false }));
+    assert_eq!(listing(&watch).limit, 15_363, "a quarter of 16 MiB of the values of the last list");
 }

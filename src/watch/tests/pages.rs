@@ -104,18 +104,19 @@ fn the_names_begin_with_a_page_limit_of_their_own() {
     let mut watch = reading(10);
     compacted(&mut watch);
     let large = KeyValue { value: vec![b'x'; 1 << 20].into(), ..put("b", 55) };
-    let page = |kvs| Outcome::Listed(ListPage { header: header(60), count: 100_000, kvs, more: true });
-    let _ = watch.handle(page(vec![large; 10]));
-    assert_eq!((listing(&watch).limit, listing(&watch).keys_only), (15, false), "16 MiB of such values");
-    let _ =
-        watch.handle(Outcome::Listed(ListPage { header: header(60), count: 9, kvs: vec![put("c", 56)], more: false }));
-    assert_eq!((listing(&watch).limit, listing(&watch).keys_only), (5000, true), "names are small");
-    let _ = watch.handle(page(vec![put("a", 3)]));
-    assert_eq!(listing(&watch).limit, 20_000);
-    let _ = watch.handle(page(vec![put("b", 3)]));
-    assert_eq!(listing(&watch).limit, 80_000);
-    let _ = watch.handle(page(vec![put("c", 3)]));
-    assert_eq!(listing(&watch).limit, 100_000, "as many as there are");
+    let page = |kvs, more| Outcome::Listed(ListPage { header: header(60), count: 100_000, kvs, more });
+    let asked = |watch: &Watch| (listing(watch).limit, listing(watch).keys_only);
+    assert_eq!(asked(&watch), (5000, true), "names are small");
+    let _ = watch.handle(page(vec![put("a", 3)], true));
+    assert_eq!(asked(&watch), (20_000, true));
+    let _ = watch.handle(page(vec![put("b", 55)], true));
+    assert_eq!(asked(&watch), (80_000, true));
+    let _ = watch.handle(page(vec![put("c", 3)], true));
+    assert_eq!(asked(&watch), (100_000, true), "as many as there are");
+    let _ = watch.handle(page(vec![put("d", 3)], false));
+    assert_eq!(asked(&watch), (500, false), "values may be large");
+    let _ = watch.handle(page(vec![large; 10], true));
+    assert_eq!(asked(&watch), (15, false), "16 MiB of such values");
 }
 
 #[test]
@@ -136,4 +137,18 @@ fn a_kvstore_set_back_while_it_is_listed_has_another_history() {
     watch.refresh();
     let listed = watch.handle(page(5, vec![put("a", 3)], true));
     assert!(matches!(listed, Some(Delivery::Page(Page { same_history: true, .. }))), "{listed:?}");
+}
+
+#[test]
+fn names_are_listed_in_one_page_if_the_last_list_says_that_they_fit() {
+    for (length, limit) in [(20, 56_250), (4000, 4126)] {
+        let long = |n: usize| put(&format!("{n:0length$}"), 3);
+        let mut watch = Watch::new(range(), Duration::from_secs(60), 1);
+        let kvs = (0..500).map(long).collect();
+        let _ = watch.handle(Outcome::Listed(ListPage { header: header(10), count: 50_000, kvs, more: true }));
+        let _ = watch.handle(page(10, vec![put("z", 3)], false));
+        let _ = watch.handle(Outcome::Opened(header(10)));
+        compacted(&mut watch);
+        assert_eq!((listing(&watch).limit, listing(&watch).keys_only), (limit, true), "16 MiB of such names");
+    }
 }
