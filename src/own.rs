@@ -351,12 +351,13 @@ impl OwnKeys {
         })
     }
 
-    /// The synchronous writes after which a key is owned, each as it is known when the watch shows it: by hash and lease.
+    /// The synchronous writes after which a key is owned, each as it is known when the watch shows it: by hash and lease,
+    /// if the watch has got beyond this revision.
     #[cfg(test)]
-    pub(crate) fn adoptions(&self) -> impl Iterator<Item = (&KeyName, u128, LeaseId)> {
+    pub(crate) fn adoptions(&self) -> impl Iterator<Item = (&KeyName, (u128, LeaseId), Revision)> {
         self.names.iter().filter(|(_, own)| own.verified && own.step != Step::Sent).filter_map(|(name, own)| {
             let once = own.once.as_ref().filter(|once| once.kind == OnceKind::Adopt)?;
-            Some((name, once.hash, own.lease?))
+            Some((name, (once.hash, own.lease?), own.known.as_of))
         })
     }
 

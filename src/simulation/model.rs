@@ -231,7 +231,8 @@ impl Model {
         if self.own.alive.contains(&kv.lease) {
             self.own.contains.insert(name.clone());
         }
-        if self.own.adoptions.get(name) == Some(&(value_hash(&kv.value), kv.lease)) {
+        let adopted = |(value, after): &(_, Revision)| *value == (value_hash(&kv.value), kv.lease) && revision > *after;
+        if self.own.adoptions.get(name).is_some_and(adopted) {
             self.own.kept.insert(name.clone());
         }
         if self.own.losses.contains(&(name.clone(), revision)) {
@@ -329,7 +330,7 @@ pub(super) struct Own {
     wanted: BTreeSet<KeyName>,
     alive: BTreeSet<LeaseId>,
     /// What is kept once it is shown.
-    adoptions: BTreeMap<KeyName, (u128, LeaseId)>,
+    adoptions: BTreeMap<KeyName, ((u128, LeaseId), Revision)>,
     /// What is kept no longer once another owner's key of this revision is shown.
     losses: BTreeSet<(KeyName, Revision)>,
     /// A lease of this owner, if there ever was one.
@@ -344,7 +345,7 @@ impl Own {
             wanted: names.iter().filter(|name| own.is_wanted(name)).cloned().collect(),
             contains: names,
             alive: own.leases().into_iter().collect(),
-            adoptions: own.adoptions().map(|(name, hash, lease)| (name.clone(), (hash, lease))).collect(),
+            adoptions: own.adoptions().map(|(name, value, after)| (name.clone(), (value, after))).collect(),
             losses: BTreeSet::new(),
             owner: Some(own.lease_of_owner()),
         }
