@@ -1,6 +1,6 @@
 //! The shared keys as they are now.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::change::Origin;
 use crate::index::{Index, Table};
-use crate::key::KeyName;
+use crate::key::{KeyName, NameMap};
 use crate::kv::{LeaseId, Revision};
 use crate::status::State;
 
@@ -60,7 +60,7 @@ pub(crate) struct Written {
 /// The shared keys by name, in name order, and by index.
 #[derive(Debug)]
 pub(crate) struct Cache<K> {
-    entries: HashMap<KeyName, Entry<K>>,
+    entries: NameMap<Entry<K>>,
     names: BTreeSet<KeyName>,
     indexes: Vec<Table>,
     pub(crate) revision: Revision,
@@ -72,7 +72,7 @@ pub(crate) type IndexValues = Vec<Vec<Arc<str>>>;
 impl<K> Cache<K> {
     pub(crate) fn new(indexes: &[Index<K>]) -> Self {
         Self {
-            entries: HashMap::new(),
+            entries: NameMap::default(),
             names: BTreeSet::new(),
             indexes: indexes.iter().map(|index| Table::new(index.name())).collect(),
             revision: Revision::ZERO,

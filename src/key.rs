@@ -3,6 +3,7 @@
 mod named;
 
 use std::borrow::Borrow;
+use std::collections::HashMap;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -115,6 +116,10 @@ impl CodecError {
         }
     }
 }
+
+/// A map by name. A name is looked up several times for each change, and foldhash takes a tenth of SipHash's instructions. It
+/// is seeded at random in each process.
+pub(crate) type NameMap<V> = HashMap<KeyName, V, foldhash::fast::RandomState>;
 
 /// The name of a key below its prefix: any text that is not empty, kept to the letter.
 ///

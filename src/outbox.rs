@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use crate::change::{Change, Changes, Notice, Origin, Parcel};
 use crate::filter::Filter;
-use crate::key::KeyName;
+use crate::key::{KeyName, NameMap};
 use crate::kv::Revision;
 use crate::reason::Reason;
 use crate::user_code::Panicked;
@@ -64,7 +64,7 @@ pub(crate) struct Outbox<K> {
     overrun: Option<Revision>,
     /// Changed keys in the order of their first change, and notices.
     slots: VecDeque<Slot>,
-    pending: HashMap<KeyName, Change<K>>,
+    pending: NameMap<Change<K>>,
     /// The newest notice of each subject. If that notice ends an earlier one, the earlier one is told before it.
     notices: HashMap<Subject, Vec<Notice>>,
     /// Behind the slots, with `EveryEvent`.
@@ -124,7 +124,7 @@ impl<K> Outbox<K> {
             went_back: None,
             overrun: None,
             slots: VecDeque::new(),
-            pending: HashMap::new(),
+            pending: NameMap::default(),
             notices: HashMap::new(),
             queue: VecDeque::new(),
             queued_notices: 0,

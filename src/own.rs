@@ -25,7 +25,7 @@ use bytes::Bytes;
 use crate::clock::bounded;
 use crate::config::{Config, ConflictPolicy};
 use crate::hash::value_hash;
-use crate::key::KeyName;
+use crate::key::{KeyName, NameMap};
 use crate::kv::{LeaseId, Revision};
 use crate::prefix::Prefix;
 
@@ -76,7 +76,7 @@ pub struct OwnKeys {
     close_timeout: Duration,
     sync_interval: Duration,
     max_writes: usize,
-    names: HashMap<KeyName, Box<OwnName>>,
+    names: NameMap<Box<OwnName>>,
     owned: usize,
     /// Names to be written now.
     dirty: VecDeque<KeyName>,
@@ -124,7 +124,7 @@ impl OwnKeys {
             close_timeout: bounded(config.close_timeout),
             sync_interval: bounded(config.sync_interval),
             max_writes: max_writes.max(1),
-            names: HashMap::new(),
+            names: NameMap::default(),
             owned: 0,
             dirty: VecDeque::new(),
             delayed: BTreeSet::new(),

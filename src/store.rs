@@ -14,7 +14,7 @@ mod tests;
 mod tombstones;
 mod warm;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -25,7 +25,7 @@ use crate::change::{Change, Notice, Parcel};
 use crate::config::{Config, OnUndecodable};
 use crate::filter::Filter;
 use crate::index::Index;
-use crate::key::{CodecError, Key, KeyName};
+use crate::key::{CodecError, Key, KeyName, NameMap};
 use crate::kv::{ClusterId, Header, KeyValue, LeaseId, Revision};
 use crate::outbox::{DeliveryMode, ObserverId, change};
 use crate::own::{KeyState, OwnEvent, OwnKeys};
@@ -82,7 +82,7 @@ pub struct Store<K: Key> {
     audits: Audits,
     relists: Relists,
     /// Fingerprint and revision of each value that cannot be decoded, and the value.
-    quarantine: HashMap<KeyName, Quarantined>,
+    quarantine: NameMap<Quarantined>,
     ignored: Ignored,
     /// How many keys have left the quarantine, by a good value or a deletion.
     healed: u64,
@@ -147,7 +147,7 @@ impl<K: Key> Store<K> {
             guard: Guard::new(config.deletion_guard),
             audits: Audits::default(),
             relists: Relists::default(),
-            quarantine: HashMap::new(),
+            quarantine: NameMap::default(),
             ignored: Ignored::default(),
             healed: 0,
             own: OwnKeys::new(config, config.backend.max_writes()),

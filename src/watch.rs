@@ -76,14 +76,9 @@ enum State {
     Reading(Reading),
     Waiting {
         delay: Duration,
-        then: Then,
+        /// The list that comes then; `None` if the watch is opened.
+        then: Option<Listing>,
     },
-}
-
-#[derive(Debug)]
-enum Then {
-    List(Listing),
-    Open,
 }
 
 impl Watch {
@@ -206,7 +201,7 @@ impl Watch {
             (State::Reading(reading), Outcome::Silent) => self.silent(reading),
             (State::Opening(Follows::List), Outcome::Failed(error)) if needs_list(&error) => {
                 self.compactions.overtaken();
-                self.wait(Then::List(self.changes()), error)
+                self.wait(Some(self.changes()), error)
             }
             (State::FindingStart(listing), Outcome::Listed(page)) => {
                 self.state = State::OpeningFirst(page.header.revision.next(), listing);
@@ -217,14 +212,14 @@ impl Watch {
                 None
             }
             (State::FindingStart(listing) | State::OpeningFirst(_, listing), Outcome::Failed(error)) => {
-                self.wait(Then::List(listing), error)
+                self.wait(Some(listing), error)
             }
             (State::Opening { .. } | State::Reading(_), Outcome::Failed(error)) => self.watch_failed(error),
-            (State::Waiting { then: Then::List(listing), .. }, Outcome::Waited) => {
+            (State::Waiting { then: Some(listing), .. }, Outcome::Waited) => {
                 self.state = self.begin(listing);
                 None
             }
-            (State::Waiting { then: Then::Open, .. }, Outcome::Waited) => None,
+            (State::Waiting { then: None, .. }, Outcome::Waited) => None,
             (state, outcome) => {
                 debug_assert!(false, "{outcome:?} does not answer {state:?}");
                 self.relist();
@@ -292,7 +287,7 @@ impl Watch {
             | BackendError::Forbidden { .. }
             | BackendError::Misconfigured { .. } => listing.again(&error),
         };
-        self.wait(Then::List(then), error)
+        self.wait(Some(then), error)
     }
 
     fn watch_failed(&mut self, error: BackendError) -> Option<Delivery> {
@@ -300,16 +295,16 @@ impl Watch {
             self.relist_soon();
             return Some(Delivery::Broken(error));
         }
-        self.wait(Then::Open, error)
+        self.wait(None, error)
     }
 
     /// The answer is of another history, or of a member that lags behind: a full list finds out. The list waits as
     /// after any failure; otherwise two members that answer differently would cause list after list.
     fn other_history(&mut self, error: BackendError) -> Option<Delivery> {
-        self.wait(Then::List(self.whole()), error)
+        self.wait(Some(self.whole()), error)
     }
 
-    fn wait(&mut self, then: Then, error: BackendError) -> Option<Delivery> {
+    fn wait(&mut self, then: Option<Listing>, error: BackendError) -> Option<Delivery> {
         self.state = State::Waiting { delay: self.backoff.fail(), then };
         Some(Delivery::Broken(error))
     }
@@ -328,7 +323,7 @@ impl Watch {
 
     /// A list of what changed, after a random delay, so that watches do not list at the same moment.
     fn relist_soon(&mut self) {
-        self.state = State::Waiting { delay: self.draw(SPREAD), then: Then::List(self.changes()) };
+        self.state = State::Waiting { delay: self.draw(SPREAD), then: Some(self.changes()) };
     }
 
     fn draw(&mut self, [least, most]: [Duration; 2]) -> Duration {

@@ -1,11 +1,10 @@
 //! Batches that wait as they are, shared by observers.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{Outbox, PARCEL};
 use crate::change::{Change, Changes};
-use crate::key::KeyName;
+use crate::key::NameMap;
 
 /// Waiting batches with fewer changes are put together into one parcel. It costs as much to copy so many changes as to
 /// send a message.
@@ -27,13 +26,13 @@ pub(crate) struct Batch {
 pub(crate) struct Batches {
     number: u64,
     /// The last batch that named each key.
-    named: HashMap<KeyName, u64>,
+    named: NameMap<u64>,
 }
 
 impl Batches {
     /// No batch waits any more.
     pub(crate) fn none_waits(&mut self) {
-        self.named = HashMap::new();
+        self.named = NameMap::default();
     }
 
     pub(crate) fn next<K>(&mut self, changes: &[Change<K>]) -> Batch {

@@ -1,8 +1,8 @@
 //! Which own keys are on their way into the kvstore.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-use crate::key::KeyName;
+use crate::key::{KeyName, NameMap};
 
 /// A point in the order in which keys were given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -12,7 +12,7 @@ pub(super) struct Mark(u64);
 /// stored.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
-    given: HashMap<KeyName, u64>,
+    given: NameMap<u64>,
     order: BTreeMap<u64, KeyName>,
     next: u64,
 }

@@ -285,7 +285,7 @@ impl<K: Key> Store<K> {
 
     /// Takes a key out of the quarantine, if it is there.
     pub(super) fn healed(&mut self, name: &KeyName, revision: Revision, how: &str) {
-        if self.quarantine.remove(name).is_some() {
+        if !self.quarantine.is_empty() && self.quarantine.remove(name).is_some() {
             self.healed += 1;
             tracing::info!(key = %name, %revision, "{how}");
             self.observers.notify_later(Notice::Healed { name: name.clone(), revision });

@@ -1,11 +1,11 @@
 //! Mass deletions, and how they are held back.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use crate::clock::bounded;
 use crate::config::DeletionGuard;
-use crate::key::KeyName;
+use crate::key::{KeyName, NameMap};
 
 /// Decides which deletions are held back, as its rule says.
 ///
@@ -17,12 +17,12 @@ pub(super) struct Guard {
     hold: Duration,
     /// The keys that others have deleted lately, whose deletions were not held back and that have not come back, and
     /// when. At most the rule's share of all keys.
-    recent: HashMap<KeyName, Instant>,
+    recent: NameMap<Instant>,
 }
 
 impl Guard {
     pub(super) fn new(rule: DeletionGuard) -> Self {
-        Self { rule, hold: bounded(rule.hold), recent: HashMap::new() }
+        Self { rule, hold: bounded(rule.hold), recent: NameMap::default() }
     }
 
     fn is_off(&self) -> bool {

@@ -1,11 +1,11 @@
 //! A list on its way into the cache.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
 use super::incoming::{Decoded, Incoming};
-use crate::key::KeyName;
+use crate::key::{KeyName, NameMap};
 use crate::kv::{Header, KeyValue, Revision};
 use crate::watch::PageKeys;
 
@@ -20,7 +20,7 @@ pub(super) struct Staging<K> {
     /// The names of all keys.
     names: Vec<KeyName>,
     /// The keys whose values neither the cache nor the list so far has, if the list began with names.
-    wanted: Option<HashMap<KeyName, Revision>>,
+    wanted: Option<NameMap<Revision>>,
     /// Its names and its values do not fit together.
     contradicts: bool,
     /// The paths that are no keys of ours.
@@ -59,7 +59,7 @@ impl<K> Staging<K> {
 
     /// Whether each key's value is known.
     pub(super) fn is_complete(&self) -> bool {
-        !self.contradicts && self.wanted.as_ref().is_none_or(HashMap::is_empty)
+        !self.contradicts && self.wanted.as_ref().is_none_or(NameMap::is_empty)
     }
 
     /// Adds a page and its decoded values. `known` returns the name if the cache has the key at exactly that revision,

@@ -1,10 +1,10 @@
 //! Keys the kvstore no longer has, and the cache still shows.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use crate::clock::bounded;
-use crate::key::KeyName;
+use crate::key::{KeyName, NameMap};
 
 /// Keys the kvstore no longer has, and the cache still shows: own keys that somebody deleted, which will be back, and
 /// foreign ones whose deletion is held back.
@@ -12,13 +12,13 @@ use crate::key::KeyName;
 pub(super) struct Tombstones {
     delay: Duration,
     /// When the deletion is told; `None` for an own key, which is shown until it is given up.
-    names: HashMap<KeyName, Option<Instant>>,
+    names: NameMap<Option<Instant>>,
     deadlines: BTreeSet<(Instant, KeyName)>,
 }
 
 impl Tombstones {
     pub(super) fn new(delay: Duration) -> Self {
-        Self { delay: bounded(delay), names: HashMap::new(), deadlines: BTreeSet::new() }
+        Self { delay: bounded(delay), names: NameMap::default(), deadlines: BTreeSet::new() }
     }
 
     /// How long the deletion of a foreign key is held back, if it is: for the delay of the store, or longer.
@@ -41,6 +41,9 @@ impl Tombstones {
 
     /// The key is back, or it is not shown any more. Returns whether it was gone.
     pub(super) fn remove(&mut self, name: &str) -> bool {
+        if self.names.is_empty() {
+            return false;
+        }
         let Some((name, until)) = self.names.remove_entry(name) else { return false };
         if let Some(deadline) = until {
             self.deadlines.remove(&(deadline, name));

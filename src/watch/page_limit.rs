@@ -79,7 +79,7 @@ impl PageLimit {
 
     /// The limit of a first page with values, if this list has shown how large they are.
     pub(crate) fn like_these(&self) -> Self {
-        let known = if self.size > 0 { MAX_PAGE_BYTES / self.size / GROWTH } else { 0 };
+        let known = (MAX_PAGE_BYTES / GROWTH).checked_div(self.size).unwrap_or(0);
         Self { limit: known.clamp(FIRST_PAGE, MAX_PAGE_KEYS), ..Self::first() }
     }
 
