@@ -36,7 +36,8 @@ impl<K: Key> Store<K> {
     pub(super) fn commit(&mut self, now: Instant, staging: Staging<K>) {
         let (header, same_history) = (staging.header, staging.same_history);
         let revision = header.revision;
-        let Listed { mut incoming, names: present, ignored } = staging.finish();
+        let told = self.is_told();
+        let Listed { mut incoming, present, ignored } = if told { staging.finish() } else { staging.finish_first() };
         self.ignored.listed(ignored);
         let absent = |name: &KeyName| present.binary_search(name).is_err();
         let (deleted, entries): (Vec<_>, _) = {
@@ -65,7 +66,7 @@ impl<K: Key> Store<K> {
             let (keys, seconds) = (deleted.len(), hold.as_secs_f64());
             tracing::warn!(keys, entries, "a list lacks many keys: their deletions are held back for {seconds} s");
         }
-        incoming.extend(deleted.into_iter().map(|name| Incoming { name, revision, arrived: None }));
+        incoming.push(deleted.into_iter().map(|name| Incoming { name, revision, arrived: None }).collect());
         if !same_history {
             self.own.new_history(now);
         }
@@ -145,33 +146,39 @@ impl<K: Key> Store<K> {
             let seconds = hold.as_secs_f64();
             tracing::warn!(keys, "most keys are deleted: deletions are held back for {seconds} s");
         }
-        let changes = self.apply(now, incoming, revision, Cause { reason: Reason::Event, hold });
+        let changes = self.apply(now, vec![incoming], revision, Cause { reason: Reason::Event, hold });
         self.own.reached(now, revision);
         self.observers.push(now, changes);
         self.own_events(now);
     }
 
-    /// Puts a batch into the cache, all at once for readers, and answers with the changes.
+    /// Whether anybody is told changes. Nobody is told the steps that lead to the first state.
+    fn is_told(&self) -> bool {
+        self.shows != Contents::Nothing || tracing::enabled!(tracing::Level::DEBUG)
+    }
+
+    /// Puts a batch into the cache, all at once for readers, and answers with the changes. Each part of the batch is freed
+    /// when the cache has it.
     pub(super) fn apply(
         &mut self,
         now: Instant,
-        incoming: Vec<Incoming<K>>,
+        incoming: Vec<Vec<Incoming<K>>>,
         revision: Revision,
         cause: Cause,
     ) -> Vec<Change<K>> {
         let shared = Arc::clone(&self.shared);
-        // Nobody is told the steps that lead to the first state.
-        let told = self.shows != Contents::Nothing || tracing::enabled!(tracing::Level::DEBUG);
+        let (told, count) = (self.is_told(), incoming.iter().map(Vec::len).sum());
         let (mut changes, mut changed) = (Vec::new(), 0);
-        changes.reserve(if told { incoming.len() } else { 0 });
+        changes.reserve(if told { count } else { 0 });
         let mut unused = Vec::new();
         let mut cache = shared.write();
         if cache.len() == 0 {
-            cache.reserve(incoming.len());
+            cache.reserve(count);
         }
         // Before anything is observed: after that a name may be dropped.
-        let own_before: Vec<_> = incoming.iter().map(|incoming| self.own.contains(incoming.name.as_str())).collect();
-        for (mut incoming, was_ours) in incoming.into_iter().zip(own_before) {
+        let is_own = |incoming: &Incoming<K>| self.own.contains(incoming.name.as_str());
+        let own_before: Vec<_> = incoming.iter().flatten().map(is_own).collect();
+        for (mut incoming, was_ours) in incoming.into_iter().flatten().zip(own_before) {
             let own = self.own.name(incoming.name.as_str()).cloned();
             let ours = was_ours || own.is_some();
             // As it is stored already, so that it is in memory once.
@@ -217,10 +224,12 @@ impl<K: Key> Store<K> {
             entry.held_back = false;
         }
         self.guard.is_there(name);
-        let Arrived { hash, create_revision, lease, value } = arrived;
+        let hash = arrived.hash();
+        let Arrived { create_revision, lease, value, .. } = arrived;
         let (key, index_values, raw) = match value {
             Ok(value) => value,
-            Err((cause, raw)) => {
+            Err(bad) => {
+                let (cause, raw) = *bad;
                 let known = self.quarantine.get(name).is_some_and(|quarantined| quarantined.hash == hash);
                 let quarantined = Quarantined { hash, mod_revision, lease, raw, cause };
                 if !known {

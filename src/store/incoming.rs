@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
-use crate::cache::{IndexValues, Shared};
+use crate::cache::{IndexValues, Raw, Shared};
 use crate::config::{Config, NameCheck};
 use crate::hash::value_hash;
 use crate::index::Index;
@@ -27,21 +27,29 @@ pub(super) struct Incoming<K> {
 }
 
 /// A good value, with its bytes if the store keeps them; or why it is none, and its bytes.
-type Value<K> = Result<(Arc<K>, IndexValues, Option<Bytes>), (CodecError, Bytes)>;
+type Value<K> = Result<(Arc<K>, IndexValues, Raw), Box<(CodecError, Bytes)>>;
 
 /// A value that was put.
 #[derive(Debug)]
 pub(super) struct Arrived<K> {
-    pub(super) hash: u128,
+    /// Without the alignment of a number, which would cost 8 bytes.
+    hash: [u8; 16],
     pub(super) create_revision: Revision,
     pub(super) lease: LeaseId,
     pub(super) value: Value<K>,
 }
 
+impl<K> Arrived<K> {
+    /// Fingerprint of the value's bytes.
+    pub(super) fn hash(&self) -> u128 {
+        u128::from_ne_bytes(self.hash)
+    }
+}
+
 impl<K> Incoming<K> {
     pub(super) fn observation(&self) -> Observation {
         let seen =
-            |arrived: &Arrived<K>| KeyState { hash: arrived.hash, mod_revision: self.revision, lease: arrived.lease };
+            |arrived: &Arrived<K>| KeyState { hash: arrived.hash(), mod_revision: self.revision, lease: arrived.lease };
         Observation { name: self.name.clone(), revision: self.revision, state: self.arrived.as_ref().map(seen) }
     }
 }
@@ -168,11 +176,11 @@ impl<K: Key> Decoder<K> {
         let value = match key {
             Ok(key) => {
                 let values = self.index_values(&name, &key);
-                Ok((key, values, self.keeps_raw.then(|| kv.value.clone())))
+                Ok((key, values, self.keeps_raw.then(|| Box::new(kv.value.clone()))))
             }
-            Err(cause) => Err((cause, kv.value.clone())),
+            Err(cause) => Err(Box::new((cause, kv.value.clone()))),
         };
-        let arrived = Arrived { hash, create_revision: kv.create_revision, lease: kv.lease, value };
+        let arrived = Arrived { hash: hash.to_ne_bytes(), create_revision: kv.create_revision, lease: kv.lease, value };
         Incoming { name, revision: kv.mod_revision, arrived: Some(arrived) }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
-use super::incoming::{Decoded, Incoming};
+use super::incoming::{Arrived, Decoded, Incoming};
 use crate::key::{KeyName, NameMap};
 use crate::kv::{Header, KeyValue, Revision};
 use crate::watch::PageKeys;
@@ -15,10 +15,10 @@ pub(super) struct Staging<K> {
     /// Who answered, and the revision the list shows.
     pub(super) header: Header,
     pub(super) same_history: bool,
-    /// New or changed keys, each once.
-    incoming: Vec<Incoming<K>>,
-    /// The names of all keys.
-    names: Vec<KeyName>,
+    /// New or changed keys, each once, by page.
+    incoming: Vec<Vec<Incoming<K>>>,
+    /// The names of the keys that the cache has as they are.
+    unchanged: Vec<KeyName>,
     /// The keys whose values neither the cache nor the list so far has, if the list began with names.
     wanted: Option<NameMap<Revision>>,
     /// Its names and its values do not fit together.
@@ -30,10 +30,10 @@ pub(super) struct Staging<K> {
 /// A complete list.
 #[derive(Debug)]
 pub(super) struct Listed<K> {
-    /// What arrived, by revision.
-    pub(super) incoming: Vec<Incoming<K>>,
+    /// What arrived.
+    pub(super) incoming: Vec<Vec<Incoming<K>>>,
     /// The names of all keys, in order.
-    pub(super) names: Vec<KeyName>,
+    pub(super) present: Vec<KeyName>,
     /// The paths that are no keys of ours.
     pub(super) ignored: BTreeSet<Bytes>,
 }
@@ -45,7 +45,7 @@ impl<K> Staging<K> {
             header,
             same_history: true,
             incoming: Vec::new(),
-            names: Vec::new(),
+            unchanged: Vec::new(),
             wanted: None,
             contradicts: false,
             ignored: BTreeSet::new(),
@@ -54,7 +54,8 @@ impl<K> Staging<K> {
 
     /// How many keys have come.
     pub(super) fn len(&self) -> usize {
-        self.names.len()
+        let wanted = self.wanted.as_ref().map_or(0, NameMap::len);
+        self.unchanged.len() + wanted + self.incoming.iter().map(Vec::len).sum::<usize>()
     }
 
     /// Whether each key's value is known.
@@ -74,34 +75,33 @@ impl<K> Staging<K> {
     ) {
         match keys {
             PageKeys::Full(kvs) => {
-                for (kv, incoming) in kvs.iter().zip(decoded.0) {
+                let unknown = |(incoming, kv): (Option<Incoming<K>>, &KeyValue)| {
                     let Some(incoming) = incoming else {
                         self.ignored.insert(kv.path.clone());
-                        continue;
+                        return None;
                     };
-                    let hash = incoming.arrived.as_ref().map(|arrived| arrived.hash);
+                    let hash = incoming.arrived.as_ref().map(Arrived::hash);
                     // Within one history, the same revision means the same value.
                     let known = known(kv, hash).filter(|_| self.same_history).is_some();
-                    match &mut self.wanted {
-                        None => self.names.push(incoming.name.clone()),
-                        Some(wanted) => {
-                            let named = wanted.remove(&incoming.name) == Some(kv.mod_revision);
-                            self.contradicts |= !named && !known;
-                        }
+                    let named =
+                        self.wanted.as_mut().map(|wanted| wanted.remove(&incoming.name) == Some(kv.mod_revision));
+                    self.contradicts |= named == Some(false) && !known;
+                    if known && named.is_none() {
+                        self.unchanged.push(incoming.name);
+                        return None;
                     }
-                    if !known {
-                        self.incoming.push(incoming);
-                    }
-                }
+                    (!known).then_some(incoming)
+                };
+                let page = decoded.0.into_iter().zip(kvs).filter_map(unknown).collect();
+                self.incoming.push(page);
             }
             PageKeys::Names(kvs) => {
                 let wanted = self.wanted.get_or_insert_default();
                 for kv in kvs {
                     if let Some(name) = known(kv, None) {
-                        self.names.push(name);
+                        self.unchanged.push(name);
                     } else if let Some(name) = name(kv) {
-                        wanted.insert(name.clone(), kv.mod_revision);
-                        self.names.push(name);
+                        wanted.insert(name, kv.mod_revision);
                     } else {
                         self.ignored.insert(kv.path.clone());
                     }
@@ -110,12 +110,20 @@ impl<K> Staging<K> {
         }
     }
 
-    /// The list as a whole.
-    pub(super) fn finish(mut self) -> Listed<K> {
-        // They are in order already, unless the kvstore repeats a key.
-        self.names.sort();
-        self.names.dedup();
-        self.incoming.sort_by_key(|incoming| incoming.revision);
-        Listed { incoming: self.incoming, names: self.names, ignored: self.ignored }
+    /// The list as a whole, by revision.
+    pub(super) fn finish(self) -> Listed<K> {
+        let mut incoming: Vec<_> = self.incoming.into_iter().flatten().collect();
+        incoming.sort_by_key(|incoming| incoming.revision);
+        let mut present = self.unchanged;
+        present.extend(incoming.iter().map(|incoming| incoming.name.clone()));
+        present.sort();
+        // The kvstore may repeat a key.
+        present.dedup();
+        Listed { incoming: vec![incoming], present, ignored: self.ignored }
+    }
+
+    /// A first list as a whole, in no order: it changes nothing that anybody was told.
+    pub(super) fn finish_first(self) -> Listed<K> {
+        Listed { incoming: self.incoming, present: Vec::new(), ignored: self.ignored }
     }
 }

@@ -40,7 +40,7 @@ impl<K: Key> Store<K> {
         let shown =
             cache.iter().filter(|(name, _)| !self.tombstones.contains(name.as_str())).filter_map(|(name, entry)| {
                 let Entry { mod_revision, create_revision, lease, .. } = *entry;
-                let (name, value) = (name.clone(), entry.raw.clone()?);
+                let (name, value) = (name.clone(), Bytes::clone(entry.raw.as_ref()?));
                 Some(Record { name, kind: Kind::Shown, value, mod_revision, create_revision, lease })
             });
         let quarantined = self.quarantine.iter().map(|(name, quarantined)| {
@@ -72,7 +72,7 @@ impl<K: Key> Store<K> {
         debug_assert!(self.shows == Contents::Nothing, "a store begins once");
         let since = overlap(&records);
         // Of two records with one name the second, which could not be decoded, is the newer one.
-        let incoming = records.into_iter().filter_map(|record| self.restored(record)).collect();
+        let incoming = vec![records.into_iter().filter_map(|record| self.restored(record)).collect()];
         let cause = format!("from a snapshot of revision {revision}, not verified yet").into();
         (self.state, self.cluster, self.shows) = (State::Stale { since: now, cause }, cluster, Contents::Snapshot);
         self.apply(now, incoming, revision, Cause::told(Reason::FirstState));
