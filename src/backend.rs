@@ -114,6 +114,13 @@ pub trait WatchStream: fmt::Debug + Send {
     /// [`BackendError::Compacted`] if the history the watch needs is gone, [`BackendError::Unavailable`] if the
     /// stream broke or ended. After an error the stream is dead.
     async fn next(&mut self) -> Result<WatchResponse, BackendError>;
+
+    /// Asks for a [`WatchResponse::Progress`] as soon as the watch has given all events up to the kvstore's revision of now.
+    /// A watch that is behind may leave it out. Answers whether that can be asked for; by default it cannot. A backend says
+    /// yes only if no event of an earlier revision can come after the progress.
+    fn request_progress(&mut self) -> bool {
+        false
+    }
 }
 
 /// What to list.

@@ -101,6 +101,7 @@ macro_rules! conformance {
             watches: two_watches_see_the_same,
             watches: a_dropped_next_loses_nothing,
             watches: a_dropped_watch_can_be_resumed_by_another,
+            watches: progress_that_is_asked_for_comes_after_all_earlier_events,
             leases: a_key_under_a_lease_says_so,
             leases: a_ttl_that_is_too_large_is_rejected,
             leases: a_lease_has_the_id_the_caller_chose,

@@ -14,6 +14,7 @@ mod failure;
 mod pings;
 #[cfg(any(feature = "etcd-server", feature = "test-kit"))]
 pub mod served;
+mod version;
 mod watch;
 
 use std::collections::HashSet;

@@ -78,6 +78,8 @@ struct Script {
     muted: bool,
     lossy: bool,
     max_events: Option<usize>,
+    without_progress: bool,
+    progress_requests: usize,
 }
 
 #[derive(Debug)]
@@ -155,11 +157,27 @@ impl Faulty {
         self.script.send_modify(|script| script.max_events = (max_events > 0).then_some(max_events));
     }
 
+    /// Lets watches say that they cannot be asked for their progress, as those of old versions of etcd.
+    pub fn without_progress(&self) {
+        self.script.send_modify(|script| script.without_progress = true);
+    }
+
+    /// Waits until watches were asked for their progress so often since the beginning.
+    pub async fn asked_for_progress(&self, requests: usize) {
+        self.until(|script| script.progress_requests >= requests).await;
+    }
+
+    /// How often watches were asked for their progress.
+    #[must_use]
+    pub fn progress_requests(&self) -> usize {
+        self.script.borrow().progress_requests
+    }
+
     /// Forgets every fault: nothing fails, waits or is cut any more. Broken watches stay broken, counts stay.
     pub fn heal(&self) {
         self.script.send_modify(|script| {
-            let Script { calls, breaks, .. } = std::mem::take(script);
-            *script = Script { calls, breaks, ..Script::default() };
+            let Script { calls, breaks, progress_requests, .. } = std::mem::take(script);
+            *script = Script { calls, breaks, progress_requests, ..Script::default() };
         });
     }
 

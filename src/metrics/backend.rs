@@ -160,4 +160,8 @@ impl WatchStream for MeasuredStream {
         WATCH_RESPONSE.set(&[&self.scope], time.as_secs_f64());
         Ok(response)
     }
+
+    fn request_progress(&mut self) -> bool {
+        self.stream.request_progress()
+    }
 }

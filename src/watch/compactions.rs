@@ -90,7 +90,9 @@ impl Watch {
             Some(open) if open <= revision.next() => {
                 // The watch is live as soon as the list is taken in.
                 let target = Some(Target { revision, patience: Duration::ZERO, follows: Follows::List });
-                State::Reading(Reading::toward(target))
+                let mut reading = Reading::toward(target);
+                reading.listed = revision;
+                State::Reading(reading)
             }
             Some(_) | None => State::Opening(Follows::List),
         }

@@ -21,6 +21,8 @@ pub(super) struct Reading {
     partial: Vec<Event>,
     /// The newest revision it sent.
     seen: Revision,
+    /// What a list beside it has delivered. Its member may not have got there.
+    pub(super) listed: Revision,
     /// The stream has worked: there was a response, or it has been open long enough.
     proven: bool,
     /// How long it has been silent.
@@ -133,6 +135,11 @@ impl Watch {
         }
         if header.cluster == ClusterId::NOT_TOLD {
             // This shows only that the stream is alive.
+            self.state = State::Reading(reading);
+            return None;
+        }
+        if header.revision < reading.listed {
+            // The answer was on its way, or this member lags behind the one that answered the list.
             self.state = State::Reading(reading);
             return None;
         }

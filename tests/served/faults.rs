@@ -261,6 +261,23 @@ async fn a_quiet_watch_gets_progress() {
 }
 
 #[tokio::test]
+async fn a_muted_watch_tells_its_progress_after_its_events() {
+    let (served, space) = served();
+    let at = space.put("a", "1").await;
+    let mut open = watch(&served, &space, at).await;
+    assert_eq!(events(&mut open).await.events.len(), 1);
+    served.faults().mute_watches();
+    let later = space.put("b", "2").await;
+    assert!(open.request_progress(), "the version of the server is one that can be asked");
+    served.faults().asked_for_progress(1).await;
+    impatient(&served).list(space.all()).await.unwrap();
+    served.faults().unmute_watches();
+    assert_eq!(events(&mut open).await.events[0].revision(), later);
+    let WatchResponse::Progress(header) = next(&mut open).await.unwrap() else { panic!("nothing else happened") };
+    assert_eq!(header.revision, later);
+}
+
+#[tokio::test]
 async fn a_keep_alive_tells_an_outage_from_a_lease_that_is_gone() {
     let (served, _) = served();
     let backend = impatient(&served);

@@ -2,6 +2,7 @@
 #![allow(clippy::missing_panics_doc, reason = "every case asserts")]
 
 use std::future::ready;
+use std::time::Duration;
 
 use super::Harness;
 use super::space::{Space, delete, put};
@@ -193,4 +194,27 @@ pub async fn a_dropped_watch_can_be_resumed_by_another(harness: &dyn Harness) {
         start = told[told.len() - 1].next();
     }
     assert_eq!(told, written);
+}
+
+/// A watch that can be asked for its progress tells it after all events up to then, and what happens elsewhere counts.
+pub async fn progress_that_is_asked_for_comes_after_all_earlier_events(harness: &dyn Harness) {
+    let space = Space::new(harness);
+    let mut written = Vec::with_capacity(LONG);
+    for n in 0..LONG {
+        written.push(space.put(&format!("{}", n % 7), "").await);
+    }
+    let mut follower = space.follow(written[0]).await;
+    let elsewhere = space.commit(vec![put(space.sibling("a"), "")]).await;
+    while follower.stream.request_progress() {
+        // A watch that is behind may leave it out, and is asked again.
+        while let Ok(response) = tokio::time::timeout(Duration::from_millis(100), follower.next()).await {
+            let response = response.expect("the watch goes on");
+            if let WatchResponse::Progress(header) = response
+                && header.revision >= elsewhere
+            {
+                return assert_eq!(revisions(&follower.events), written);
+            }
+            follower.take(response);
+        }
+    }
 }

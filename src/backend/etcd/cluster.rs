@@ -16,6 +16,7 @@ use super::endpoints::Endpoints;
 use super::error::EtcdConfigError;
 use super::failure::{Failure, Kind};
 use super::pings::Pings;
+use super::version::answers_progress;
 
 /// Where the cluster is and how to be let in.
 #[derive(Debug)]
@@ -26,6 +27,13 @@ pub(super) struct Cluster {
     pub(super) pings: Pings,
     /// Whether the last login failed because etcd has authentication switched off.
     auth_off: AtomicBool,
+}
+
+/// A client that has received an answer.
+pub(super) struct Connected {
+    pub(super) client: Client,
+    /// Whether the member's version is known to answer requests for the progress of watches as it should.
+    pub(super) answers_progress: bool,
 }
 
 impl Cluster {
@@ -41,11 +49,15 @@ impl Cluster {
 
     /// A client that has logged in and received an answer. A request is sent only to an endpoint that has answered: if
     /// nobody listens, the TLS handshake fails or the listener never answers, the request was never sent.
-    pub(super) async fn connect(self: &Arc<Self>, endpoint: &str, ping_interval: Duration) -> Result<Client, Failure> {
+    pub(super) async fn connect(
+        self: &Arc<Self>,
+        endpoint: &str,
+        ping_interval: Duration,
+    ) -> Result<Connected, Failure> {
         let patience = self.config.connect_timeout;
         let begun = tokio::time::Instant::now();
         let failure = match tokio::time::timeout_at(begun + patience, self.any_address(endpoint, ping_interval)).await {
-            Ok(Ok(client)) => return Ok(client),
+            Ok(Ok(connected)) => return Ok(connected),
             Ok(Err(failure)) => failure,
             Err(_) => return Err(Failure::timed_out(patience).never_sent()),
         };
@@ -61,7 +73,7 @@ impl Cluster {
 
     /// Connects by the name first, because a proxy in between may need it. Then by each of the addresses; they are
     /// tried within the connect timeout.
-    async fn any_address(self: &Arc<Self>, endpoint: &str, ping_interval: Duration) -> Result<Client, Failure> {
+    async fn any_address(self: &Arc<Self>, endpoint: &str, ping_interval: Duration) -> Result<Connected, Failure> {
         let addresses = addresses(&self.config, endpoint).await;
         let attempts = std::iter::once(None).chain(addresses.iter().copied().map(Some));
         let attempts = attempts.map(|address| {
@@ -77,23 +89,24 @@ impl Cluster {
         endpoint: &str,
         address: Option<SocketAddr>,
         ping_interval: Duration,
-    ) -> Result<Client, Failure> {
+    ) -> Result<Connected, Failure> {
         let client = self.logged_in(endpoint, address, ping_interval).await?;
-        Self::answer(&client).await?;
-        Ok(client)
+        let version = Self::answer(&client).await?;
+        Ok(Connected { client, answers_progress: version.is_some_and(|version| answers_progress(&version)) })
     }
 
     /// Whether somebody still answers over a connection that was idle.
     pub(super) async fn is_alive(&self, client: &Client) -> bool {
-        matches!(tokio::time::timeout(self.config.keep_alive.1, Self::answer(client)).await, Ok(Ok(())))
+        matches!(tokio::time::timeout(self.config.keep_alive.1, Self::answer(client)).await, Ok(Ok(_)))
     }
 
-    async fn answer(client: &Client) -> Result<(), Failure> {
+    /// The version of the member, if it may be known.
+    async fn answer(client: &Client) -> Result<Option<String>, Failure> {
         match client.maintenance_client().status().await.map_err(Failure::from) {
-            Ok(_) => Ok(()),
+            Ok(status) => Ok(Some(status.version().to_owned())),
             Err(failure) => match failure.kind {
                 // The request may not be permitted, but it was etcd that answered.
-                Kind::Answered | Kind::Token | Kind::NoLogin | Kind::AuthOff => Ok(()),
+                Kind::Answered | Kind::Token | Kind::NoLogin | Kind::AuthOff => Ok(None),
                 Kind::Elsewhere | Kind::Unreached | Kind::Closed | Kind::Broken => Err(failure),
             },
         }

@@ -7,7 +7,7 @@ use etcd_client::{Client, KvClient, LeaseClient, WatchClient};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
 
-use super::cluster::Cluster;
+use super::cluster::{Cluster, Connected};
 use super::failure::{Failure, Kind};
 use crate::backend::BackendError;
 use crate::thread::Thread;
@@ -60,12 +60,14 @@ pub(super) struct Link {
 #[derive(Debug)]
 pub(super) struct Line {
     ping_interval: Duration,
+    /// Whether the member answers requests for the progress of watches as it should.
+    pub(super) answers_progress: bool,
     heard: Mutex<Instant>,
 }
 
 impl Line {
-    pub(super) fn new(ping_interval: Duration) -> Arc<Self> {
-        Arc::new(Self { ping_interval, heard: Mutex::new(Instant::now()) })
+    pub(super) fn new(ping_interval: Duration, answers_progress: bool) -> Arc<Self> {
+        Arc::new(Self { ping_interval, answers_progress, heard: Mutex::new(Instant::now()) })
     }
 
     /// Something came over it.
@@ -245,9 +247,9 @@ impl Connection {
         };
         let interval = self.cluster.pings.interval();
         match (self.cluster.connect(&endpoint, interval).await, outdated) {
-            (Ok(client), _) => {
-                let (client, turn) = (Arc::new(client), turn + 1);
-                Ok(self.keep(Link { client, endpoint, turn, line: Line::new(interval) }, generation))
+            (Ok(Connected { client, answers_progress }), _) => {
+                let (client, turn, line) = (Arc::new(client), turn + 1, Line::new(interval, answers_progress));
+                Ok(self.keep(Link { client, endpoint, turn, line }, generation))
             }
             (Err(failure), Some(link)) => {
                 let cause = failure.into_error(&endpoint);
@@ -329,7 +331,7 @@ mod tests {
         let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         // A client dies with its runtime.
         let client = runtime().block_on(Client::connect([&endpoint], None)).unwrap();
-        let line = Line::new(Duration::from_secs(10));
+        let line = Line::new(Duration::from_secs(10), false);
         connection.keep(Link { client: client.into(), endpoint: Arc::clone(&endpoint), turn: 1, line }, 0);
         let call = |link: Link| async move { Ok(link.kv().get("a", None).await.map(|_| ())?) };
         let error = runtime().block_on(connection.call(Duration::from_secs(5), call)).unwrap_err();

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use etcd_client::{WatchOptions, WatchResponse as Response, WatchStream as Stream};
-use tokio::sync::mpsc;
+use etcd_client::{WatchOptions, WatchRequestSender, WatchResponse as Response, WatchResponseStream};
+use tokio::sync::{Notify, mpsc};
 
 use super::cluster::Cluster;
 use super::connection::{Connection, Line, Link};
@@ -22,6 +22,8 @@ const READ_AHEAD: usize = 16;
 pub(super) struct EtcdWatch {
     header: Header,
     responses: mpsc::Receiver<Result<WatchResponse, BackendError>>,
+    /// Wakes the task to ask for progress, if the member can be asked.
+    progress: Option<Arc<Notify>>,
     ended: bool,
     /// Its thread lives as long as this, even if the backend does not.
     _connection: Arc<Connection>,
@@ -52,9 +54,10 @@ impl EtcdWatch {
         let (stream, first, endpoint, line) = connection.call(timeout, call).await?;
         let header = convert::header(first.header());
         let (sender, responses) = mpsc::channel(READ_AHEAD);
-        let cluster = Arc::clone(&connection.cluster);
-        connection.thread.spawn(async move { read(stream, sender, &cluster, &endpoint, &line).await });
-        Ok(Self { header, responses, ended: false, _connection: Arc::clone(connection) })
+        let (cluster, asked) = (Arc::clone(&connection.cluster), Arc::new(Notify::new()));
+        let progress = line.answers_progress.then(|| Arc::clone(&asked));
+        connection.thread.spawn(async move { read(stream.split(), &asked, sender, &cluster, &endpoint, &line).await });
+        Ok(Self { header, responses, progress, ended: false, _connection: Arc::clone(connection) })
     }
 }
 
@@ -73,10 +76,15 @@ impl WatchStream for EtcdWatch {
         self.ended = next.is_err();
         next
     }
+
+    fn request_progress(&mut self) -> bool {
+        self.progress.as_ref().map(|asked| asked.notify_one()).is_some()
+    }
 }
 
 async fn read(
-    mut stream: Stream,
+    (mut requests, mut stream): (WatchRequestSender, WatchResponseStream),
+    asked: &Notify,
     responses: mpsc::Sender<Result<WatchResponse, BackendError>>,
     cluster: &Cluster,
     endpoint: &str,
@@ -87,6 +95,11 @@ async fn read(
     loop {
         let message = tokio::select! {
             message = stream.message() => message,
+            () = asked.notified() => {
+                // If it cannot be sent, the stream says so.
+                let _ = requests.request_progress().await;
+                continue;
+            }
             // Nobody listens any more: dropping the stream ends the watch on the server.
             () = responses.closed() => return,
             () = &mut removed => {

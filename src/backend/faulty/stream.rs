@@ -16,8 +16,7 @@ pub(super) struct FaultyWatch {
     /// Fragments that are still to be told.
     pending: VecDeque<WatchResponse>,
     script: watch::Receiver<Script>,
-    /// Keeps the receiver from ending.
-    _sender: Arc<watch::Sender<Script>>,
+    sender: Arc<watch::Sender<Script>>,
     /// How many breaks there had been when this watch began.
     breaks: u64,
 }
@@ -26,7 +25,7 @@ impl FaultyWatch {
     pub(super) fn new(inner: Box<dyn WatchStream>, sender: Arc<watch::Sender<Script>>) -> Self {
         let script = sender.subscribe();
         let breaks = script.borrow().breaks.0;
-        Self { inner, pending: VecDeque::new(), script, _sender: sender, breaks }
+        Self { inner, pending: VecDeque::new(), script, sender, breaks }
     }
 }
 
@@ -60,6 +59,16 @@ impl WatchStream for FaultyWatch {
                 },
             }
         }
+    }
+
+    fn request_progress(&mut self) -> bool {
+        let mut can = false;
+        self.sender.send_if_modified(|script| {
+            script.progress_requests += 1;
+            can = !script.without_progress;
+            true
+        });
+        can && self.inner.request_progress()
     }
 }
 

@@ -24,6 +24,8 @@ pub(super) struct MemoryWatch {
     next: Revision,
     progress_interval: Duration,
     last_answer: Instant,
+    /// Somebody has asked for progress.
+    asked: bool,
 }
 
 impl MemoryWatch {
@@ -31,7 +33,8 @@ impl MemoryWatch {
         let WatchRequest { range, start } = request;
         let changed = shared.changed.subscribe();
         let header = shared.with(|mvcc, _| mvcc.header());
-        Self { shared, changed, range, header, next: start, progress_interval, last_answer: Instant::now() }
+        let last_answer = Instant::now();
+        Self { shared, changed, range, header, next: start, progress_interval, last_answer, asked: false }
     }
 }
 
@@ -52,7 +55,9 @@ impl WatchStream for MemoryWatch {
             self.next = next;
             let now = Instant::now();
             let progress_due = self.last_answer.checked_add(self.progress_interval);
-            let progress = progress_due.is_some_and(|due| due <= now);
+            // As etcd: a watch that begins in the future does not answer.
+            let asked = self.asked && next <= header.revision.next();
+            let progress = asked || progress_due.is_some_and(|due| due <= now);
             if progress || !events.is_empty() {
                 self.last_answer = now;
             }
@@ -60,6 +65,7 @@ impl WatchStream for MemoryWatch {
                 return Ok(WatchResponse::Events(Events { header, events, complete: true }));
             }
             if progress {
+                self.asked = false;
                 return Ok(WatchResponse::Progress(header));
             }
             tokio::select! {
@@ -69,6 +75,11 @@ impl WatchStream for MemoryWatch {
                 () = until(progress_due) => {}
             }
         }
+    }
+
+    fn request_progress(&mut self) -> bool {
+        self.asked = true;
+        true
     }
 }
 

@@ -143,3 +143,18 @@ fn a_watch_opened_long_after_its_list_is_live_when_it_has_caught_up() {
     assert_eq!(watch.handle(Outcome::Silent), Some(Delivery::Live), "others wrote, and nothing happened here");
     assert!(matches!(watch.action(), Action::Read(_)), "the same watch goes on");
 }
+
+/// As answers to requests for progress that were on their way during a refresh, or of a member that lags.
+#[test]
+fn progress_that_a_list_beside_the_watch_has_overtaken_means_nothing() {
+    let progress = |revision| Outcome::Read(WatchResponse::Progress(header(revision)));
+    let mut watch = reading(10);
+    watch.refresh();
+    let _ = watch.handle(page(20, vec![], false));
+    let _ = watch.handle(page(20, vec![], false));
+    assert_eq!(watch.caught_up(), Some(Delivery::Live));
+    assert_eq!(watch.handle(progress(12)), None);
+    assert_eq!(watch.in_step(), Some(header(20)));
+    assert_eq!(watch.handle(progress(21)), Some(Delivery::Progress(Revision(21))));
+    waits_and_lists_in_full(&mut watch, progress(20));
+}

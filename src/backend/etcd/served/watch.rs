@@ -20,7 +20,7 @@ use crate::kv::{Header, KeyRange};
 
 /// How many watches a stream can have.
 const MAX_WATCHES: usize = 10_000;
-/// How many requests for progress can wait for their answers before the next request is read.
+/// How many requests for progress can wait for their answers; more are left out.
 const MAX_ASKED: usize = 16;
 /// The id of answers that are about no watch, or about all.
 const NO_WATCH: i64 = -1;
@@ -136,12 +136,14 @@ impl Watches {
         }
     }
 
-    /// Tells the revision of now when every watch has told its events up to it. etcd before 3.5.8 tells it at once.
+    /// Tells the revision of now when every watch has told its events up to it. etcd before 3.5.8 tells it at once, and
+    /// later ones leave it out while a watch is behind.
     async fn progress(&mut self) {
-        while self.tasks.len() >= self.open.len() + MAX_ASKED
-            && let Some(ended) = self.tasks.join_next().await
-        {
+        while let Some(ended) = self.tasks.try_join_next() {
             self.forget(ended.ok());
+        }
+        if self.tasks.len() >= self.open.len() + MAX_ASKED {
+            return;
         }
         let (header, responses) = (self.service.memory.header(), self.responses.clone());
         // All are done when nobody holds the sender any more.

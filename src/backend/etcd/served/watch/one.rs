@@ -15,7 +15,8 @@ use crate::backend::memory::MAX_REQUEST_BYTES;
 use crate::backend::{Backend, BackendError, Events, WatchRequest, WatchResponse};
 use crate::kv::{Header, Revision};
 
-/// Dropped by a watch when it has told everything up to the revision at which it was asked.
+/// Dropped by a watch when it has told everything up to the revision at which it was asked, as its
+/// [`request_progress`](crate::backend::WatchStream::request_progress) says.
 pub(super) type Asked = mpsc::Sender<Infallible>;
 
 /// What the client wants of it. Its stream stays open when it has ended, and says nothing, as etcd's does.
@@ -53,13 +54,14 @@ impl Watch {
             }
         };
         self.created(header).await;
+        // Who waits for the progress of this watch.
+        let mut waiting = Vec::new();
         loop {
             let told = tokio::select! {
-                biased;
-                // Asked first: only if it has to wait, everything is told.
                 told = stream.next() => told,
                 Some(asked) = asks.recv() => {
-                    drop(asked);
+                    waiting.push(asked);
+                    stream.request_progress();
                     continue;
                 }
             };
@@ -69,6 +71,7 @@ impl Watch {
                         return self.end(service.memory.header(), error).await;
                     }
                 }
+                Ok(WatchResponse::Progress(_)) if !waiting.is_empty() => waiting.clear(),
                 Ok(WatchResponse::Progress(header)) if self.progress => self.send(response(header)).await,
                 Ok(WatchResponse::Progress(_)) => {}
                 Err(error) => return self.end(service.memory.header(), error).await,
