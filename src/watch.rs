@@ -6,6 +6,7 @@ mod history;
 mod listing;
 mod page_limit;
 mod proof;
+mod read_index;
 mod reading;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ use self::history::History;
 use self::listing::Listing;
 pub(crate) use self::page_limit::PageLimit;
 pub use self::proof::{Check, Gap, Proof};
+pub use self::read_index::{Answered, Needed, Reached, ReadIndex, Reads};
 use self::reading::{Follows, Reading};
 pub use self::types::{Action, AuditKind, AuditPart, Delivery, Outcome, Page, PageKeys, Resume};
 
@@ -152,6 +154,12 @@ impl Watch {
     #[must_use]
     pub fn proof(&self) -> Proof {
         Proof::new(self.range.clone(), self.seed)
+    }
+
+    /// The read index of what this watch delivers.
+    #[must_use]
+    pub fn read_index(&self) -> ReadIndex {
+        ReadIndex::new(&self.range, self.seed)
     }
 
     /// The reason why events may be lost although the kvstore reports none as missing, for a [`Proof`]. Returned once.
