@@ -3,6 +3,7 @@
 mod acknowledging;
 mod attaching;
 mod auditing;
+mod catching_up;
 mod conflicting;
 mod embedding;
 mod failing;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use actix::MailboxError;
 use shared_store_core::own::WriteError;
-use shared_store_core::{ConfigError, KeyError, KeyName, Revision};
+use shared_store_core::{BackendError, ConfigError, KeyError, KeyName, Reader, Revision, State};
 
 /// A store did not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -119,4 +119,32 @@ pub enum AuditError {
     /// The store has left or is leaving.
     #[error("store is closed")]
     Closed,
+}
+
+/// The cache is not known to show all that the kvstore has acknowledged.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CatchUpError {
+    /// Not in the time given: the kvstore did not tell its newest revision, or the watch did not reach it.
+    #[error("cache was not seen to be up to date within {} s: it is at revision {reached} ({state})", .after.as_secs_f64())]
+    TimedOut {
+        /// The timeout.
+        after: Duration,
+        /// The revision the cache shows.
+        reached: Revision,
+        /// How the store is.
+        state: State,
+    },
+    /// The kvstore refuses to tell its newest revision: the user may not read the prefix, for example.
+    #[error("newest revision cannot be asked for: {0}")]
+    Refused(#[source] BackendError),
+    /// The store has left or is leaving.
+    #[error("store is closed")]
+    Closed,
+}
+
+impl CatchUpError {
+    pub(crate) fn timed_out<K>(after: Duration, reader: &Reader<K>) -> Self {
+        Self::TimedOut { after, reached: reader.revision(), state: reader.state() }
+    }
 }

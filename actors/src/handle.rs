@@ -10,9 +10,9 @@ use shared_store_core::{
     AuditReport, Backend, Closed, Key, KeyError, KeyName, ObserverId, Prefix, Reader, Revision, State, Status,
 };
 
-use crate::error::{AuditError, CloseError, StoreError};
+use crate::error::{AuditError, CatchUpError, CloseError, StoreError};
 use crate::messages::{
-    Attach, Audit, Close, DeleteLocalKey, DeleteLocalKeys, Detach, Drain, GetQuarantined, GetStatus, Release,
+    Attach, Audit, CatchUp, Close, DeleteLocalKey, DeleteLocalKeys, Detach, Drain, GetQuarantined, GetStatus, Release,
     Subscribe, Unsubscribe, UpdateKeySync, UpdateLocalKey, UpdateLocalKeySync, UpdateLocalKeys, WriteOnce,
 };
 use crate::observer::Observer;
@@ -61,6 +61,31 @@ impl<K: Key> SharedStore<K> {
     /// [`StoreError::Closed`].
     pub async fn synced(&self) -> Result<(), StoreError> {
         self.reader.synced().await.map_err(|Closed| StoreError::Closed)
+    }
+
+    /// Waits until the cache shows every write that the kvstore acknowledged before this call, whoever wrote it: a read
+    /// after it is linearizable. Answers with a revision that the cache shows. See [`CatchUp`].
+    ///
+    /// It costs one request without a value, which all calls that wait share, and takes as long as that: the watch is
+    /// seldom behind. If the newest write is of a key elsewhere in etcd, the watch is asked for its progress (since etcd
+    /// 3.4.31 and 3.5.13), or what changed is listed with the names of all keys (before). During an outage it waits.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # async fn run<K: shared_store::Key>(store: shared_store::SharedStore<K>)
+    /// # -> Result<(), shared_store::CatchUpError> {
+    /// store.catch_up(Duration::from_secs(5)).await?;
+    /// let there_is_one = store.reader().get("node1").is_some();
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`CatchUpError`].
+    pub async fn catch_up(&self, timeout: Duration) -> Result<Revision, CatchUpError> {
+        match tokio::time::timeout(timeout, self.addr().send(CatchUp { timeout })).await {
+            Ok(answer) => answer.unwrap_or(Err(CatchUpError::Closed)),
+            Err(_) => Err(CatchUpError::timed_out(timeout, &self.reader)),
+        }
     }
 
     /// Owns `key`: see [`UpdateLocalKey`].

@@ -5,7 +5,7 @@
 //! | start | [`join`](join()), [`Join::start`], [`Config`], [`Prefix`], [`Key`] |
 //! | own keys | [`SharedStore`], [`publish`](publish()), [`ConflictPolicy`] |
 //! | observe | [`Observer`], [`Update`], [`Delete`], [`Reason`], [`DeliveryMode`], [`Filter`] |
-//! | read | [`Reader`], [`Snapshot`], [`Entry`], [`Index`] |
+//! | read | [`Reader`], [`Snapshot`], [`Entry`], [`Index`], [`SharedStore::catch_up`] |
 //! | operate | [`State`], [`Status`], [`AuditReport`], [`DeletionGuard`], [`CanaryGate`] |
 //! | test | [`MemoryBackend`], [`StoreThread::current`] |
 //!
@@ -35,12 +35,12 @@ mod until;
 mod watcher;
 
 pub use bytes::Bytes;
-pub use error::{AuditError, CloseError, JoinError, StoreError};
+pub use error::{AuditError, CatchUpError, CloseError, JoinError, StoreError};
 pub use gate::CanaryGate;
 pub use handle::SharedStore;
 pub use join::{Join, join};
 pub use messages::{
-    Attach, Audit, Close, DeleteLocalKey, DeleteLocalKeys, Detach, Drain, GetQuarantined, GetStatus, Release,
+    Attach, Audit, CatchUp, Close, DeleteLocalKey, DeleteLocalKeys, Detach, Drain, GetQuarantined, GetStatus, Release,
     SharedKeys, Subscribe, SubscribeState, Unsubscribe, UpdateKeySync, UpdateLocalKey, UpdateLocalKeySync,
     UpdateLocalKeys, WriteOnce,
 };

@@ -9,7 +9,7 @@ use shared_store_core::own::Lifetime;
 use shared_store_core::{AuditReport, Backend, Key, KeyName, ObserverId, Prefix, Revision, Snapshot, Status};
 use tokio::sync::oneshot;
 
-use crate::error::{AuditError, CloseError, StoreError};
+use crate::error::{AuditError, CatchUpError, CloseError, StoreError};
 use crate::notifications::StateChanged;
 use crate::observer::Observer;
 
@@ -171,6 +171,17 @@ pub struct Drain;
 #[rtype(result = "Result<AuditReport, AuditError>")]
 pub struct Audit {
     /// How long it may take, waiting for the kvstore included.
+    pub timeout: Duration,
+}
+
+/// Answered with the kvstore's newest revision once the cache shows it. The kvstore is asked after the message is
+/// handled, so a read after the answer shows every write that the kvstore acknowledged before the message was sent: it is
+/// linearizable. Reads that wait at the same time share the requests. [`Reader::at_least`](shared_store_core::Reader::at_least)
+/// waits for a revision that is known, and asks nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
+#[rtype(result = "Result<Revision, CatchUpError>")]
+pub struct CatchUp {
+    /// How long it may take.
     pub timeout: Duration,
 }
 

@@ -6,6 +6,7 @@ mod commands;
 #[cfg(feature = "metrics")]
 mod measuring;
 mod observing;
+mod reading;
 mod saving;
 mod slow;
 mod state_observers;
@@ -27,6 +28,7 @@ use self::attaching::Attachment;
 use self::closing::Closing;
 pub(crate) use self::closing::{CLOSED, RELEASED};
 use self::observing::Subscribed;
+use self::reading::Readers;
 pub(crate) use self::saving::Prepared;
 use self::saving::Saving;
 use self::slow::{Look, Untold};
@@ -65,6 +67,7 @@ pub struct StoreActor<K: Key> {
     joining: Option<oneshot::Sender<Result<(), JoinError>>>,
     /// Who waits for the audit under way.
     audits: Vec<oneshot::Sender<AuditReport>>,
+    readers: Readers,
     closing: Option<Closing>,
     attachment: Attachment,
     /// Only with a state directory.
@@ -119,6 +122,7 @@ impl<K: Key> StoreActor<K> {
             unsynced: HashSet::new(),
             joining: None,
             audits: Vec::new(),
+            readers: Readers::default(),
             closing: None,
             attachment: Attachment::default(),
             saving,
@@ -221,7 +225,8 @@ impl<K: Key> StoreActor<K> {
         let audit = Audit::new(self.config.prefix.range(), self.config.audit_interval, seed);
         let (backend, store) = (backend(&self.config), ctx.address().recipient().downgrade());
         let (decoder, (alive, ended)) = (self.store.decoder(), oneshot::channel::<()>());
-        let watch = move || WatcherActor::new(backend, watch, store, decoder, alive).audit(audit);
+        let answers = ctx.address().recipient().downgrade();
+        let watch = move || WatcherActor::new(backend, watch, store, decoder, alive).audit(audit).answers(answers);
         let watcher = self.thread.start(span(&self.config.prefix), watch);
         let started = watcher.clone();
         ctx.spawn(ended.into_actor(self).map(move |_, actor, ctx| actor.watcher_ended(started, ctx)));
@@ -230,6 +235,7 @@ impl<K: Key> StoreActor<K> {
             // The watcher that ran the audit has ended.
             watcher.do_send(BeginAudit);
         }
+        self.readers.all().into_iter().for_each(|reads| watcher.do_send(reads));
         watcher
     }
 

@@ -9,6 +9,7 @@ use shared_store_core::{AtLeastError, Key, Revision};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
+use crate::clock::LONGEST;
 use crate::error::StoreError;
 use crate::handle::{SharedStore, key_name};
 use crate::messages::{AwaitTold, DeleteLocalKey, Told, UpdateLocalKeySync, Within};
@@ -16,9 +17,6 @@ use crate::store::StoreActor;
 
 /// How long after the deadline a store that has taken a write is waited for: it times out there, too, and knows why.
 const LAST_WORDS: Duration = Duration::from_millis(100);
-
-/// A longer timeout is as good as none, and would not fit into an `Instant`.
-const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// How far a write is waited for, once it is in the kvstore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

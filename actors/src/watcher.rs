@@ -1,10 +1,12 @@
 //! Streams what the kvstore says to the store.
 
+mod auditor;
 mod decode;
 mod prover;
+mod reads;
 mod together;
 
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,15 +15,17 @@ use actix::WeakRecipient;
 use actix::prelude::*;
 use futures_util::FutureExt;
 use futures_util::future::try_join;
+use shared_store_core::Revision;
 use shared_store_core::audit::{Audit, Found};
 use shared_store_core::backend::{Backend, BackendError, ListPage, ListRequest, WatchStream};
 use shared_store_core::store::Refused;
-use shared_store_core::watch::{Action, Delivery, Outcome, Watch};
-use shared_store_core::{Header, Revision};
-use tokio::sync::{Notify, oneshot};
+use shared_store_core::watch::{Action, Answered, Delivery, Outcome, Reached, Reads, Watch};
+use tokio::sync::{Notify, oneshot, watch};
 
+use self::auditor::Auditor;
 pub(crate) use self::decode::Decode;
 use self::prover::{Proven, Prover};
+use self::reads::{Next, Reader};
 use self::together::with_ready;
 use crate::clock::now;
 
@@ -44,6 +48,10 @@ pub(crate) struct WatcherActor<D: Decode = ()> {
     audit: Option<Audit>,
     store: WeakRecipient<Deliver<D::Decoded>>,
     decoder: D,
+    /// Where reads are answered.
+    readers: Option<WeakRecipient<ReadsAnswered>>,
+    /// The reads that were asked for.
+    reads: watch::Sender<Option<Reads>>,
     /// Tells the audit that somebody asked.
     asked: Arc<Notify>,
     /// Tells the watch that its history has changed.
@@ -62,6 +70,16 @@ pub(crate) struct Stop;
 #[rtype(result = "()")]
 pub(crate) struct BeginAudit;
 
+/// Answer these reads when the store shows what the kvstore has now.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct AwaitReads(pub(crate) Reads);
+
+/// To the store: what became of reads.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct ReadsAnswered(pub(crate) Answered);
+
 /// Something other than the watch found that the kvstore's history is another: list it.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
@@ -76,7 +94,15 @@ impl<D: Decode> WatcherActor<D> {
         alive: oneshot::Sender<()>,
     ) -> Self {
         let (asked, history_changed) = (Arc::default(), Arc::default());
-        Self { backend, watch: Some(watch), audit: None, store, decoder, asked, history_changed, _alive: alive }
+        let (watch, reads) = (Some(watch), watch::Sender::new(None));
+        let (audit, readers) = (None, None);
+        Self { backend, watch, audit, store, decoder, readers, reads, asked, history_changed, _alive: alive }
+    }
+
+    /// Answers reads.
+    pub(crate) fn answers(mut self, readers: WeakRecipient<ReadsAnswered>) -> Self {
+        self.readers = Some(readers);
+        self
     }
 
     /// Compares what was delivered with the kvstore from time to time.
@@ -92,11 +118,12 @@ impl<D: Decode> Actor for WatcherActor<D> {
     fn started(&mut self, ctx: &mut Self::Context) {
         if let Some(watch) = self.watch.take() {
             let (backend, asked, store) = (Arc::clone(&self.backend), Arc::clone(&self.asked), self.store.clone());
-            let auditor = Auditor { backend: Arc::clone(&backend), audit: self.audit.take(), asked, page: None };
+            let auditor = Auditor::new(Arc::clone(&backend), self.audit.take(), asked);
             let prover = Prover::new(Arc::clone(&backend), watch.proof());
-            let history_changed = Arc::clone(&self.history_changed);
-            let run =
-                Run { backend, watch, auditor, prover, history_changed, store, decoder: self.decoder.clone() }.run();
+            let (reads, readers) = (self.reads.subscribe(), self.readers.take());
+            let reader = Reader::new(Arc::clone(&backend), watch.read_index(), reads, readers);
+            let (history_changed, decoder) = (Arc::clone(&self.history_changed), self.decoder.clone());
+            let run = Run { backend, watch, auditor, prover, reader, history_changed, store, decoder }.run();
             ctx.spawn(run.into_actor(self).map(|_, _, ctx| ctx.stop()));
         }
     }
@@ -118,6 +145,14 @@ impl<D: Decode> Handler<BeginAudit> for WatcherActor<D> {
     }
 }
 
+impl<D: Decode> Handler<AwaitReads> for WatcherActor<D> {
+    type Result = ();
+
+    fn handle(&mut self, AwaitReads(reads): AwaitReads, _: &mut Self::Context) {
+        self.reads.send_modify(|waiting| *waiting = Some(waiting.map_or(reads, |waiting| waiting.and(reads))));
+    }
+}
+
 impl<D: Decode> Handler<HistoryChanged> for WatcherActor<D> {
     type Result = ();
 
@@ -135,6 +170,7 @@ struct Run<D: Decode> {
     watch: Watch,
     auditor: Auditor,
     prover: Prover,
+    reader: Reader,
     history_changed: Arc<Notify>,
     store: WeakRecipient<Deliver<D::Decoded>>,
     decoder: D,
@@ -148,14 +184,17 @@ impl<D: Decode> Run<D> {
         let mut busy: Option<Instant> = None;
         // The revision it had delivered then.
         let mut backlog: Option<Revision> = None;
+        // Since when the response under way is waited for.
+        let mut reading: Option<Instant> = None;
         // The page that was asked for while the one before was delivered.
         let mut listed: Option<Outcome> = None;
         loop {
             let (backend, history_changed) = (Arc::clone(&self.backend), Arc::clone(&self.history_changed));
+            let mut progress = false;
             let outcome = if listed.is_some() {
                 listed.take()
             } else {
-                let mut action = pin!(perform(&*backend, self.watch.action(), &mut stream, &mut busy));
+                let mut action = pin!(perform(&*backend, self.watch.action(), &mut stream, &mut busy, &mut reading));
                 loop {
                     tokio::select! {
                         outcome = &mut action => break Some(outcome),
@@ -186,6 +225,22 @@ impl<D: Decode> Run<D> {
                                 break None;
                             }
                         },
+                        next = self.reader.next(self.watch.in_step()) => match next {
+                            Next::Nothing => {}
+                            Next::Progress => {
+                                progress = true;
+                                break None;
+                            }
+                            Next::List => {
+                                self.watch.refresh();
+                                break None;
+                            }
+                            Next::OtherHistory(error) => {
+                                let delivery = self.watch.history_changed(error);
+                                self.deliver(delivery).await?;
+                                break None;
+                            }
+                        },
                         // A watch that lists or waits already looks for itself.
                         () = history_changed.notified(), if self.watch.in_step().is_some() => {
                             let delivery = self.watch.ended();
@@ -195,6 +250,9 @@ impl<D: Decode> Run<D> {
                     }
                 }
             };
+            if progress && !asks_for_progress(stream.as_mut()) {
+                self.reader.without_progress();
+            }
             backlog = backlog.filter(|_| busy.is_some()).or(self.watch.in_step().map(|header| header.revision));
             if let (Some(since), Some(revision)) = (busy, backlog)
                 && now().saturating_duration_since(since) > BACKLOG
@@ -203,6 +261,7 @@ impl<D: Decode> Run<D> {
                 busy = None;
             }
             if let Some(outcome) = outcome {
+                reading = None;
                 let delivery = self.watch.handle(outcome);
                 let ready = || guarded(stream.as_mut()?.next()).now_or_never();
                 let (delivery, next) = with_ready(&mut self.watch, delivery, ready);
@@ -255,10 +314,14 @@ impl<D: Decode> Run<D> {
             }
             self.auditor.delivered(&delivery);
             self.prover.delivered(&delivery);
+            let reached = Reached::by(&delivery);
             let (delivery, decoded) = decode::all(&self.decoder, delivery).await;
             let store = self.store.upgrade().ok_or(MailboxError::Closed)?;
             next = match store.send(Deliver { delivery, decoded }).await? {
-                Ok(()) => self.watch.caught_up(),
+                Ok(()) => {
+                    self.reader.reached(reached);
+                    self.watch.caught_up()
+                }
                 Err(refused) => {
                     tracing::warn!("{refused}: listing again");
                     match refused {
@@ -283,52 +346,12 @@ enum Then {
 /// A list under way.
 type Listing = Pin<Box<dyn Future<Output = Result<ListPage, BackendError>>>>;
 
-/// Performs what the audit asks for.
-struct Auditor {
-    backend: Arc<dyn Backend>,
-    audit: Option<Audit>,
-    asked: Arc<Notify>,
-    page: Option<Listing>,
-}
-
-impl Auditor {
-    fn delivered(&mut self, delivery: &Delivery) {
-        if let Some(audit) = &mut self.audit {
-            audit.delivered(delivery);
-        }
-    }
-
-    /// What came of the next request; never, if there is no audit. Cancel-safe: a request under way goes on.
-    async fn next(&mut self, in_step: Option<Header>) -> Found {
-        let Some(audit) = &mut self.audit else { return std::future::pending().await };
-        loop {
-            if self.page.is_none()
-                && let Some(request) = audit.poll_request(now(), in_step)
-            {
-                let backend = Arc::clone(&self.backend);
-                self.page = Some(Box::pin(async move { guarded(backend.list(request)).await }));
-            }
-            let due = audit.deadline().filter(|_| in_step.is_some());
-            tokio::select! {
-                result = some(self.page.as_mut()) => {
-                    self.page = None;
-                    return audit.answer(now(), result);
-                }
-                () = some(due.map(|at| tokio::time::sleep_until(at.into()))) => {}
-                () = self.asked.notified() => {
-                    self.page = None;
-                    audit.ask();
-                }
-            }
-        }
-    }
-}
-
 async fn perform(
     backend: &dyn Backend,
     action: Action,
     stream: &mut Option<Box<dyn WatchStream>>,
     busy: &mut Option<Instant>,
+    reading: &mut Option<Instant>,
 ) -> Outcome {
     if let Action::Open(_) | Action::Wait(_) = action {
         *stream = None;
@@ -348,6 +371,8 @@ async fn perform(
             let Some(open) = stream.as_mut() else {
                 return Outcome::Failed(BackendError::unavailable("watch is not open"));
             };
+            // A read that was interrupted is as silent as one that was not.
+            let since = *reading.get_or_insert_with(now);
             let response = {
                 let mut next = pin!(guarded(open.next()));
                 if let Some(response) = next.as_mut().now_or_never() {
@@ -355,7 +380,7 @@ async fn perform(
                     Ok(response)
                 } else {
                     *busy = None;
-                    tokio::time::timeout(silence, next).await
+                    tokio::time::timeout_at((since + silence).into(), next).await
                 }
             };
             match response {
@@ -372,6 +397,13 @@ async fn perform(
             Outcome::Waited
         }
     }
+}
+
+/// Whether the watch can be asked for its progress, and is.
+fn asks_for_progress(stream: Option<&mut Box<dyn WatchStream>>) -> bool {
+    let asks = || stream.is_some_and(|stream| stream.request_progress());
+    // A panic of the backend counts as a no.
+    catch_unwind(AssertUnwindSafe(asks)).unwrap_or(false)
 }
 
 /// What comes of the future, if there is one.

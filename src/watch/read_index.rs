@@ -114,7 +114,9 @@ struct Known {
 }
 
 impl Reads {
-    fn and(self, other: Self) -> Self {
+    /// Both.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
         Self { last: self.last.max(other.last), until: self.until.max(other.until) }
     }
 }

@@ -57,6 +57,7 @@ impl<K: Key> StoreActor<K> {
             Some(closing) => closing.waiting.push(sender),
             None => {
                 self.closing = Some(Closing { how, waiting: vec![sender], left: None, under_way: Vec::new() });
+                self.readers.clear();
                 self.stop_watching(ctx);
             }
         }
