@@ -17,6 +17,7 @@ mod acknowledging;
 mod addresses;
 mod auth;
 mod backend;
+mod catching_up;
 mod compaction;
 mod endpoints;
 mod joining;

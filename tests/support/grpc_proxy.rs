@@ -20,8 +20,13 @@ pub struct GrpcProxy {
 impl GrpcProxy {
     /// Starts one in front of a server and waits until it takes connections.
     pub fn to(version: Version, server: &EtcdServer) -> Self {
+        Self::to_endpoint(version, &server.endpoint())
+    }
+
+    /// Starts one in front of whatever serves there, and waits until it takes connections.
+    pub fn to_endpoint(version: Version, endpoint: &str) -> Self {
         // A port found free may be taken before it is bound: then another is found.
-        (0..10).find_map(|_| Self::start(&version.binary(), &server.endpoint())).expect("the proxy starts")
+        (0..10).find_map(|_| Self::start(&version.binary(), endpoint)).expect("the proxy starts")
     }
 
     fn start(binary: &PathBuf, endpoint: &str) -> Option<Self> {
