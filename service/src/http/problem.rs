@@ -8,7 +8,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{ContentType, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
-use shared_store::{AtLeastError, StoreError, UnknownIndex, WriteError};
+use shared_store::{AtLeastError, CatchUpError, StoreError, UnknownIndex, WriteError};
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{IntoResponses, ToSchema};
 
@@ -104,6 +104,12 @@ impl From<StoreError> for Problem {
 impl From<AtLeastError> for Problem {
     fn from(error: AtLeastError) -> Self {
         if matches!(error, AtLeastError::TimedOut { .. }) { Self::too_slow(error) } else { Self::unavailable(error) }
+    }
+}
+
+impl From<CatchUpError> for Problem {
+    fn from(error: CatchUpError) -> Self {
+        if matches!(error, CatchUpError::TimedOut { .. }) { Self::too_slow(error) } else { Self::unavailable(error) }
     }
 }
 

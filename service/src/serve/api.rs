@@ -9,7 +9,7 @@ use actix_web::web::{self, Path, Payload, Query};
 use actix_web::{HttpRequest, HttpResponse, delete, get, put};
 use serde::Deserialize;
 use shared_store::Revision;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use utoipa::IntoParams;
 
 use super::Service;
@@ -23,7 +23,7 @@ type Answer = Result<HttpResponse, Problem>;
 
 /// How long a value may take to arrive.
 const BODY: Duration = Duration::from_secs(30);
-/// How long a read waits for `min_revision`, at most.
+/// How long a read waits for `min_revision` or `consistent`, at most.
 const MAX_WAIT: Duration = Duration::from_secs(60);
 const MAX_LIMIT: usize = 10_000;
 
@@ -44,7 +44,10 @@ pub(crate) struct KeysQuery {
     owner: Option<String>,
     /// Wait until the cache shows this revision: a write of another process, say.
     min_revision: Option<u64>,
-    /// How long to wait for it, in ms; at most 60000.
+    /// Wait until the cache shows every write that the kvstore acknowledged before this request, whoever wrote it.
+    #[serde(default)]
+    consistent: bool,
+    /// How long to wait for that, in ms; at most 60000.
     #[serde(default = "timeout_ms")]
     #[param(default = 5000, maximum = 60000)]
     timeout_ms: u64,
@@ -63,7 +66,10 @@ pub(crate) struct KeysQuery {
 pub(crate) struct KeyQuery {
     /// Wait until the cache shows this revision.
     min_revision: Option<u64>,
-    /// How long to wait for it, in ms; at most 60000.
+    /// Wait until the cache shows every write that the kvstore acknowledged before this request, whoever wrote it.
+    #[serde(default)]
+    consistent: bool,
+    /// How long to wait for that, in ms; at most 60000.
     #[serde(default = "timeout_ms")]
     #[param(default = 5000, maximum = 60000)]
     timeout_ms: u64,
@@ -103,7 +109,13 @@ fn within(limit: usize) -> Result<usize, Problem> {
     }
 }
 
-async fn reached(store: &Arc<dyn Hosted>, revision: Option<u64>, timeout_ms: u64) -> Result<(), Problem> {
+/// Waits until the cache shows what is to be read.
+async fn reached(
+    store: &Arc<dyn Hosted>,
+    revision: Option<u64>,
+    consistent: bool,
+    timeout_ms: u64,
+) -> Result<(), Problem> {
     let wait = Duration::from_millis(timeout_ms);
     if wait > MAX_WAIT {
         return Err(Problem::bad_request(format_args!(
@@ -111,10 +123,11 @@ async fn reached(store: &Arc<dyn Hosted>, revision: Option<u64>, timeout_ms: u64
             MAX_WAIT.as_millis()
         )));
     }
-    match revision {
-        Some(revision) => store.at_least(Revision(revision), wait).await,
-        None => Ok(()),
+    let begun = Instant::now();
+    if let Some(revision) = revision {
+        store.at_least(Revision(revision), wait).await?;
     }
+    if consistent { store.catch_up(wait.saturating_sub(begun.elapsed())).await } else { Ok(()) }
 }
 
 fn json(text: String) -> HttpResponse {
@@ -159,7 +172,7 @@ pub(crate) async fn list_keys(service: Data, store: Path<String>, query: Query<K
         _ => return Err(Problem::bad_request("index and value need each other")),
     };
     let names = hosted.names().narrowed(query.prefix.as_deref(), query.glob.as_deref());
-    reached(&hosted, query.min_revision, query.timeout_ms).await?;
+    reached(&hosted, query.min_revision, query.consistent, query.timeout_ms).await?;
     let page = hosted.keys(&Wanted { names, index, owner: query.owner, after: query.after, limit })?;
     Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-cache")).json(page))
 }
@@ -179,7 +192,7 @@ pub(crate) async fn get_key(
 ) -> Answer {
     let (store, name) = path.into_inner();
     let hosted = service.stores.get(&store)?.hosted().await?;
-    reached(&hosted, query.min_revision, query.timeout_ms).await?;
+    reached(&hosted, query.min_revision, query.consistent, query.timeout_ms).await?;
     let entry = hosted.key(&name)?;
     let tag = etag(entry.revision);
     // What is not a list of tags names none.

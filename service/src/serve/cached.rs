@@ -166,6 +166,10 @@ impl<V: Form> Hosted for Cached<V> {
         Ok(self.store.reader().at_least(revision, timeout).await?)
     }
 
+    async fn catch_up(&self, timeout: Duration) -> Result<(), Problem> {
+        Ok(self.store.catch_up(timeout).await.map(|_| ())?)
+    }
+
     fn keys(&self, wanted: &Wanted) -> Result<Page, Problem> {
         let reader = self.store.reader();
         // Before the keys: they show this revision or a newer one.

@@ -29,6 +29,9 @@ pub(crate) trait Hosted: fmt::Debug + Send + Sync {
     /// Waits until the cache shows a revision.
     async fn at_least(&self, revision: Revision, timeout: Duration) -> Result<(), Problem>;
 
+    /// Waits until the cache shows every write that the kvstore has acknowledged.
+    async fn catch_up(&self, timeout: Duration) -> Result<(), Problem>;
+
     fn keys(&self, wanted: &Wanted) -> Result<Page, Problem>;
 
     fn key(&self, name: &str) -> Result<Entry, Problem>;

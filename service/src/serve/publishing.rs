@@ -83,6 +83,10 @@ impl<V: Form> Hosted for Publishing<V> {
         self.no_cache()
     }
 
+    async fn catch_up(&self, _: Duration) -> Result<(), Problem> {
+        self.no_cache()
+    }
+
     fn keys(&self, _: &Wanted) -> Result<Page, Problem> {
         self.no_cache()
     }

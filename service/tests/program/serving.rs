@@ -78,6 +78,7 @@ fn what_cannot_be_done_is_answered_with_problem_details() {
         ("GET", "/v1/stores/nodes/keys?limit=many", "", 400, "bad-request"),
         ("GET", "/v1/stores/nodes/keys?colour=red", "", 400, "bad-request"),
         ("GET", "/v1/stores/nodes/keys/a?timeout_ms=60001", "", 400, "bad-request"),
+        ("GET", "/v1/stores/nodes/keys/a?consistent=1", "", 400, "bad-request"),
         ("GET", "/v1/stores/nodes/keys?index=ip", "", 400, "bad-request"),
         ("GET", "/v1/stores/nodes/keys?index=ip&value=1", "", 400, "bad-request"),
         ("GET", "/v1/stores/nodes/changes?after=yesterday", "", 400, "bad-request"),
@@ -120,6 +121,10 @@ fn probes_metrics_the_document_and_the_page_are_there() {
     let document = service.send("GET", "/openapi.json", &[], "").json();
     let paths: Vec<_> = document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
     assert!(paths.contains(&"/v1/stores/{store}/keys/{name}") && paths.len() == 11, "{paths:?}");
+    for path in ["/v1/stores/{store}/keys", "/v1/stores/{store}/keys/{name}"] {
+        let parameters = document["paths"][path]["get"]["parameters"].as_array().unwrap();
+        assert!(parameters.iter().any(|parameter| parameter["name"] == "consistent"), "{path}: {parameters:?}");
+    }
     for name in ["Problem", "Page", "Entry", "Owners", "Written", "Ready"] {
         assert!(document["components"]["schemas"][name].is_object(), "{name}");
     }

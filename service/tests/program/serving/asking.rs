@@ -25,6 +25,31 @@ fn status_tells_how_the_stores_of_a_running_service_are() {
 }
 
 #[test]
+fn a_consistent_read_shows_what_others_have_written_and_waits_for_a_kvstore_that_does_not_answer() {
+    let mut server = EtcdServer::start(Version::V35);
+    let service = Service::start(&["--endpoints", &server.endpoint(), "--prefix", "p", "serve"]);
+    service.until_ready();
+    for n in 0..20 {
+        server.etcdctl(&["put", "p/a", &n.to_string()]);
+        server.etcdctl(&["put", "elsewhere", "1"]);
+        let read = service.get("p/keys/a?consistent=true");
+        assert_eq!((read.status, &read.json()["value"]), (200, &n.into()), "{}", read.body);
+        server.etcdctl(&["put", "p/b", &n.to_string()]);
+        let page = service.get("p/keys?prefix=b&consistent=true&min_revision=1").json();
+        assert_eq!(page["keys"][0]["value"], n, "{page}");
+    }
+    server.kill();
+    for path in ["p/keys/a?consistent=true&timeout_ms=100", "p/keys?consistent=true&timeout_ms=100"] {
+        let read = service.get(path);
+        assert_eq!((read.status, &read.json()["type"]), (504, &"urn:shared-store:too-slow".into()), "{}", read.body);
+    }
+    assert_eq!(service.get("p/keys/a?consistent=false").json()["value"], 19, "what was known");
+    server.restart();
+    assert_eq!(service.get("p/keys/a?consistent=true&timeout_ms=60000").json()["value"], 19);
+    service.leaves();
+}
+
+#[test]
 fn the_connection_can_come_from_a_file_of_ciliums_and_the_command_line_counts_more() {
     let server = EtcdServer::start(Version::V35);
     server.etcdctl(&["put", "p/a", "1"]);
