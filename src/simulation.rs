@@ -13,6 +13,7 @@ mod observer;
 mod observing;
 mod party;
 mod publishing;
+mod reads;
 mod requests;
 mod restart;
 pub(crate) mod seeds;
@@ -93,6 +94,7 @@ impl Simulation {
     fn run(&mut self) {
         for _ in 0..self.dice.0.u32(20..250) {
             self.step();
+            self.members.iter_mut().for_each(|member| member.read(&self.world, self.now));
             self.check();
         }
         self.come_to_rest();
@@ -264,6 +266,9 @@ impl Simulation {
                     let _ = world.transact(writes);
                 }
                 quiet &= !party.is_busy() || world.frozen;
+            }
+            for member in &mut self.members {
+                quiet &= !member.read_on(&self.world, self.now);
             }
             self.pass();
             self.check();

@@ -240,6 +240,11 @@ impl<D: Decode> Run<D> {
                                 self.deliver(delivery).await?;
                                 break None;
                             }
+                            Next::Ended => {
+                                let delivery = self.watch.ended();
+                                self.deliver(delivery).await?;
+                                break None;
+                            }
                         },
                         // A watch that lists or waits already looks for itself.
                         () = history_changed.notified(), if self.watch.in_step().is_some() => {

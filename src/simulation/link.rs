@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::item::Dice;
 use super::world::World;
 use crate::backend::{BackendError, Events, ListRequest, WatchResponse};
-use crate::kv::{Event, Revision};
+use crate::kv::{Event, Header, Revision};
 use crate::watch::{Action, Outcome, Watch};
 
 /// A watch and what it has open.
@@ -20,6 +20,8 @@ pub(super) struct Link {
     pub(super) faults: u32,
     /// No page is larger.
     page: usize,
+    /// Whether the watch can be asked for its progress.
+    progresses: bool,
 }
 
 struct Stream {
@@ -29,12 +31,16 @@ struct Stream {
     /// It never answers again, but its connection stays open.
     mute: bool,
     broken: bool,
+    /// It was asked for its progress.
+    asked: bool,
 }
 
 impl Link {
     pub(super) fn new(watch: Watch, dice: &mut Dice) -> Self {
         let (faults, page) = (dice.of(&[0, 6, 12, 30]), dice.of(&[1, 2, 3, 1000]));
-        Self { watch, stream: None, named: Revision::ZERO, listed: false, faults, page }
+        // Draws nothing.
+        let progresses = faults != 12;
+        Self { watch, stream: None, named: Revision::ZERO, listed: false, faults, page, progresses }
     }
 
     /// The connections end, as when the kvstore restarts. Some only fall silent.
@@ -48,6 +54,12 @@ impl Link {
     /// Whether only time can tell that nothing comes.
     pub(super) fn is_mute(&self) -> bool {
         self.stream.as_ref().is_some_and(|stream| stream.mute)
+    }
+
+    /// Asks the watch for its progress, if it can be asked.
+    pub(super) fn request_progress(&mut self) -> bool {
+        self.stream.iter_mut().for_each(|stream| stream.asked = self.progresses);
+        self.progresses
     }
 
     /// Performs the action, or leaves it for later.
@@ -76,7 +88,7 @@ impl Link {
                     return Some(Outcome::Failed(error));
                 }
                 let mute = dice.one_in(self.faults);
-                self.stream = Some(Stream { next: request.start, rest: Vec::new(), mute, broken: false });
+                self.stream = Some(Stream { next: request.start, rest: Vec::new(), mute, broken: false, asked: false });
                 let mut header = world.mvcc.header();
                 if dice.one_in(self.faults) {
                     // A member that lags.
@@ -95,6 +107,9 @@ impl Link {
                 }
                 let header = world.mvcc.header();
                 let answer = if stream.mute { Ok(None) } else { stream.read(world, dice) };
+                if matches!(answer, Ok(None)) && stream.tells_progress(header) {
+                    return Some(Outcome::Read(WatchResponse::Progress(header)));
+                }
                 // A kvstore that went back may report its revision, even if it sends no event.
                 let talks = !stream.mute || stream.next > header.revision.next();
                 match answer {
@@ -126,6 +141,11 @@ impl Link {
 }
 
 impl Stream {
+    /// Whether it answers a request for its progress now. As etcd's, it does not if it begins in the future.
+    fn tells_progress(&mut self, header: Header) -> bool {
+        !self.mute && self.next <= header.revision.next() && std::mem::take(&mut self.asked)
+    }
+
     fn read(&mut self, world: &World, dice: &mut Dice) -> Result<Option<WatchResponse>, BackendError> {
         let header = world.mvcc.header();
         let mut events = std::mem::take(&mut self.rest);

@@ -11,6 +11,7 @@ use super::link::Link;
 use super::model::{Model, Own};
 use super::observer::Observer;
 use super::party::{Party, SILENCE, Shell};
+use super::reads::Reading;
 use super::requests::Requests;
 use super::restart::Left;
 use super::seeds::Trace;
@@ -25,12 +26,13 @@ use crate::own::{Lifetime, OwnEvent, RequestId};
 use crate::reader::Reader;
 use crate::status::State;
 use crate::store::Store;
-use crate::watch::{Delivery, Watch};
+use crate::watch::{Delivery, Reached, Watch};
 
 /// One collaborator.
 pub(super) struct Member {
     pub(super) shell: Shell,
     pub(super) auditor: Auditor,
+    pub(super) reading: Reading,
     pub(super) store: Store<Item>,
     pub(super) reader: Reader<Item>,
     pub(super) model: Model,
@@ -53,6 +55,7 @@ impl Member {
         let link = Link::new(Watch::new(config.prefix.range(), SILENCE, seed), dice);
         Self {
             auditor: Auditor::new(&config.prefix, seed, dice),
+            reading: Reading::new(&link.watch, seed),
             reader: store.reader(),
             store,
             model: Model::new(&config),
@@ -121,6 +124,7 @@ impl Party for Member {
 
     fn take_delivery(&mut self, world: &World, delivery: Delivery, now: Instant) {
         self.auditor.audit.delivered(&delivery);
+        let reached = Reached::by(&delivery);
         if matches!(&delivery, Delivery::Page(page) if page.first) {
             self.listed_at = world.steps;
         }
@@ -141,6 +145,7 @@ impl Party for Member {
         }
         self.take_events(world, events);
         self.events(world, now);
+        self.reached(world, now, reached);
     }
 
     fn command(&mut self, world: &World, dice: &mut Dice, now: Instant) {
@@ -199,6 +204,7 @@ impl Party for Member {
             Some(resume) => Watch::resume(range, silence, seed, resume),
             None => Watch::new(range, silence, seed),
         };
+        self.reading.follow(&watch, now);
         self.shell.replace(Link::new(watch, dice));
         self.events(world, now);
     }
@@ -243,6 +249,7 @@ impl Party for Member {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.store.deadline()
+        let reading = self.reading.deadline().filter(|_| self.shell.link.watch.in_step().is_some());
+        self.store.deadline().into_iter().chain(reading).min()
     }
 }

@@ -76,6 +76,7 @@ impl Member {
         } else {
             self.shell.rollback_unnoticed = false;
         }
+        self.reading = self.reading.of_next_process(&watch);
         self.shell.replace(Link::new(watch, dice));
     }
 }

@@ -10,11 +10,9 @@ use crate::status::State;
 impl Simulation {
     /// Caches, readers and own keys against the kvstore itself.
     pub(super) fn check_truth(&mut self) {
-        let prefix = &self.world.prefix;
-        let all = self.world.all();
-        let named = all.iter().filter_map(|kv| Some((prefix.strip(&kv.path)?, kv)));
-        let truth: Truth = named.map(|(name, kv)| (name, (kv.value.clone(), kv.mod_revision, kv.lease))).collect();
+        let truth = self.world.truth_at(self.world.revision()).expect("the newest revision is there");
         for member in &self.members {
+            assert!(member.reading.is_idle(), "reads that are never answered");
             member.check_cache(&truth);
             member.wants.check(member.store.own(), &truth);
         }

@@ -90,6 +90,17 @@ impl World {
         self.mvcc.list(&ListRequest::new(self.prefix.range())).expect("the newest revision is there").kvs
     }
 
+    /// What the kvstore held below the prefix at a revision; `None` if that is compacted.
+    pub(super) fn truth_at(&self, revision: Revision) -> Option<Truth> {
+        let request = ListRequest { revision: Some(revision), ..ListRequest::new(self.prefix.range()) };
+        let kvs = match self.mvcc.list(&request) {
+            Err(BackendError::Compacted { .. }) => return None,
+            page => page.expect("it is a revision of this history").kvs,
+        };
+        let named = kvs.into_iter().filter_map(|kv| Some((self.prefix.strip(&kv.path)?, kv)));
+        Some(named.map(|(name, kv)| (name, (kv.value, kv.mod_revision, kv.lease))).collect())
+    }
+
     pub(super) fn get(&self, path: &Bytes) -> Option<KeyValue> {
         self.mvcc.list(&ListRequest::new(KeyRange::one(path))).expect("the newest revision is there").kvs.pop()
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::Delivery;
 use crate::backend::{BackendError, ListPage, ListRequest};
 use crate::backoff::Backoff;
-use crate::kv::{Event, Header, KeyRange, Revision};
+use crate::kv::{Header, KeyRange, Revision};
 
 /// After how long without the revision the watch is asked for its progress. The event of a write comes half a
 /// millisecond after it, about when its answer does. So what has not come by then is probably elsewhere in the kvstore.
@@ -32,6 +32,7 @@ const PROGRESS: Duration = Duration::from_millis(100);
 /// 2. What was asked or answered in a history that has ended counts for nothing: it is asked for again.
 /// 3. Nothing is asked while the watch is not in step, and one request at a time otherwise.
 /// 4. A list is the last resort, and there is one at a time.
+/// 5. A revision that a later list has not reached was lost with its history, which others may not have noticed.
 ///
 /// # Costs
 /// One request without a value for all reads that wait. If the newest revision is of a key elsewhere in the kvstore:
@@ -80,6 +81,8 @@ pub enum Needed {
     Progress,
     /// List what changed: [`Watch::refresh`](super::Watch::refresh).
     List,
+    /// The history that the kvstore told of has ended: [`Watch::ended`](super::Watch::ended).
+    Ended,
 }
 
 /// What a delivery means for reads once the consumer has taken it in.
@@ -89,6 +92,8 @@ pub enum Reached {
     Nothing,
     /// The consumer shows this revision.
     Revision(Revision),
+    /// The consumer shows a list at this revision.
+    List(Revision),
     /// The watch has told its progress, and the consumer shows this revision.
     Progress(Revision),
     /// The consumer shows this revision of another history.
@@ -111,6 +116,10 @@ struct Known {
     ask: Option<Instant>,
     /// When to list.
     list: Instant,
+    /// A list has begun since it is known.
+    listing: bool,
+    /// That list has not reached it.
+    ended: bool,
 }
 
 impl Reads {
@@ -125,11 +134,11 @@ impl Reached {
     /// What this delivery means.
     #[must_use]
     pub fn by(delivery: &Delivery) -> Self {
-        let reached = if delivery.is_of_another_history() { Self::OtherHistory } else { Self::Revision };
+        let list = if delivery.is_of_another_history() { Self::OtherHistory } else { Self::List };
         match delivery {
-            Delivery::Events(events) => events.last().map_or(Self::Nothing, |last| reached(Event::revision(last))),
-            Delivery::Page(page) if page.last => reached(page.revision),
-            Delivery::Began { revision, .. } => reached(*revision),
+            Delivery::Events(events) => events.last().map_or(Self::Nothing, |last| Self::Revision(last.revision())),
+            Delivery::Page(page) if page.last => list(page.revision),
+            Delivery::Began { revision, .. } => list(*revision),
             Delivery::Progress(revision) => Self::Progress(*revision),
             Delivery::Page(_) | Delivery::Live | Delivery::Broken(_) | Delivery::Audited(_) => Self::Nothing,
         }
@@ -162,6 +171,12 @@ impl ReadIndex {
         match reached {
             Reached::Nothing => return,
             Reached::Revision(revision) => self.shown = revision,
+            Reached::List(revision) => {
+                self.shown = revision;
+                if let Some(known) = &mut self.known {
+                    known.ended = known.listing && known.revision > revision;
+                }
+            }
             Reached::Progress(revision) => {
                 self.shown = revision;
                 if let Some(known) = &mut self.known {
@@ -184,15 +199,19 @@ impl ReadIndex {
         self.waiting = self.waiting.filter(|reads| reads.until > now);
         self.known.take_if(|known| known.reads.until <= now);
         let at = in_step?;
+        if let Some(known) = self.known.take_if(|known| known.ended) {
+            self.wait(known.reads);
+            return Some(Needed::Ended);
+        }
         if let Some(known) = &mut self.known {
             if known.ask.take_if(|ask| *ask <= now).is_some() {
                 return Some(Needed::Progress);
             }
-            let due = known.list <= now;
-            if due {
-                known.list = now + PROGRESS;
+            if known.list > now {
+                return None;
             }
-            return due.then_some(Needed::List);
+            (known.list, known.listing) = (now + PROGRESS, true);
+            return Some(Needed::List);
         }
         if self.asked.is_some() || self.retry.is_some_and(|retry| retry > now) {
             return None;
@@ -237,7 +256,8 @@ impl ReadIndex {
                 self.backoff.reset();
                 self.retry = None;
                 let revision = page.header.revision;
-                self.known = Some(Known { revision, reads, ask: Some(now + EVENTS), list: now + PROGRESS });
+                let (ask, list) = (Some(now + EVENTS), now + PROGRESS);
+                self.known = Some(Known { revision, reads, ask, list, listing: false, ended: false });
                 self.end();
                 return None;
             }

@@ -30,6 +30,8 @@ pub(super) enum Next {
     List,
     /// The kvstore's history is another one.
     OtherHistory(BackendError),
+    /// The kvstore's history has ended.
+    Ended,
 }
 
 impl Reader {
@@ -62,6 +64,7 @@ impl Reader {
                 match self.index.poll(now(), in_step) {
                     Some(Needed::Progress) => return Next::Progress,
                     Some(Needed::List) => return Next::List,
+                    Some(Needed::Ended) => return Next::Ended,
                     Some(Needed::Ask(request)) => {
                         let backend = Arc::clone(&self.backend);
                         self.page = Some(Box::pin(async move { guarded(backend.list(request)).await }));

@@ -39,6 +39,11 @@ impl Bench {
         self.index.reached(self.now, Reached::Revision(Revision(revision)));
     }
 
+    fn lists(&mut self, revision: u64) {
+        self.at = revision;
+        self.index.reached(self.now, Reached::List(Revision(revision)));
+    }
+
     /// Another read that waits for so long.
     fn read(&mut self, patience: Duration) {
         self.asked += 1;
@@ -150,7 +155,7 @@ fn a_watch_that_does_not_answer_or_cannot_be_asked_is_refreshed_by_one_list() {
         // The watch lists meanwhile.
         bench.now += MINUTE / 2;
         assert_eq!(bench.index.poll(bench.now, None), None);
-        bench.shows(16);
+        bench.lists(16);
         assert_eq!((bench.answered(), bench.index.deadline()), (ok(1, 15), None));
     }
 }
@@ -255,4 +260,20 @@ fn what_was_asked_or_answered_before_the_history_changed_is_asked_again() {
     assert_eq!((bench.answer(page(40)), bench.answered()), (None, vec![]), "the answer to the earlier request");
     assert!(bench.asks());
     assert_eq!((bench.answer(page(5)), bench.answered()), (None, ok(1, 5)));
+}
+
+/// Invariant 5. The watch has not seen the writes that the kvstore has lost since, so it notices nothing.
+#[test]
+fn a_revision_that_a_later_list_does_not_reach_shows_that_its_history_has_ended() {
+    let mut bench = Bench::new(10);
+    bench.read_at(15);
+    // This list may have begun before the answer.
+    bench.lists(12);
+    bench.now += MINUTE / 2;
+    assert_eq!((bench.poll(), bench.poll(), bench.poll()), (Some(Needed::Progress), Some(Needed::List), None));
+    bench.lists(14);
+    assert_eq!((bench.answered(), bench.poll()), (vec![], Some(Needed::Ended)));
+    bench.index.reached(bench.now, Reached::OtherHistory(Revision(14)));
+    assert!(bench.asks(), "it waits for the new history");
+    assert_eq!((bench.answer(page(14)), bench.answered()), (None, ok(1, 14)));
 }
