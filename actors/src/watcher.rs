@@ -225,27 +225,21 @@ impl<D: Decode> Run<D> {
                                 break None;
                             }
                         },
-                        next = self.reader.next(self.watch.in_step()) => match next {
-                            Next::Nothing => {}
-                            Next::Progress => {
-                                progress = true;
-                                break None;
-                            }
-                            Next::List => {
-                                self.watch.refresh();
-                                break None;
-                            }
-                            Next::OtherHistory(error) => {
-                                let delivery = self.watch.history_changed(error);
-                                self.deliver(delivery).await?;
-                                break None;
-                            }
-                            Next::Ended => {
-                                let delivery = self.watch.ended();
-                                self.deliver(delivery).await?;
-                                break None;
-                            }
-                        },
+                        next = self.reader.next(self.watch.in_step()) => {
+                            progress = matches!(next, Next::Progress);
+                            let delivery = match next {
+                                Next::Nothing => continue,
+                                Next::Progress => None,
+                                Next::List => {
+                                    self.watch.refresh();
+                                    None
+                                }
+                                Next::OtherHistory(error) => self.watch.history_changed(error),
+                                Next::Ended => self.watch.ended(),
+                            };
+                            self.deliver(delivery).await?;
+                            break None;
+                        }
                         // A watch that lists or waits already looks for itself.
                         () = history_changed.notified(), if self.watch.in_step().is_some() => {
                             let delivery = self.watch.ended();

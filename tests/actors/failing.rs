@@ -119,6 +119,23 @@ fn a_watcher_that_panics_is_replaced_and_the_store_is_stale_until_the_next_one_w
 }
 
 #[test]
+fn a_read_that_waits_for_a_watcher_that_panics_is_answered_by_the_next_one() {
+    paused(async {
+        let backend = Brittle::default();
+        let config = config(&backend.memory).backend(backend.clone());
+        let store = join::<Node>(config).on(StoreThread::current()).await.unwrap();
+        store.synced().await.unwrap();
+        backend.watches.store(1, Ordering::Relaxed);
+        backend.ends.send_modify(|ends| *ends += 1);
+        until(async || store.reader().state() != State::Synced).await;
+        let written = put(&backend.memory, "missed").await;
+        assert_eq!(store.catch_up(HOUR).await, Ok(written));
+        assert!(store.reader().get("missed").is_some());
+        assert_eq!(backend.watched.load(Ordering::Relaxed), 3);
+    });
+}
+
+#[test]
 fn a_watcher_that_always_panics_is_replaced_now_and_then() {
     paused(async {
         let backend = Brittle::default();
