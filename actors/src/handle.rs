@@ -68,7 +68,7 @@ impl<K: Key> SharedStore<K> {
     ///
     /// It costs one request without a value, which all calls that wait share, and takes as long as that: the watch is
     /// seldom behind. If the newest write is of a key elsewhere in etcd, the watch is asked for its progress (since etcd
-    /// 3.4.31 and 3.5.13), or what changed is listed with the names of all keys (before). During an outage it waits.
+    /// 3.4.31 and 3.5.13), or the names of all keys are listed, and the values that changed (before). During an outage it waits.
     ///
     /// ```no_run
     /// # use std::time::Duration;
