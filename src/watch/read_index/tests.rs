@@ -18,6 +18,9 @@ fn outage() -> BackendError {
     BackendError::unavailable("down")
 }
 
+/// The number of a read, and what became of it.
+type Ended = (u64, Result<Revision, BackendError>);
+
 /// A consumer that shows `at`, with a watch in step there.
 struct Bench {
     index: ReadIndex,
@@ -86,12 +89,12 @@ impl Bench {
         (wait.as_millis(), self.poll())
     }
 
-    fn answered(&mut self) -> Vec<(u64, Result<Revision, BackendError>)> {
+    fn answered(&mut self) -> Vec<Ended> {
         std::iter::from_fn(|| self.index.poll_answered()).map(|answered| (answered.last, answered.result)).collect()
     }
 }
 
-fn ok(last: u64, revision: u64) -> Vec<(u64, Result<Revision, BackendError>)> {
+fn ok(last: u64, revision: u64) -> Vec<Ended> {
     vec![(last, Ok(Revision(revision)))]
 }
 
