@@ -1,4 +1,4 @@
-.PHONY: help tools build install test page-test soak simulate verify fuzz bench site api release-check fix
+.PHONY: help tools build install test page-test soak simulate verify fuzz bench counts site api release-check fix
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/'
@@ -38,6 +38,9 @@ bench: tools ## what it costs, against doing the same by hand in the same run (a
 	cargo bench --features etcd --bench embedder
 	cargo bench --features etcd --bench crowd
 	cargo bench --features etcd --bench etcd
+
+counts: tools ## instructions of the hot paths (valgrind) against benches/counts/baseline.txt, which ACCEPT=1 writes
+	scripts/counts.sh $(if $(ACCEPT),--accept)
 
 site: ## the guide as a site in target/site (installs mdbook if it is missing)
 	scripts/site.sh

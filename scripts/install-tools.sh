@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the etcd feature and its tests need and is missing: protoc with the google include files (system
-# packages), a C++ compiler (libFuzzer is built with it), and etcd 3.4 and 3.5 (into .tools, nothing is started).
+# packages), a C++ compiler (libFuzzer is built with it), valgrind (counts instructions; without it nothing else fails), and
+# etcd 3.4 and 3.5 (into .tools, nothing is started).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -41,6 +42,11 @@ if ! command -v "${CXX:-c++}" >/dev/null; then
     echo "a C++ compiler is missing: install g++, or set CXX (only \`make fuzz\` needs it)" >&2
     exit 1
   fi
+fi
+
+if ! command -v valgrind >/dev/null && command -v apt-get >/dev/null && { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }; then
+  { apt_update && as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends valgrind; } \
+    >/dev/null || echo "valgrind cannot be installed: \`make counts\` counts nothing" >&2
 fi
 
 work=$(mktemp -d)
