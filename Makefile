@@ -35,6 +35,7 @@ fuzz: tools ## fuzzes every target of fuzz/ for 20 s (SECONDS=3600 for longer)
 
 bench: tools ## what it costs, against doing the same by hand in the same run (about 20 minutes)
 	cargo bench --features etcd --bench store
+	cargo bench --features etcd --bench codecs
 	cargo bench --features etcd --bench embedder
 	cargo bench --features etcd --bench crowd
 	cargo bench --features etcd --bench etcd
