@@ -1,4 +1,4 @@
-.PHONY: help tools build install test page-test soak simulate verify fuzz bench counts site api release-check fix
+.PHONY: help tools build install test page-test soak simulate verify fuzz bench counts plots site api release-check fix
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/'
@@ -39,6 +39,10 @@ bench: tools ## what it costs, against doing the same by hand in the same run (a
 	cargo bench --features etcd --bench embedder
 	cargo bench --features etcd --bench crowd
 	cargo bench --features etcd --bench etcd
+
+plots: tools ## the rows on etcd once more, drawn into docs/src/performance, with their figures (about 20 minutes)
+	cargo bench --features etcd --bench etcd -- --json docs/src/performance/figures.json
+	scripts/plots.py docs/src/performance/figures.json
 
 counts: tools ## instructions of the hot paths (valgrind) against benches/counts/baseline.txt, which ACCEPT=1 writes
 	scripts/counts.sh $(if $(ACCEPT),--accept)

@@ -59,24 +59,30 @@ impl Side {
     }
 }
 
-pub(crate) struct Report(Vec<Value>);
+pub(crate) struct Report {
+    /// When and where, for those who draw it later.
+    run: Value,
+    sides: Vec<Value>,
+}
 
 impl Report {
     pub(crate) fn new(rounds: usize) -> Self {
         let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+        let load = load.split(' ').next().unwrap_or_default();
+        let processors = std::thread::available_parallelism().map_or(0, usize::from);
         println!(
             "Medians of {rounds} rounds; the ratio is of them, in brackets are the least and the greatest of a round. \
-             {} processors, load at the beginning {}.\n",
-            std::thread::available_parallelism().map_or(0, usize::from),
-            load.split(' ').next().unwrap_or_default()
+             {processors} processors, load at the beginning {load}.\n",
         );
+        let began = std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs());
+        let run = json!({ "began": began, "processors": processors, "load": load, "rounds": rounds });
         print(["work", "figure", "raw", "ours", "ratio"], ' ');
         print([""; 5], '-');
-        Self(Vec::new())
+        Self { run, sides: Vec::new() }
     }
 
     /// `sides[0]` is what the others are compared with.
-    pub(crate) fn row(&mut self, name: &str, sides: Vec<Side>, figures: &[Figure]) {
+    pub(crate) fn row(&mut self, name: &str, sides: &[Side], figures: &[Figure]) {
         let (raw, others) = sides.split_first().expect("raw is there");
         for side in others {
             for (at, figure) in figures.iter().enumerate() {
@@ -92,13 +98,17 @@ impl Report {
                 print([&label, figure.name(), &short(theirs), &short(ours), &ratio], ' ');
             }
         }
-        for Side { name: side, rounds } in sides {
-            self.0.push(json!({ "row": name, "side": side, "rounds": rounds }));
+        for side in sides {
+            let all = |figure: &Figure| (figure.name().to_owned(), json!(side.all(*figure)));
+            let figures: serde_json::Map<_, _> = figures.iter().map(all).collect();
+            self.sides.push(json!({ "row": name, "side": side.name, "figures": figures }));
         }
     }
 
+    /// What is shown, of each round; a line for each side.
     pub(crate) fn json(&self) -> String {
-        serde_json::to_string_pretty(&self.0).unwrap()
+        let sides: Vec<_> = self.sides.iter().map(Value::to_string).collect();
+        format!("{{\"run\": {}, \"sides\": [\n{}\n]}}\n", self.run, sides.join(",\n"))
     }
 }
 

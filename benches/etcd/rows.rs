@@ -60,7 +60,7 @@ pub(crate) fn run(words: &[&str]) {
     let mut report = Report::new(rounds);
     for row in rows(scale) {
         if filters.is_empty() || filters.iter().any(|filter| row.name.contains(filter)) {
-            report.row(&row.name, row.measure(rounds), row.figures);
+            report.row(&row.name, &row.measure(rounds), row.figures);
         }
     }
     if let Some(file) = json {
