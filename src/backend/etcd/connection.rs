@@ -230,6 +230,12 @@ impl Connection {
             Ok(link) => link.turn,
             Err(wanted) => wanted.turn,
         };
+        // What connecting needs would be most of the memory of each call.
+        Box::pin(self.connected(waiting)).await
+    }
+
+    /// The link that replaces the one of this turn, or that one if it turns out to be alive.
+    async fn connected(&self, waiting: u64) -> Result<Link, Attempt> {
         let mut last = self.connecting.lock().await;
         if let Some((turn, attempt)) = &*last
             && *turn == waiting
