@@ -33,14 +33,14 @@ verify: tools ## format, lints, docs and guards; never writes
 fuzz: tools ## fuzzes every target of fuzz/ for 20 s (SECONDS=3600 for longer)
 	scripts/fuzz.sh $(or $(SECONDS),20)
 
-bench: tools ## what it costs, against doing the same by hand in the same run (about 20 minutes)
+bench: tools ## what it costs, against doing the same by hand in the same run (about 25 minutes)
 	cargo bench --features etcd --bench store
 	cargo bench --features etcd --bench codecs
 	cargo bench --features etcd --bench embedder
 	cargo bench --features etcd --bench crowd
 	cargo bench --features etcd --bench etcd
 
-plots: tools ## the rows on etcd once more, drawn into docs/src/performance, with their figures (about 20 minutes)
+plots: tools ## the rows on etcd once more, drawn into docs/src/performance, with their figures (about 25 minutes)
 	cargo bench --features etcd --bench etcd -- --json docs/src/performance/figures.json
 	scripts/plots.py docs/src/performance/figures.json
 

@@ -27,6 +27,7 @@ GOALS = {
 NAMES = {
     ("publish", "store"): ", store",
     ("publish", "publisher"): ", publisher",
+    ("stores", "publisher"): ", publishers",
     ("steady", "store-on-the-same-thread"): ", on the same thread",
     **{(work, "store"): ", 1 observer" for work in ("singles", "batches")},
     **{(work, "store-10-observers"): ", 10 observers" for work in ("singles", "batches")},
@@ -102,8 +103,8 @@ def tables(run, rows):
         print("| row | figure | raw | ours |\n| --- | --- | --- | --- |")
     for row in rest:
         for figure in row.ours:
-            spreads = [row.spread(side, figure) for side in ("raw", "ours")]
-            cells = ["{1} ({0} to {2})".format(*map(three_digits, spread)) for spread in spreads]
+            spreads = [[three_digits(value) for value in row.spread(side, figure)] for side in ("raw", "ours")]
+            cells = ["{1} ({0} to {2})".format(*spread) if len(set(spread)) > 1 else spread[1] for spread in spreads]
             print(f"| {row.label} | {figure} | {' | '.join(cells)} |")
 
 

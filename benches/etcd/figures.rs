@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::read_to_string;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -23,8 +23,34 @@ pub(crate) struct Figures {
     pub(crate) delays: Option<Delays>,
     /// How many changes the observer was told that was told most.
     pub(crate) told: usize,
+    /// Open files at the end.
+    pub(crate) files: usize,
+    /// Beyond the peak at the beginning.
+    pub(crate) grown_bytes: u64,
+    /// What was used while there was nothing to do; for work that measures it.
+    pub(crate) phases: Vec<Phase>,
     /// Processor time in microseconds and context switches by thread.
     pub(crate) threads: BTreeMap<String, (u64, u64)>,
+}
+
+/// What a while of idleness cost.
+#[derive(Debug, Default, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Phase {
+    /// The share of one processor.
+    pub(crate) cpu: f64,
+    /// Context switches a second.
+    pub(crate) switches: f64,
+}
+
+impl Phase {
+    /// After a moment for what is still under way.
+    pub(crate) async fn measure(time: Duration) -> Self {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let meter = Meter::start();
+        tokio::time::sleep(time).await;
+        let Figures { seconds, cpu_seconds, switches, .. } = meter.stop(1);
+        Self { cpu: cpu_seconds / seconds, switches: switches as f64 / seconds }
+    }
 }
 
 #[derive(Debug, Default, Clone, Copy, Serialize, Deserialize)]
@@ -46,12 +72,13 @@ impl Delays {
 pub(crate) struct Meter {
     start: Instant,
     ticks: u64,
+    peak: u64,
     threads: BTreeMap<String, (u64, u64)>,
 }
 
 impl Meter {
     pub(crate) fn start() -> Self {
-        Self { ticks: ticks(), threads: threads(), start: Instant::now() }
+        Self { ticks: ticks(), peak: peak(), threads: threads(), start: Instant::now() }
     }
 
     pub(crate) fn stop(&self, events: usize) -> Figures {
@@ -66,7 +93,19 @@ impl Meter {
         // Threads that have ended are only in the sum of the process, which is in ticks of 10 ms.
         let whole = (ticks() - self.ticks) as f64 / 100.0;
         let cpu_seconds = if whole - used > 0.02 { whole } else { used };
-        Figures { events, seconds, cpu_seconds, switches, peak_bytes: peak(), threads, ..Figures::default() }
+        let (peak_bytes, files) = (peak(), std::fs::read_dir("/proc/self/fd").unwrap().count());
+        let grown_bytes = peak_bytes - self.peak;
+        Figures {
+            events,
+            seconds,
+            cpu_seconds,
+            switches,
+            peak_bytes,
+            grown_bytes,
+            files,
+            threads,
+            ..Figures::default()
+        }
     }
 }
 

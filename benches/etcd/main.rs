@@ -25,8 +25,9 @@
 //! etcd-... --child writer singles 50000 ENDPOINT
 //! ```
 //!
-//! The sides and works are those of `raw.rs`, `store.rs` and `writer.rs`; works of a mirror take two endpoints with a comma between. A child prints its figures as JSON, with what each
-//! of its threads used.
+//! The sides and works are those of `raw.rs`, `store.rs` and `writer.rs`; works of a mirror take two endpoints with a comma
+//! between. `idle` prints `stop` and `kill` when that is to be done to etcd, and waits for nothing. A child prints its figures as
+//! JSON, with what each of its threads used.
 #![allow(
     clippy::unwrap_used,
     clippy::cast_possible_truncation,
@@ -36,6 +37,8 @@
 )]
 
 mod figures;
+mod idle;
+mod many;
 mod mirror;
 mod node;
 mod raw;

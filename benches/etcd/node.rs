@@ -30,9 +30,13 @@ pub(crate) const PREFIX: &str = "bench/nodes";
 pub(crate) const LAST: &str = "last";
 
 pub(crate) fn node(n: usize) -> Node {
+    named(format!("cluster/node-{n:07}"), n)
+}
+
+pub(crate) fn named(name: String, n: usize) -> Node {
     let labels = (0..5).map(|label| format!("label-{label}=value-of-{n:07}")).collect();
     let address = format!("10.{}.{}.{}", n >> 16, n >> 8 & 255, n & 255);
-    Node { name: format!("cluster/node-{n:07}"), address, labels, sent: 0 }
+    Node { name, address, labels, sent: 0 }
 }
 
 /// The node as it is sent now.

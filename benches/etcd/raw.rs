@@ -6,12 +6,12 @@ use std::time::Instant;
 
 use futures_util::{StreamExt, stream};
 use shared_store_core::backend::etcd::served::client::{
-    Client, EventType, GetOptions, KeyValue, PutOptions, Txn, TxnOp, WatchOptions, WatchStream,
+    Client, Error, EventType, GetOptions, KeyValue, PutOptions, Txn, TxnOp, WatchOptions, WatchStream,
 };
 
 use crate::figures::{Delays, Figures, Meter};
-use crate::mirror;
 use crate::node::{LAST, Node, PREFIX, connect, encoded, kv, node, now, path};
+use crate::{idle, many, mirror};
 
 pub(crate) async fn run(work: &str, endpoint: &str, count: usize) -> Figures {
     match work {
@@ -20,6 +20,8 @@ pub(crate) async fn run(work: &str, endpoint: &str, count: usize) -> Figures {
         "publish" => publish(endpoint, count).await,
         "mirror" => mirror::raw_copy(endpoint, count).await,
         "mirror-steady" => Box::pin(mirror::raw_follow(endpoint, count)).await,
+        "stores" => many::raw(endpoint, count).await,
+        "idle" => idle::raw(endpoint, count).await,
         "steady" | "singles" | "batches" => watch(endpoint, count).await,
         _ => panic!("raw does not know {work}"),
     }
@@ -32,7 +34,7 @@ fn name(path: &[u8]) -> String {
 }
 
 /// Pages at one revision, decoded into a map.
-async fn list(client: &Client) -> (Map, i64) {
+pub(crate) async fn list(client: &Client) -> (Map, i64) {
     let mut map = Map::new();
     let decode = async |kvs: &[KeyValue]| {
         map.extend(kvs.iter().map(|kv| (name(kv.key()), Arc::new(serde_json::from_slice(kv.value()).unwrap()))));
@@ -72,8 +74,12 @@ async fn publish(endpoint: &str, count: usize) -> Figures {
     let client = connect(endpoint).await;
     let nodes: Vec<_> = (0..count).map(node).collect();
     let meter = Meter::start();
-    put_all(&client, &nodes, |node, options| TxnOp::put(path(node), encoded(node), options)).await;
+    put_all(&client, &nodes, put).await;
     meter.stop(count)
+}
+
+pub(crate) fn put(node: &Node, options: Option<PutOptions>) -> TxnOp {
+    TxnOp::put(path(node), encoded(node), options)
 }
 
 /// Transactions of 128 puts, four under way, 1000 keys a lease.
@@ -97,11 +103,15 @@ pub(crate) async fn put_all<T>(client: &Client, keys: &[T], put: impl Fn(&T, Opt
 
 /// A watch of all keys, begun already.
 pub(crate) async fn watch_from(client: &Client, revision: i64) -> WatchStream {
-    let options = WatchOptions::new().with_range(format!("{PREFIX}0")).with_start_revision(revision);
-    let mut watch = client.watch_client().max_decoding_message_size(1 << 30);
-    let mut watch = watch.watch(format!("{PREFIX}/"), Some(options)).await.unwrap();
+    let mut watch = try_watch(client, revision).await.unwrap();
     assert!(watch.message().await.unwrap().unwrap().created());
     watch
+}
+
+pub(crate) async fn try_watch(client: &Client, revision: i64) -> Result<WatchStream, Error> {
+    let options = WatchOptions::new().with_range(format!("{PREFIX}0")).with_start_revision(revision);
+    let mut watch = client.watch_client().max_decoding_message_size(1 << 30);
+    watch.watch(format!("{PREFIX}/"), Some(options)).await
 }
 
 /// A list, and then a watch whose events are decoded into the map.

@@ -15,7 +15,21 @@ pub(crate) enum Figure {
     Switches,
     Peak,
     Told,
+    /// What memory grew by.
+    MemoryOfEach,
+    Threads,
+    Files,
+    /// The share of a processor and the context switches in a phase of idleness.
+    Share(usize),
+    Wakes(usize),
 }
+
+/// The phases, in words.
+const PHASES: [(&str, &str); 3] = [
+    ("CPU idle, %", "switches/s idle"),
+    ("CPU etcd stopped, %", "switches/s stopped"),
+    ("CPU no etcd, %", "switches/s no etcd"),
+];
 
 impl Figure {
     fn name(self) -> &'static str {
@@ -28,7 +42,17 @@ impl Figure {
             Self::Switches => "switches of each",
             Self::Peak => "peak memory, MB",
             Self::Told => "told",
+            Self::MemoryOfEach => "memory of each, KB",
+            Self::Threads => "threads",
+            Self::Files => "open files",
+            Self::Share(phase) => PHASES[phase].0,
+            Self::Wakes(phase) => PHASES[phase].1,
         }
+    }
+
+    /// Of counts, and of what is nearly nothing, there is no ratio.
+    fn is_compared(self) -> bool {
+        !matches!(self, Self::Told | Self::Threads | Self::Files | Self::Share(_) | Self::Wakes(_))
     }
 
     fn of(self, figures: &Figures) -> f64 {
@@ -43,6 +67,11 @@ impl Figure {
             Self::Switches => figures.switches as f64 / events,
             Self::Peak => figures.peak_bytes as f64 / 1e6,
             Self::Told => figures.told as f64,
+            Self::MemoryOfEach => figures.grown_bytes as f64 / 1e3 / events,
+            Self::Threads => figures.threads.len() as f64,
+            Self::Files => figures.files as f64,
+            Self::Share(phase) => figures.phases[phase].cpu * 100.0,
+            Self::Wakes(phase) => figures.phases[phase].switches,
         }
     }
 }
@@ -93,8 +122,7 @@ impl Report {
                 let greatest = ratios.iter().copied().fold(0.0, f64::max);
                 let (theirs, ours) = (median(theirs), median(ours));
                 let ratio = format!("{:.2} ({least:.2} to {greatest:.2})", ours / theirs);
-                // Of counts there is no ratio.
-                let ratio = if theirs == 0.0 || matches!(figure, Figure::Told) { String::new() } else { ratio };
+                let ratio = if theirs == 0.0 || !figure.is_compared() { String::new() } else { ratio };
                 print([&label, figure.name(), &short(theirs), &short(ours), &ratio], ' ');
             }
         }
@@ -128,7 +156,7 @@ fn median(mut figures: Vec<f64>) -> f64 {
 }
 
 fn print(cells: [&str; 5], fill: char) {
-    let cells = cells.iter().zip([40, 16, 7, 7, 22]);
+    let cells = cells.iter().zip([40, 19, 7, 7, 22]);
     let padded = cells.map(|(cell, width)| cell.chars().chain(std::iter::repeat(fill)).take(cell.len().max(width)));
     let padded: Vec<String> = padded.map(Iterator::collect).collect();
     println!("| {} |", padded.join(" | "));

@@ -21,7 +21,7 @@ struct Row {
 }
 
 fn rows(scale: bool) -> Vec<Row> {
-    use Figure::{Cpu, P50, P99, Peak, Rate, Switches, Time, Told};
+    use Figure::{Cpu, Files, MemoryOfEach, P50, P99, Peak, Rate, Share, Switches, Threads, Time, Told, Wakes};
     let mut rows = Vec::new();
     let mut row = |work, count: usize, keys, sides, figures| {
         let name = format!("{work} {count}");
@@ -42,6 +42,9 @@ fn rows(scale: bool) -> Vec<Row> {
     let sides = &["store", "store-10-observers"];
     row("singles", 50_000, LIVE_KEYS, sides, &[Rate, Cpu, Switches, Told, Peak]);
     row("batches", 300_000, LIVE_KEYS, sides, &[Rate, Cpu, Switches, Told, Peak]);
+    row("stores", 1000, 1000, &["store", "publisher"], &[Time, Cpu, MemoryOfEach, Threads, Files, Share(0), Wakes(0)]);
+    let phases = &[Share(0), Wakes(0), Share(1), Wakes(1), Share(2), Wakes(2)];
+    row("idle", 100_000, 100_000, &["store"], phases);
     rows
 }
 
@@ -69,18 +72,24 @@ pub(crate) fn run(words: &[&str]) {
 }
 
 impl Row {
-    /// All sides take turns. Who publishes or mirrors finds an empty etcd each time, all others share one.
+    /// All sides take turns. Who publishes or mirrors finds an empty etcd each time, and who does nothing has one to be killed;
+    /// all others share one.
     fn measure(&self, rounds: usize) -> Vec<Side> {
         let names = std::iter::once("raw").chain(self.sides.iter().copied());
         let mut sides: Vec<_> = names.map(|name| Side { name, rounds: Vec::new() }).collect();
         let mut servers = self.servers();
+        // Those that wait take long, and hardly differ.
+        let rounds = match self.work {
+            "idle" => 1,
+            "stores" => rounds.min(3),
+            _ => rounds,
+        };
         for _ in 0..rounds {
             for side in &mut sides {
-                if self.work == "publish" || self.is_mirror() {
+                if ["publish", "stores", "idle"].contains(&self.work) || self.is_mirror() {
                     servers = self.servers();
                 }
-                let endpoints: Vec<_> = servers.iter().map(EtcdServer::endpoint).collect();
-                side.rounds.push(self.once(side.name, &endpoints.join(",")));
+                side.rounds.push(self.once(side.name, &mut servers));
             }
         }
         sides
@@ -94,28 +103,37 @@ impl Row {
     fn servers(&self) -> Vec<EtcdServer> {
         let count = if self.is_mirror() { 2 } else { 1 };
         let servers: Vec<_> = std::iter::repeat_with(|| EtcdServer::start(Version::V35)).take(count).collect();
-        load(self.keys, &servers[0].endpoint());
+        put_keys(if self.work == "stores" { "load-stores" } else { "load" }, self.keys, &servers[0].endpoint());
         servers
     }
 
-    fn once(&self, side: &str, endpoint: &str) -> Figures {
-        let (mut child, mut lines) = start(side, self.work, self.count, endpoint);
-        let mut line = String::new();
-        lines.read_line(&mut line).unwrap();
-        if line.trim() == "ready" {
-            let (mut writer, _) = start("writer", self.work, self.count, endpoint);
-            line.clear();
-            lines.read_line(&mut line).unwrap();
-            assert!(writer.wait().unwrap().success(), "the writer of {} failed", self.name);
+    fn once(&self, side: &str, servers: &mut [EtcdServer]) -> Figures {
+        let endpoint = servers.iter().map(EtcdServer::endpoint).collect::<Vec<_>>().join(",");
+        let (mut child, lines) = start(side, self.work, self.count, &endpoint);
+        let (mut writer, mut figures) = (None, None);
+        for line in lines.lines().map(Result::unwrap) {
+            match &*line {
+                "ready" => writer = Some(start("writer", self.work, self.count, &endpoint).0),
+                "stop" => servers[0].pause(),
+                "kill" => servers[0].kill(),
+                line => figures = Some(serde_json::from_str(line).unwrap()),
+            }
         }
         assert!(child.wait().unwrap().success(), "{}: {side} failed", self.name);
-        serde_json::from_str(&line).unwrap()
+        if let Some(mut writer) = writer {
+            assert!(writer.wait().unwrap().success(), "the writer of {} failed", self.name);
+        }
+        figures.expect("it has printed its figures")
     }
 }
 
 /// Puts so many keys.
 pub(crate) fn load(keys: usize, endpoint: &str) {
-    let (mut loader, _) = start("writer", "load", keys, endpoint);
+    put_keys("load", keys, endpoint);
+}
+
+fn put_keys(work: &str, keys: usize, endpoint: &str) {
+    let (mut loader, _) = start("writer", work, keys, endpoint);
     assert!(loader.wait().unwrap().success(), "{keys} keys could not be written");
 }
 

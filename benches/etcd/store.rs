@@ -11,8 +11,8 @@ use shared_store_core::{EtcdBackend, EtcdConfig, Prefix};
 use tokio::sync::mpsc;
 
 use crate::figures::{Delays, Figures, Meter};
-use crate::mirror;
 use crate::node::{LAST, Node, PREFIX, connect, kv, node, now};
+use crate::{idle, many, mirror};
 
 /// `side` is `store`, or one of the variants of [`crate::rows`].
 pub(crate) async fn run(side: &str, work: &str, endpoint: &str, count: usize) -> Figures {
@@ -24,6 +24,9 @@ pub(crate) async fn run(side: &str, work: &str, endpoint: &str, count: usize) ->
     let config = Config::new(Prefix::new(PREFIX).unwrap()).backend(backend(endpoint));
     match (side, work) {
         ("store", "join") => joined(config, count).await,
+        ("store", "stores") => many::stores(endpoint, count).await,
+        ("publisher", "stores") => many::publishers(endpoint, count).await,
+        ("store", "idle") => idle::store(endpoint, count).await,
         ("store", "relist") => relisted(config, endpoint, count).await,
         ("store", "publish") => published(config, count).await,
         ("publisher", "publish") => published_without_cache(config, count).await,

@@ -6,6 +6,7 @@ use futures_util::{StreamExt, stream};
 use shared_store_core::backend::etcd::served::client::{Client, Txn, TxnOp};
 use tokio::sync::mpsc;
 
+use crate::many;
 use crate::node::{Node, connect, encoded, kv, last, node, path, sent_now};
 
 /// How many keys events are of, each in turn.
@@ -17,13 +18,14 @@ pub(crate) async fn run(work: &str, endpoint: &str, count: usize) {
     // Those of a mirror write to its source.
     let client = connect(endpoint.split(',').next().unwrap()).await;
     match work {
-        "load" => return transactions(&client, count, 128, usize::MAX).await,
+        "load" => return transactions(&client, count, 128, |n| put_now(node(n))).await,
+        "load-stores" => return many::load(&client, count).await,
         "steady" | "mirror-steady" => steady(&client, count).await,
         "singles" => {
             let mut written = stream::iter(0..count).map(|n| put(&client, live(n))).buffer_unordered(64);
             while written.next().await.is_some() {}
         }
-        "batches" => transactions(&client, count, 100, LIVE_KEYS).await,
+        "batches" => transactions(&client, count, 100, |n| put_now(live(n))).await,
         _ => panic!("nobody writes {work}"),
     }
     put(&client, last()).await;
@@ -37,14 +39,15 @@ async fn put(client: &Client, node: Node) {
     kv(client).put(path(&node), encoded(&node), None).await.unwrap();
 }
 
+fn put_now(node: Node) -> TxnOp {
+    let node = sent_now(node);
+    TxnOp::put(path(&node), encoded(&node), None)
+}
+
 /// Four at a time.
-async fn transactions(client: &Client, count: usize, size: usize, keys: usize) {
+pub(crate) async fn transactions(client: &Client, count: usize, size: usize, put: impl Fn(usize) -> TxnOp) {
     let write = |first: usize| {
-        let put = |n: usize| {
-            let node = sent_now(node(n % keys));
-            TxnOp::put(path(&node), encoded(&node), None)
-        };
-        let puts: Vec<_> = (first..count.min(first + size)).map(put).collect();
+        let puts: Vec<_> = (first..count.min(first + size)).map(&put).collect();
         let mut kv = kv(client);
         async move { kv.txn(Txn::new().and_then(puts)).await }
     };
