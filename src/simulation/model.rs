@@ -24,6 +24,8 @@ pub(super) enum Step {
 
 /// A key of the kvstore as the watch told it.
 pub(super) type Raw = (Bytes, Revision, LeaseId);
+/// The same in an unfinished list: `None` for a value that is still to come.
+type Staged = (Option<Bytes>, Revision, LeaseId);
 
 /// What a store knew of the kvstore.
 #[derive(Clone)]
@@ -60,8 +62,8 @@ pub(super) struct Model {
     deleted_own: BTreeSet<KeyName>,
     /// Foreign keys whose deletion is held back.
     delayed: BTreeMap<KeyName, Instant>,
-    /// The pages of a list so far; `None` for a value that is still to come.
-    staging: Option<BTreeMap<KeyName, (Option<Bytes>, Revision, LeaseId)>>,
+    /// The pages of a list so far.
+    staging: Option<BTreeMap<KeyName, Staged>>,
     /// Every step of the cache since the first list.
     pub(super) log: Vec<Step>,
     /// Every value that could not be decoded.
