@@ -4,6 +4,32 @@ mod memory {
     shared_store_core::conformance!(shared_store_core::MemoryBackend::new());
 }
 
+/// Around another backend it is still a backend.
+mod measured {
+    use std::sync::Arc;
+
+    use async_trait::async_trait;
+    use shared_store_core::backend::conformance::Harness;
+    use shared_store_core::metrics::MeasuredBackend;
+    use shared_store_core::{Backend, MemoryBackend, Prefix, Revision};
+
+    struct Measured(MemoryBackend);
+
+    #[async_trait]
+    impl Harness for Measured {
+        fn backend(&self) -> Arc<dyn Backend> {
+            let prefix = Prefix::new("nodes").expect("it is a prefix");
+            Arc::new(MeasuredBackend::new(Arc::new(self.0.clone()), &prefix))
+        }
+
+        async fn compact(&self, revision: Revision) {
+            self.0.compact(revision).expect("the case names a revision it wrote");
+        }
+    }
+
+    shared_store_core::conformance!(Measured(MemoryBackend::new()));
+}
+
 /// Around another backend, and with its watches cut into the smallest fragments, it is still a backend.
 mod faulty {
     use std::sync::Arc;

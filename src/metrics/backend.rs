@@ -10,8 +10,8 @@ use tokio::time::Instant;
 use super::{EVENTS_QUEUE, KVSTORE_REVISION, OPERATIONS, WATCH_RESPONSE, float};
 use crate::backend::shared::Call;
 use crate::backend::{
-    Backend, BackendError, LeaseGrant, ListPage, ListRequest, WatchRequest, WatchResponse, WatchStream, Write,
-    WriteAction, WriteOutcome,
+    Backend, BackendError, LeaseGrant, LeaseTime, ListPage, ListRequest, WatchRequest, WatchResponse, WatchStream,
+    Write, WriteAction, WriteOutcome,
 };
 use crate::kv::{Header, LeaseId, Revision};
 use crate::prefix::Prefix;
@@ -117,6 +117,14 @@ impl Backend for MeasuredBackend {
         Self: 'a,
     {
         Box::pin(self.measured("lease", "keep_alive", self.backend.keep_alive(lease)))
+    }
+
+    fn lease_time<'b, 'a>(&'b self, lease: LeaseId) -> Call<'a, LeaseTime>
+    where
+        'b: 'a,
+        Self: 'a,
+    {
+        Box::pin(self.measured("lease", "lease_time", self.backend.lease_time(lease)))
     }
 
     fn revoke<'b, 'a>(&'b self, lease: LeaseId) -> Call<'a, ()>
