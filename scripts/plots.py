@@ -122,7 +122,7 @@ STYLE = """<style>
 .one{stroke:#a3acb5}.raw{fill:#1b1f24;stroke:#a3acb5}.ours{fill:#6cb0f5;stroke:#6cb0f5}.bar{stroke:#6cb0f5}.rawbar{stroke:#a3acb5}
 .goal{stroke:#f0883e}}
 </style>"""
-LABELS, WIDTH, TOP, STEP = 236, 880, 76, 24
+LABELS, WIDTH, TOP, STEP = 246, 880, 76, 24
 RATIOS = [0.125, 0.25, 0.5, 1, 2, 4, 8, 16]
 DECADES = [0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000]
 

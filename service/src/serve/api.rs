@@ -127,7 +127,9 @@ async fn reached(
     if let Some(revision) = revision {
         store.at_least(Revision(revision), wait).await?;
     }
-    if consistent { store.catch_up(wait.saturating_sub(begun.elapsed())).await } else { Ok(()) }
+    // In whole milliseconds, for the message.
+    let left = timeout_ms.saturating_sub(begun.elapsed().as_millis().try_into().unwrap_or(u64::MAX));
+    if consistent { store.catch_up(Duration::from_millis(left)).await } else { Ok(()) }
 }
 
 fn json(text: String) -> HttpResponse {
