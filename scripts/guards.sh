@@ -20,6 +20,8 @@ refuse "sleeping in tests outside tests/support/waiting.rs" "$(git grep -nE '\bs
   ':!tests/support/waiting.rs' ':!tests/support/proxy.rs' ':!tests/promises/collaborator.rs')"
 refuse "real_time without a comment before it that says what has to run out" "$(git grep -hE -B1 '\breal_time(_blocking)?\(' -- '*.rs' \
   ':!tests/support/waiting.rs' | awk '/real_time(_blocking)?\(/ && before !~ /\/\// { print } { before = $0 }')"
+refuse "riddles (STYLE.md, Language): say who does what" "$(git grep -niE '\bwhoever\b|\bcomes? about\b|\bto (its|their) leases?\b|\bhow it is\b|\b(may|might) have gone\b' -- \
+  '*.rs' '*.md' '*.js' '*.mjs' '*.html' '*.py' '*.toml')"
 msrv=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 grep -q "Rust $msrv" README.md || refuse "README.md does not name the MSRV" "Rust $msrv"
 exit $failed

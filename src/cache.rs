@@ -68,7 +68,8 @@ pub(crate) struct Cache<K> {
 /// The values of one key in every index, in the order of the indexes.
 pub(crate) type IndexValues = Box<[Vec<Arc<str>>]>;
 
-/// A value's bytes as the kvstore has them. They are kept only for snapshots, so most stores have no room for them.
+/// A value's bytes as the kvstore has them. Only a store that writes snapshots keeps them, so they are boxed: without the box
+/// they would take 24 bytes more in each entry of every store.
 pub(crate) type Raw = Option<Box<Bytes>>;
 
 impl<K> Cache<K> {

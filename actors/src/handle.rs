@@ -63,7 +63,7 @@ impl<K: Key> SharedStore<K> {
         self.reader.synced().await.map_err(|Closed| StoreError::Closed)
     }
 
-    /// Waits until the cache shows every write that the kvstore acknowledged before this call, whoever wrote it: a read
+    /// Waits until the cache shows every write that the kvstore acknowledged before this call, of any client: a read
     /// after it is linearizable. Answers with a revision that the cache shows. See [`CatchUp`].
     ///
     /// It costs one request without a value, which all calls that wait share, and takes as long as that: the watch is

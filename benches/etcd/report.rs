@@ -89,7 +89,7 @@ impl Side {
 }
 
 pub(crate) struct Report {
-    /// When and where, for those who draw it later.
+    /// When and where it was measured, for plots.
     run: Value,
     sides: Vec<Value>,
 }

@@ -14,7 +14,7 @@ use crate::watch::{Answered, Needed, Reached, ReadIndex, Reads, Watch};
 /// Longer than any run takes.
 const PATIENCE: Duration = Duration::from_secs(1_000_000);
 
-/// The read index of a member, its request, and who waits.
+/// The read index of a member, its request, and the reads that wait.
 pub(super) struct Reading {
     index: ReadIndex,
     request: Option<ListRequest>,
@@ -40,7 +40,7 @@ impl Reading {
         Self { index: watch.read_index(), request: None, answer: None, last: 0, waiting, random }
     }
 
-    /// Nobody waits in a process that has just begun.
+    /// A process that has just begun has no reads.
     pub(super) fn of_next_process(&mut self, watch: &Watch) -> Self {
         Self::new(watch, self.random.u64(..))
     }
@@ -70,7 +70,7 @@ impl Reading {
 }
 
 impl Member {
-    /// Somebody reads, or a read gets on.
+    /// A read begins, or one under way goes on.
     pub(super) fn read(&mut self, world: &World, now: Instant) {
         if self.reading.random.u8(..12) == 0 {
             self.say(|| "read".into());

@@ -74,13 +74,14 @@ impl PageLimit {
         let total = usize::try_from(total).unwrap_or(usize::MAX);
         // There may be more by now.
         let wanted = total.saturating_add(total / 8).clamp(FIRST_PAGE_OF_NAMES, MAX_PAGE_NAMES);
-        Self { limit: wanted.min(MAX_PAGE_BYTES / self.name_size.max(1)), ..Self::first() }
+        Self { limit: wanted.min((MAX_PAGE_BYTES / self.name_size.max(1)).max(1)), ..Self::first() }
     }
 
-    /// The limit of a first page with values, if this list has shown how large they are.
+    /// The limit of a first page with values, if this list has shown how large they are: values that have changed since may
+    /// be larger.
     pub(crate) fn like_these(&self) -> Self {
-        let known = (MAX_PAGE_BYTES / GROWTH).checked_div(self.size).unwrap_or(0);
-        Self { limit: known.clamp(FIRST_PAGE, MAX_PAGE_KEYS), ..Self::first() }
+        let known = (MAX_PAGE_BYTES / GROWTH).checked_div(self.size).unwrap_or(FIRST_PAGE);
+        Self { limit: known.clamp(1, MAX_PAGE_KEYS), ..Self::first() }
     }
 
     /// The limit of a list that is to have one page, if what is known of it says that it takes at most so many bytes, or

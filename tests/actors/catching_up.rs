@@ -1,4 +1,4 @@
-//! Reads that show every write acknowledged before them, whoever wrote it.
+//! Reads that show every write of any client that was acknowledged before them.
 
 use futures_util::future::join_all;
 use shared_store::{BackendError, CatchUp, CatchUpError, GetStatus, State};

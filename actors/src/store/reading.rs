@@ -13,17 +13,17 @@ use crate::error::CatchUpError;
 use crate::messages::CatchUp;
 use crate::watcher::{AwaitReads, ReadsAnswered};
 
-/// Who waits, in the order of their numbers.
+/// The reads that wait, in the order of their numbers.
 #[derive(Debug, Default)]
 pub(super) struct Readers {
     last: u64,
     waiting: Vec<(Reads, oneshot::Sender<Result<Revision, BackendError>>)>,
-    /// How many there were after those that had gone were last removed.
+    /// How many remained when dropped requests were last removed.
     pruned: usize,
 }
 
 impl Readers {
-    /// One more, and where its answer will be.
+    /// Adds a read; its answer comes through the receiver.
     fn add(&mut self, until: Instant) -> (Reads, oneshot::Receiver<Result<Revision, BackendError>>) {
         if self.waiting.len() > 2 * self.pruned {
             self.prune();

@@ -44,7 +44,7 @@ pub(crate) struct KeysQuery {
     owner: Option<String>,
     /// Wait until the cache shows this revision: a write of another process, say.
     min_revision: Option<u64>,
-    /// Wait until the cache shows every write that the kvstore acknowledged before this request, whoever wrote it.
+    /// Wait until the cache shows every write that the kvstore acknowledged before this request, of any client.
     #[serde(default)]
     consistent: bool,
     /// How long to wait for that, in ms; at most 60000.
@@ -66,7 +66,7 @@ pub(crate) struct KeysQuery {
 pub(crate) struct KeyQuery {
     /// Wait until the cache shows this revision.
     min_revision: Option<u64>,
-    /// Wait until the cache shows every write that the kvstore acknowledged before this request, whoever wrote it.
+    /// Wait until the cache shows every write that the kvstore acknowledged before this request, of any client.
     #[serde(default)]
     consistent: bool,
     /// How long to wait for that, in ms; at most 60000.

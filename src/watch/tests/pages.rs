@@ -152,3 +152,14 @@ fn names_are_listed_in_one_page_if_the_last_list_says_that_they_fit() {
         assert_eq!((listing(&watch).limit, listing(&watch).keys_only), (limit, true), "16 MiB of such names");
     }
 }
+
+#[test]
+fn a_list_of_changes_begins_with_few_values_if_the_last_list_says_that_they_are_large() {
+    let mut watch = Watch::new(range(), Duration::from_secs(60), 1);
+    let large = KeyValue { value: vec![b'x'; 1 << 20].into(), ..put("b", 5) };
+    let _ = watch.handle(Outcome::Listed(ListPage { header: header(10), count: 9, kvs: vec![large; 9], more: false }));
+    let _ = watch.handle(Outcome::Opened(header(10)));
+    compacted(&mut watch);
+    let _ = watch.handle(page(60, vec![put("b", 55)], false));
+    assert_eq!((listing(&watch).limit, listing(&watch).keys_only), (3, false), "4 MiB of such values");
+}

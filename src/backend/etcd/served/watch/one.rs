@@ -54,7 +54,7 @@ impl Watch {
             }
         };
         self.created(header).await;
-        // Who waits for the progress of this watch.
+        // Requests that wait for the progress of this watch.
         let mut waiting = Vec::new();
         loop {
             let told = tokio::select! {
